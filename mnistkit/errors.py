@@ -1,0 +1,72 @@
+"""Every error a user can meet, each with the cure in its message.
+
+    MnistkitError
+    ├── BackendError        a Keras backend cannot be used, or another one is already loaded
+    ├── MissingExtraError   a package is not installed (also an ImportError)
+    ├── DataError           a data set cannot be read
+    ├── PictureError        a picture cannot be read
+    │   └── NoDigitError    the picture is fine but nothing is drawn on it
+    ├── InputError          an argument has the wrong type, shape or range (also a ValueError)
+    ├── ModelFileError      a .keras or .onnx file cannot be used
+    ├── DeviceError         an execution provider was asked for by name and is not there
+    ├── ExportError         a model cannot be exported
+    │   ├── UnsupportedError    layers or operations without a translation, all of them listed
+    │   └── ParityError         two sets of answers differ
+    └── OutputError         a result cannot be written
+
+The command line prints the message on one line and exits with 1; a traceback means a bug.
+"""
+
+from __future__ import annotations
+
+
+class MnistkitError(Exception):
+    """Base of all errors raised on purpose by mnistkit."""
+
+
+class BackendError(MnistkitError):
+    """A Keras backend is unknown, not installed, broken, or not the one already loaded."""
+
+
+class MissingExtraError(MnistkitError, ImportError):
+    """A package from one of mnistkit's extras is needed and not installed."""
+
+
+class DataError(MnistkitError):
+    """A data set is missing, damaged, or not what it claims to be."""
+
+
+class PictureError(MnistkitError):
+    """A picture is missing, damaged, too large, or not a picture."""
+
+
+class NoDigitError(PictureError):
+    """A picture was read and nothing is drawn on it."""
+
+
+class InputError(MnistkitError, ValueError):
+    """An argument has the wrong type, shape or range."""
+
+
+class ModelFileError(MnistkitError):
+    """A ``.keras`` or ``.onnx`` file is missing, damaged, or not usable here."""
+
+
+class DeviceError(MnistkitError):
+    """A device or execution provider was asked for by name and cannot be had."""
+
+
+class ExportError(MnistkitError):
+    """A model cannot be exported."""
+
+
+class UnsupportedError(ExportError):
+    """A model holds layers or operations that the chosen exporter cannot translate."""
+
+
+class ParityError(ExportError):
+    """Two sets of answers that must agree do not."""
+
+
+class OutputError(MnistkitError):
+    """A result cannot be written: the folder is missing, read-only or full."""
