@@ -38,8 +38,8 @@ class Program:
 
         def steps(data: Nest, order: Any, start: Any, steps: Any, size: int) -> None:
             def body(i: Any) -> Any:
-                first = start + i * size
-                rows = tf.ensure_shape(tf.slice(order, [first], [size]), [size])
+                # gather, not slice: XLA takes the beginning of a slice for a constant and compiles anew for each
+                rows = tf.gather(order, start + i * size + tf.range(size))
                 step(map_nest(lambda leaf: tf.gather(leaf, rows), data))
                 return [i + 1]
 
