@@ -158,8 +158,11 @@ def _from_folder(folder: Path) -> dict[str, NDArray[np.uint8]]:
             return _from_file(archive)
         if not found:
             raise DataError(f"{folder}: no IDX file with the {part} {kind} (like {_example(part, kind)}, or with .gz)")
-        # The plain and the gzipped form may lie side by side; they are the same data, and the plain one is faster.
-        arrays[key] = _read_idx(min(found, key=lambda file: file.suffix == ".gz"), rank=rank)
+        # EMNIST's archive holds six sets, and each file plain and gzipped: take the digits, and the faster form.
+        chosen = min(found, key=lambda file: ("digits" not in file.name, file.suffix == ".gz"))
+        arrays[key] = _read_idx(chosen, rank=rank)
+        if rank == 3 and "emnist" in chosen.name.lower():  # noqa: PLR2004  # images
+            arrays[key] = np.ascontiguousarray(arrays[key].transpose(0, 2, 1))  # EMNIST stores columns first
     return arrays
 
 
