@@ -129,7 +129,6 @@ def silence() -> None:
     """Keep the frameworks' start-up lines off the terminal; for command lines only, before the first import."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-    os.environ.setdefault("JAX_PLATFORMS", os.environ.get("JAX_PLATFORM_NAME", ""))
 
 
 def deterministic(seed: int) -> None:
