@@ -187,7 +187,7 @@ def _scaled(flat: NDArray[Any]) -> NDArray[Any]:
     if low < 0 or high > 255:  # noqa: PLR2004  # a byte
         raise InputError(f"images: whole numbers must lie in 0..255, got {low} to {high}")
     if flat.dtype == np.uint8:
-        return flat / np.float32(255)
+        return flat.astype(np.float32) / 255
     masks = flat.max(axis=1, keepdims=True) <= 1
     return np.where(masks, flat, flat / 255)
 
