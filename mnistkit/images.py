@@ -28,11 +28,9 @@ if TYPE_CHECKING:
 MAX_PIXELS: Final = 64_000_000
 """Larger pictures are refused from their header, before anything is decoded."""
 
-# No EPS (it starts Ghostscript), no formats that stand for documents or video.
-_FORMATS: Final = (
-    *("AVIF", "BMP", "DIB", "GIF", "HEIF", "ICO", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "QOI", "TGA", "TIFF"),
-    "WEBP",
-)
+# No EPS (it starts Ghostscript), no TGA (anything may look like one), no formats that stand for documents or video.
+_USUAL: Final = ("BMP", "DIB", "GIF", "JPEG", "PNG", "PPM")  # those Pillow knows without importing all its plug-ins
+_FORMATS: Final = (*_USUAL, "AVIF", "HEIF", "ICO", "JPEG2000", "MPO", "QOI", "TIFF", "WEBP")
 _EXACT_PIXELS: Final = 16_000_000  # above this, decoding may reduce: no digit is drawn in that much detail
 
 
@@ -142,7 +140,7 @@ def _check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
     if width < 1 or height < 1:
         raise PictureError(f"{name}: has no pixels ({width} x {height}); save it again")
     if width * height > max_pixels:
-        raise PictureError(f"{name}: {width} x {height} pixels are more than the limit of {max_pixels}; make it smaller")
+        raise PictureError(f"{name}: {width} x {height} is more than the limit of {max_pixels} pixels; make it smaller")
 
 
 _opening = threading.Lock()  # the warnings filter is global
@@ -158,7 +156,7 @@ def _from_stream(stream: IO[bytes], name: str, max_pixels: int) -> npt.NDArray[n
     try:
         with _opening, warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(stream, formats=_FORMATS)
+            image = _open(stream)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise PictureError(f"{name}: has more pixels than the limit of {max_pixels}; make it smaller") from None
     except UnidentifiedImageError:
@@ -167,6 +165,16 @@ def _from_stream(stream: IO[bytes], name: str, max_pixels: int) -> npt.NDArray[n
         raise PictureError(f"{name}: is damaged ({_line(error)}); save it again") from None
     with image:
         return _pixels(image, name, max_pixels)
+
+
+def _open(stream: IO[bytes]) -> Image.Image:
+    Image.preinit()
+    try:
+        return Image.open(stream, formats=_USUAL)
+    except UnidentifiedImageError:
+        Image.init()
+        stream.seek(0)
+        return Image.open(stream, formats=[known for known in _FORMATS if known in Image.OPEN])
 
 
 def _register_heif(name: str) -> None:
