@@ -97,7 +97,7 @@ def load_model(path: str | os.PathLike[str]) -> Any:
         message = " ".join(str(error).split())[:240]
         cure = f"update Keras (it is {keras.__version__} here)"
         if not _is_newer(made_with, keras.__version__):
-            cure = "if it has layers of your own, register them (keras.saving.register_keras_serializable) and pass the model"
+            cure = "if it has layers of your own, load it where they are registered, and pass the model itself"
         raise ModelFileError(f"{source}: made with Keras {made_with}, cannot be loaded ({message}); {cure}") from error
 
 
@@ -110,7 +110,7 @@ def _check_archive(source: Path) -> None:
             names = set(archive.namelist())
             damaged = archive.testzip()
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError) as error:
-        kind = "an old HDF5 model; load it with Keras and save it as .keras" if _is_hdf5(source) else "not a .keras file"
+        kind = "an HDF5 model; load it in Keras and save it as .keras" if _is_hdf5(source) else "not a .keras file"
         raise ModelFileError(f"{source}: {kind} ({error})") from error
     missing = {"config.json", "metadata.json", "model.weights.h5"} - names
     if missing or damaged:

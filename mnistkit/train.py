@@ -170,7 +170,7 @@ def train(
 
 
 def _inputs(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return images.reshape(len(images), -1).astype(np.float32) / 255
+    return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
 
 
 def _compile(model: Any, settings: Settings) -> None:
@@ -200,7 +200,7 @@ class _Progress:
         return cls(dataclasses.asdict(settings), about, {})
 
 
-def _fit(  # noqa: PLR0913  # one call site; a class would only carry these along
+def _fit(
     model: Any,
     x: NDArray[np.float32],
     y: NDArray[Any],

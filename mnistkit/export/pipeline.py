@@ -61,7 +61,7 @@ class ExportReport:
         return worst_of(self.rows)
 
 
-def export_onnx(  # noqa: PLR0913  # each is a flag of the command line and has a default
+def export_onnx(
     model: Any,
     path: str | os.PathLike[str] | None = None,
     *,
@@ -239,5 +239,3 @@ def _training_provenance(source: Path | None, model: Any) -> dict[str, Any]:
 
 def _row(row: Row) -> dict[str, Any]:
     return {"sample": row.sample, "batch_size": row.batch_size, **asdict(row.comparison)}
-
-

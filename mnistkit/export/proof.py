@@ -79,7 +79,7 @@ def keras_answers(model: Any, signature: Signature, inputs: Mapping[str, NDArray
 
 
 def check_graph(path: Path) -> None:
-    """onnx's own full check: schema, types and shapes.
+    """Run ONNX' own full check: schema, types and shapes.
 
     Raises:
         ExportError: The file is not valid ONNX.
@@ -103,8 +103,8 @@ def prove(path: Path, samples: Sequence[Sample], *, atol: float) -> list[Row]:
     runtime = Runtime(path, device="cpu", exact=True)
     rows = []
     for sample in samples:
-        for size in sorted({min(size, sample.rows) for size in (*BATCH_SIZES, sample.rows)}):
-            rows.append(Row(sample.name, size, _prove_one(runtime, sample, size, atol)))
+        sizes = sorted({min(size, sample.rows) for size in (*BATCH_SIZES, sample.rows)})
+        rows += [Row(sample.name, size, _prove_one(runtime, sample, size, atol)) for size in sizes]
     return rows
 
 

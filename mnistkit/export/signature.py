@@ -58,7 +58,9 @@ class Signature:
         result = replace(self, **changes)
         every = [tensor.name for tensor in (*result.inputs, *result.outputs)]
         if len(set(every)) != len(every):
-            raise InputError(f"names used twice: {', '.join(sorted({name for name in every if every.count(name) > 1}))}")
+            raise InputError(
+                f"names used twice: {', '.join(sorted({name for name in every if every.count(name) > 1}))}"
+            )
         return result
 
     def for_digits(self) -> Signature:
@@ -76,12 +78,15 @@ def signature_of(model: Any) -> Signature:
     try:
         inputs, outputs = keras.tree.flatten(model.inputs), keras.tree.flatten(model.outputs)
     except (AttributeError, ValueError) as error:
-        raise ExportError(f"{model.name}: the model has no input shape yet; call it once, or give it an Input") from error
+        raise ExportError(
+            f"{model.name}: the model has no input shape yet; call it once, or give it an Input"
+        ) from error
     if not inputs or not outputs:
         raise ExportError(f"{model.name}: the model has no input shape yet; call it once, or give it an Input")
     in_names = _distinct(plain_name(tensor.name) for tensor in inputs)
-    # The layer that made it names an output; Sequential has no output_names.
-    out_names = _distinct((plain_name(tensor._keras_history.operation.name) for tensor in outputs), taken=in_names)
+    # The layer that made it names an output; Sequential has no output_names, and Keras no public way to ask.
+    makers = [tensor._keras_history.operation for tensor in outputs]  # noqa: SLF001
+    out_names = _distinct((plain_name(maker.name) for maker in makers), taken=in_names)
     return Signature(
         plain_name(model.name),
         tuple(_tensor(tensor, name) for tensor, name in zip(inputs, in_names, strict=True)),
