@@ -2,6 +2,7 @@
 
 from mnistkit.export.writer.handlers import (
     activation,
+    attention,
     convolution,
     creation,
     elementwise,
@@ -15,6 +16,7 @@ from mnistkit.export.writer.handlers import (
 
 __all__ = [
     "activation",
+    "attention",
     "convolution",
     "creation",
     "elementwise",
