@@ -25,7 +25,7 @@ import numpy as np
 from keras import KerasTensor, tree
 
 from mnistkit.errors import ExportError
-from mnistkit.export.writer import registry
+from mnistkit.export.writer import registry, specs
 from mnistkit.export.writer.dims import Dim, alt, collect, contains_dim
 from mnistkit.export.writer.names import Namer
 
@@ -243,14 +243,14 @@ def _spec(target: Any, attributes: dict[str, Any], args: Any, kwargs: Any, side:
             object.__setattr__(target, name, _map(value, plain))
     args, kwargs = _map((args, kwargs), plain)
     try:
-        return target.compute_output_spec(*args, **kwargs)
+        return specs.infer(target, args, kwargs)
     except AttributeError:
         # a size given where a tensor belongs, as in ops.cast(ops.shape(x)[1], "float32")
         def tensor(value: Any) -> Any:
             return KerasTensor((), dtype="int32", name="t") if type(value) is int else value
 
         args, kwargs = _map((args, kwargs), tensor)
-        return target.compute_output_spec(*args, **kwargs)
+        return specs.infer(target, args, kwargs)
 
 
 # -- hooks ------------------------------------------------------------------------------------------------------------
