@@ -1,42 +1,68 @@
-"""Attention as plain products and a softmax, in ``keras.ops``."""
+"""Scaled dot-product attention."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-from keras import ops
+import numpy as np
 
-from mnistkit.export.writer.dims import Dim
-from mnistkit.export.writer.registry import register_rewrite
+from mnistkit.export.writer.graph import Graph, Value
+from mnistkit.export.writer.handlers.creation import count_up
+from mnistkit.export.writer.handlers.elementwise import together
+from mnistkit.export.writer.registry import register_op
 
 
-@register_rewrite("DotProductAttention")
-def dot_product_attention(  # noqa: PLR0913, PLR0917  the arguments of Keras' operation
-    op: Any, query: Any, key: Any, value: Any, bias: Any = None, mask: Any = None, scale: Any = None
-) -> Any:
-    """``softmax(scale q kᵀ + bias) v`` on ``(batch, length, heads, size)``; masked scores get a large negative number."""
-    scale = 1.0 / math.sqrt(int(query.shape[-1])) if scale is None else scale
-    heads, groups = query.shape[2], key.shape[2]
-    if not isinstance(heads, Dim) and heads != groups:
-        key = ops.repeat(key, heads // groups, axis=2)
-        value = ops.repeat(value, heads // groups, axis=2)
-    query, key, value = (ops.transpose(x, (0, 2, 1, 3)) for x in (query, key, value))
-    kind = query.dtype
-    scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))
-    scores = ops.multiply(ops.cast(scores, "float32"), scale)
+@register_op("DotProductAttention")
+def dot_product_attention(  # noqa: PLR0913  the arguments of the operation
+    graph: Graph,
+    op: Any,
+    query: Any,
+    key: Any,
+    value: Any,
+    bias: Any = None,
+    mask: Any = None,
+    scale: Any = None,
+) -> Value:
+    """``softmax(q kᵀ · scale + bias) v`` over (batch, time, heads, depth), masked scores being hugely negative.
+
+    Fewer key heads than query heads are repeated, as in grouped-query attention.
+    """
+    q, k, v = together(graph, query, key, value)
+    assert q.shape is not None
+    assert k.shape is not None
+    depth, heads, key_heads = int(q.shape[3]), q.shape[2], k.shape[2]
+    q = graph.transpose(q, (0, 2, 1, 3))
+    k, v = _repeat_heads(graph, k, heads, key_heads), _repeat_heads(graph, v, heads, key_heads)
+    k, v = graph.transpose(k, (0, 2, 3, 1)), graph.transpose(v, (0, 2, 1, 3))
+    factor = 1.0 / math.sqrt(depth) if scale is None else scale
+    scores = graph.node("MatMul", graph.node("Mul", q, graph.value(factor, q.dtype)), k)
+    time_q, time_k = q.shape[2] if q.shape else None, (k.shape or ())[3]
+    scores.shape = (q.shape[0], heads, time_q, time_k) if q.shape else None
     cap = getattr(op, "attn_logits_soft_cap", None)
     if cap is not None:
-        scores = ops.multiply(ops.tanh(ops.divide(scores, float(cap))), float(cap))
+        limit = graph.const(float(cap), q.dtype)
+        scores = graph.pointwise("Mul", graph.pointwise("Tanh", graph.pointwise("Div", scores, limit)), limit)
     if bias is not None:
-        scores = ops.add(scores, ops.cast(bias, "float32"))
-    allowed = mask
+        scores = graph.pointwise("Add", scores, graph.value(bias, q.dtype))
+    allowed = graph.value(mask, "bool") if mask is not None else None
     if op.is_causal:
-        rows = ops.expand_dims(ops.arange(query.shape[2]), 1)
-        columns = ops.expand_dims(ops.arange(key.shape[2]), 0)
-        causal = ops.greater_equal(rows, columns)
-        allowed = causal if allowed is None else ops.logical_and(allowed, causal)
+        rows = graph.unsqueeze(count_up(graph, time_q), 1)
+        columns = graph.unsqueeze(count_up(graph, time_k), 0)
+        causal = graph.node("LessOrEqual", columns, rows, dtype="bool", shape=(time_q, time_k))
+        allowed = causal if allowed is None else graph.node("And", allowed, causal)
     if allowed is not None:
-        scores = ops.where(allowed, scores, -1e30)
-    weights = ops.cast(ops.softmax(scores, axis=-1), kind)
-    return ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))
+        lowest = float(np.finfo(np.float16 if q.dtype == "float16" else np.float32).max) * -0.7
+        scores = graph.node("Where", allowed, scores, graph.const(lowest, q.dtype), dtype=q.dtype)
+    weights = graph.node("Softmax", scores, axis=-1)
+    out = graph.node("MatMul", weights, v)
+    return graph.node("Transpose", out, perm=[0, 2, 1, 3])
+
+
+def _repeat_heads(graph: Graph, x: Value, heads: int, own: int) -> Value:
+    if heads == own:
+        return x
+    assert x.shape is not None
+    wide = graph.unsqueeze(x, 3)
+    tiled = graph.node("Tile", wide, graph.ints(1, 1, 1, heads // own, 1), shape=None)
+    return graph.reshape(tiled, (*x.shape[:2], heads, x.shape[3]))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from mnistkit.export.writer.graph import Graph, Node
+from mnistkit.export.writer.optimize.fold import fold_into_convolutions, fold_pads
+from mnistkit.export.writer.optimize.linear import fuse_gemm
 from mnistkit.export.writer.optimize.tidy import remove_dead, remove_identities
 
 
@@ -18,5 +20,9 @@ def optimize(graph: Graph, outputs: list[str], *, enabled: bool) -> tuple[list[N
     """
     remove_dead(graph, outputs)
     remove_identities(graph, outputs)
+    if enabled:
+        fuse_gemm(graph, outputs)
+        fold_pads(graph, outputs)
+        fold_into_convolutions(graph, outputs)
     remove_dead(graph, outputs)
     return graph.nodes, graph.initializers

@@ -1,0 +1,380 @@
+"""The picture graph: any picture in, the digit as MNIST would have shown it out, as one ONNX graph.
+
+    picture uint8 [height, width, channels]  ->  seen float32 [28, 28], ink float32 []
+
+The steps, each a function below, in this order:
+
+    reduce      area averages to a working size with the longest side at `SIDE`, whatever the size of the picture
+    flatten     channels and transparency to one grey plane in which ink differs most from paper
+    polarity    ink bright, whichever way round it was
+    background  shadow and paper subtracted: a grey opening with a window wider than any stroke
+    strokes     noise measured, ink stretched to 0..1
+    thicken     hairlines brought to the width MNIST strokes have
+    place       crop to the ink, 20x20 box keeping the aspect, centre of mass to the middle
+
+Shapes depend on the picture's size and never on its content: resampling is a product with a matrix of area weights
+that is computed from edges, so cropping needs no dynamic slice.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mnistkit.export.graph import GraphWriter, Value
+
+if TYPE_CHECKING:
+    import onnx
+
+OPSET, IR_VERSION = 17, 8
+SIDE = 336  # working size; 12 x 28, so that a real MNIST image is enlarged and reduced again without loss
+COARSE = 6  # the background is estimated on a grid this much coarser
+WINDOW = 17  # of the opening, in coarse cells: 30 % of the longest side, more than the thickest stroke people draw
+BAND = 1 << 19  # input values handled at a time while reducing, so that a photo never becomes one big float array
+
+
+def build_picture_graph() -> onnx.ModelProto:
+    """The normaliser alone, deterministic to the byte.
+
+    Returns:
+        A model with input ``picture`` (uint8 ``[height, width, channels]``, 1 to 4 channels: grey, grey and alpha, RGB,
+        RGBA) and outputs ``seen`` (float32 ``[28, 28]`` in [0, 1], ink bright) and ``ink`` (float32 scalar: the share
+        of the picture that is ink, 0 when nothing is drawn).
+    """
+    from onnx import TensorProto, helper
+
+    w = GraphWriter()
+    write_normaliser(w, "picture", seen="seen", ink="ink")
+    graph = helper.make_graph(
+        w.nodes,
+        "picture",
+        [helper.make_tensor_value_info("picture", TensorProto.UINT8, ["height", "width", "channels"])],
+        [
+            helper.make_tensor_value_info("seen", TensorProto.FLOAT, [28, 28]),
+            helper.make_tensor_value_info("ink", TensorProto.FLOAT, []),
+        ],
+        w.initializers,
+    )
+    return helper.make_model(
+        graph, producer_name="mnistkit", ir_version=IR_VERSION, opset_imports=[helper.make_opsetid("", OPSET)]
+    )
+
+
+def write_normaliser(w: GraphWriter, picture: Value, *, seen: Value, ink: Value) -> None:
+    """Write the steps into ``w``; the results get the names ``seen`` and ``ink``."""
+    planes = _reduce(w, picture)
+    grey = _flatten(w, planes)
+    bright = _polarity(w, grey)
+    lifted = _background(w, bright)
+    strokes, found = _strokes(w, lifted)
+    strokes = _thicken(w, strokes)
+    _place(w, strokes, found, seen=seen, ink=ink)
+
+
+# --- resampling -----------------------------------------------------------------------------------------------------
+
+
+def _edges(w: GraphWriter, n_out: Value, n_in: Value) -> Value:
+    """Edges of ``n_out`` equal cells over ``n_in`` pixels: float32 ``[n_out + 1]``."""
+    steps = w.Cast(w.Range(w.constant(0, "int64"), w.Add(n_out, w.constant(1, "int64")), w.constant(1, "int64")), to=1)
+    return w.Mul(steps, w.Div(w.Cast(n_in, to=1), w.Cast(n_out, to=1)))
+
+
+def _area_weights(w: GraphWriter, edges: Value, n_in: Value) -> Value:
+    """Weights ``[cells, n_in]`` of the average over each cell; a cell outside the pixels weighs them with zero."""
+    left = w.Unsqueeze(w.Slice(edges, w.ints(0), w.ints(-1), w.ints(0)), w.ints(1))
+    right = w.Unsqueeze(w.Slice(edges, w.ints(1), w.ints(1 << 30), w.ints(0)), w.ints(1))
+    pixel = w.Cast(w.Range(w.constant(0, "int64"), n_in, w.constant(1, "int64")), to=1)
+    overlap = w.Relu(w.Sub(w.Min(right, w.Add(pixel, 1)), w.Max(left, pixel)))
+    return w.Div(overlap, w.Sub(right, left))
+
+
+def _linear_weights(w: GraphWriter, n_out: Value, n_in: Value) -> Value:
+    """Weights ``[n_out, n_in]`` of linear interpolation between cell centres, flat beyond the outermost."""
+    edges = _edges(w, n_out, n_in)
+    centre = w.Mul(0.5, w.Add(w.Slice(edges, w.ints(0), w.ints(-1), w.ints(0)), w.Slice(edges, w.ints(1), w.ints(1 << 30), w.ints(0))))
+    position = w.Min(w.Max(w.Sub(centre, 0.5), 0), w.Sub(w.Cast(n_in, to=1), 1))
+    cell = w.Cast(w.Range(w.constant(0, "int64"), n_in, w.constant(1, "int64")), to=1)
+    return w.Relu(w.Sub(1, w.Abs(w.Sub(w.Unsqueeze(position, w.ints(1)), cell))))
+
+
+def _size(w: GraphWriter, plane: Value, axis: int) -> Value:
+    """One dimension of a tensor as an int64 scalar."""
+    return w.Gather(w.Shape(plane), w.constant(axis, "int64"))
+
+
+def _both_ways(w: GraphWriter, rows: Value, plane: Value, columns: Value) -> Value:
+    return w.MatMul(w.MatMul(rows, plane), w.Transpose(columns, perm=[1, 0]))
+
+
+def _reduce(w: GraphWriter, picture: Value) -> Value:
+    """Area averages with the longest side at `SIDE`: float32 ``[4, h, w]`` in [0, 1], colour times alpha, and alpha.
+
+    Works through the picture in bands of rows, so that memory stays small beside the picture itself.
+    """
+    import onnx
+    from onnx import helper
+
+    one = w.constant(1, "int64")
+    height, width, channels = (_size(w, picture, axis) for axis in range(3))
+    longest = w.Cast(w.Max(height, width), to=1)
+
+    def scaled(n: Value) -> Value:
+        return w.Max(w.Cast(w.Round(w.Div(w.Mul(w.Cast(n, to=1), SIDE), longest)), to=7), one)
+
+    rows, columns = scaled(height), scaled(width)
+    # Colour and alpha out of 1 to 4 channels: one table per channel count, padded to four rows and cut to those there.
+    table = w.constant(
+        [
+            [[1, 1, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]],
+            [[1, 1, 1, 0], [0, 0, 0, 1], [0, 0, 0, 0], [0, 0, 0, 0]],
+            [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]],
+            [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]],
+        ]
+    )
+    spread = w.Gather(table, w.Sub(channels, one))
+    spread = w.Div(w.Slice(spread, w.ints(0), w.Unsqueeze(channels, w.ints(0)), w.ints(0)), 255)
+    opaque = w.Gather(w.constant([[0, 0, 0, 1], [0, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, 0]]), w.Sub(channels, one))
+
+    values = w.Mul(w.Mul(height, width), channels)
+    bands = w.Min(w.Add(w.Div(values, w.constant(BAND, "int64")), one), rows)
+    per_band = w.Div(w.Sub(w.Add(rows, bands), one), bands)
+    column_weights = _area_weights(w, _edges(w, columns, width), width)
+    all_edges = _edges(w, rows, height)
+
+    b = GraphWriter("band_")
+    first = b.Mul("band_i", per_band)
+    last = b.Min(b.Add(first, per_band), rows)
+    first = b.Min(first, rows)
+    # A band may start past the end when the rows do not divide; it then repeats the last row and is cut off below.
+    wanted = b.Min(
+        b.Add(first, b.Range(b.constant(0, "int64"), b.Add(per_band, b.constant(1, "int64")), b.constant(1, "int64"))), rows
+    )
+    edges = b.Gather(all_edges, wanted)
+    start = b.Cast(b.Floor(b.Gather(all_edges, first)), to=7)
+    stop = b.Min(b.Cast(b.Ceil(b.Gather(all_edges, last)), to=7), height)
+    start = b.Min(start, b.Sub(height, b.constant(1, "int64")))
+    stop = b.Max(stop, b.Add(start, b.constant(1, "int64")))
+    block = b.Cast(b.Slice(picture, b.Unsqueeze(start, b.ints(0)), b.Unsqueeze(stop, b.ints(0)), b.ints(0)), to=1)
+    block = b.Add(b.MatMul(block, spread), opaque)  # [k, width, 4]
+    colour, alpha = b.ops("Split", block, b.ints(3, 1), names=b.fresh(2), axis=2)
+    block = b.Concat(b.Mul(colour, alpha), alpha, axis=2)
+    depth = b.Sub(stop, start)
+    # Cells past the end have zero width: give them one, their rows are cut off.
+    offset = b.Sub(edges, b.Cast(start, to=1))
+    left = b.Unsqueeze(b.Slice(offset, b.ints(0), b.ints(-1), b.ints(0)), b.ints(1))
+    right = b.Unsqueeze(b.Slice(offset, b.ints(1), b.ints(1 << 30), b.ints(0)), b.ints(1))
+    pixel = b.Cast(b.Range(b.constant(0, "int64"), depth, b.constant(1, "int64")), to=1)
+    weights = b.Relu(b.Sub(b.Min(right, b.Add(pixel, 1)), b.Max(left, pixel)))
+    weights = b.Div(weights, b.Max(b.Sub(right, left), 1e-6))
+    flat = b.Reshape(block, b.Concat(b.Unsqueeze(depth, b.ints(0)), b.ints(-1), axis=0))
+    band = b.MatMul(weights, flat)  # [per_band, width * 4]
+    band = b.Reshape(band, b.Concat(b.Unsqueeze(per_band, b.ints(0)), b.Unsqueeze(width, b.ints(0)), b.ints(4), axis=0))
+    band = b.MatMul(column_weights, band, name="band_out")  # [per_band, columns, 4]
+    b.op("Identity", "band_go", name="band_go_out")
+    body = helper.make_graph(
+        b.nodes,
+        "band",
+        [
+            helper.make_tensor_value_info("band_i", onnx.TensorProto.INT64, []),
+            helper.make_tensor_value_info("band_go", onnx.TensorProto.BOOL, []),
+        ],
+        [
+            helper.make_tensor_value_info("band_go_out", onnx.TensorProto.BOOL, []),
+            helper.make_tensor_value_info("band_out", onnx.TensorProto.FLOAT, [None, None, 4]),
+        ],
+        b.initializers,
+    )
+    stack = w.Loop(bands, w.constant(True, "bool"), body=body)  # [bands, per_band, columns, 4]
+    stack = w.Reshape(stack, w.Concat(w.ints(-1), w.Unsqueeze(columns, w.ints(0)), w.ints(4), axis=0))
+    stack = w.Slice(stack, w.ints(0), w.Unsqueeze(rows, w.ints(0)), w.ints(0))
+    return w.Transpose(stack, perm=[2, 0, 1])
+
+
+# --- what is ink ----------------------------------------------------------------------------------------------------
+
+LUMA = [0.299, 0.587, 0.114]  # ITU-R BT.601
+
+
+def _mean(w: GraphWriter, plane: Value) -> Value:
+    return w.ReduceMean(plane, keepdims=0)
+
+
+def _total(w: GraphWriter, plane: Value) -> Value:
+    return w.ReduceSum(plane, keepdims=0)
+
+
+def _grey(w: GraphWriter, colour: Value, direction: Value) -> Value:
+    """``[3, h, w]`` seen along a direction in colour space: ``[h, w]``."""
+    return w.ReduceSum(w.Mul(colour, w.Reshape(direction, w.ints(3, 1, 1))), w.ints(0), keepdims=0)
+
+
+def _flatten(w: GraphWriter, planes: Value) -> Value:
+    """One grey plane from colour (times alpha) and alpha."""
+    colour, alpha = w.ops("Split", planes, w.ints(3, 1), names=w.fresh(2), axis=0)
+    visible = w.Max(_mean(w, alpha), 1e-6)
+    luma = _grey(w, colour, w.constant(LUMA))
+    alpha2 = w.Squeeze(alpha, w.ints(0))
+    typical = w.Div(_mean(w, luma), visible)
+    # What the visible part looks like: one even colour means the shape is in the transparency alone.
+    solid = w.Div(luma, w.Max(alpha2, 1e-3))
+    spread = w.Sqrt(w.Div(_mean(w, w.Mul(alpha2, w.Pow(w.Sub(solid, typical), 2))), visible))
+    mean_colour = w.Div(w.ReduceMean(colour, axes=[1, 2], keepdims=1), visible)
+    page = w.Where(w.Greater(spread, 0.08), mean_colour, w.Cast(w.Less(typical, 0.5), to=1))
+    shown = w.Add(colour, w.Mul(page, w.Sub(1, alpha)))
+    # The direction in colour space along which the picture varies most, found from luma by two steps of power
+    # iteration: yellow on white differs in blue alone.
+    centred = w.Reshape(w.Sub(shown, w.ReduceMean(shown, axes=[1, 2], keepdims=1)), w.ints(3, -1))
+    covariance = w.MatMul(centred, w.Transpose(centred, perm=[1, 0]))
+    direction = w.constant([[v] for v in LUMA])
+    for _ in range(2):
+        direction = w.MatMul(covariance, direction)
+        direction = w.Div(direction, w.Max(w.ReduceSum(w.Abs(direction), keepdims=1), 1e-9))
+    return _grey(w, shown, direction)
+
+
+def _pool(w: GraphWriter, plane: Value, kind: str, size: int, across: int | None = None) -> Value:
+    """A pooling of a ``[h, w]`` plane at its own resolution; the window is cut at the borders, not padded."""
+    across = size if across is None else across
+    pads = [size // 2, across // 2, size // 2, across // 2]
+    more = {"count_include_pad": 0} if kind == "AveragePool" else {}
+    four = w.Unsqueeze(plane, w.ints(0, 1))
+    return w.Squeeze(w.op(kind, four, kernel_shape=[size, across], pads=pads, strides=[1, 1], **more), w.ints(0, 1))
+
+
+def _coarse(w: GraphWriter, plane: Value) -> tuple[Value, Value, Value]:
+    """The plane on the coarse grid, and the two matrices that bring a coarse plane back."""
+    back, cut = [], []
+    for axis in range(2):
+        n = _size(w, plane, axis)
+        m = w.Div(w.Add(n, w.constant(COARSE - 1, "int64")), w.constant(COARSE, "int64"))
+        cut.append(_area_weights(w, _edges(w, m, n), n))
+        back.append(_linear_weights(w, n, m))
+    return _both_ways(w, cut[0], plane, cut[1]), back[0], back[1]
+
+
+def _polarity(w: GraphWriter, grey: Value) -> Value:
+    """Turned so that ink is bright: ink is the rarer side, and the border is paper."""
+    coarse, up, across = _coarse(w, grey)
+    around = _pool(w, coarse, "AveragePool", 27)
+    detail = w.Sub(grey, _both_ways(w, up, around, across))
+    second = w.Max(_mean(w, w.Mul(detail, detail)), 1e-9)
+    skew = w.Div(_mean(w, w.Pow(detail, 3)), w.Pow(second, 1.5))
+    border = w.Concat(
+        *(w.Reshape(w.Gather(grey, w.ints(i), axis=axis), w.ints(-1)) for axis in range(2) for i in (0, -1)), axis=0
+    )
+    mean = _mean(w, grey)
+    deviation = w.Sqrt(w.Max(_mean(w, w.Pow(w.Sub(grey, mean), 2)), 1e-9))
+    frame = w.Div(w.Sub(_mean(w, border), mean), deviation)
+    dark_ink = w.Less(w.Sub(skew, frame), 0)
+    return w.Where(dark_ink, w.Neg(grey), grey)
+
+
+def _background(w: GraphWriter, bright: Value) -> Value:
+    """What rises above the paper: the plane minus its opening, never negative."""
+    coarse, up, across = _coarse(w, bright)
+    low = w.Neg(_pool(w, w.Neg(coarse), "MaxPool", WINDOW))
+    opened = _pool(w, low, "MaxPool", WINDOW)
+    smooth = _pool(w, opened, "AveragePool", 9)
+    return w.Relu(w.Sub(bright, _both_ways(w, up, smooth, across)))
+
+
+def _strokes(w: GraphWriter, lifted: Value) -> tuple[Value, Value]:
+    """Ink stretched to 0..1 with the paper at 0, and whether there is any (bool scalar)."""
+    # Paper noise: the mean of what is left, twice without what stands out.
+    noise = _mean(w, lifted)
+    for _ in range(3):
+        quiet = w.Cast(w.LessOrEqual(lifted, w.Mul(noise, 3)), to=1)
+        noise = w.Div(_total(w, w.Mul(lifted, quiet)), w.Max(_total(w, quiet), 1))
+    peak = w.Div(_total(w, w.Pow(lifted, 4)), w.Max(_total(w, w.Pow(lifted, 3)), 1e-12))
+    found = w.And(w.Greater(peak, w.Mul(noise, 5)), w.Greater(peak, 6 / 255))
+    floor = w.Max(w.Mul(noise, 3), w.Mul(peak, 0.1))
+    white = w.Max(w.Mul(peak, 1.05), w.Add(floor, 1e-6))
+    # Paper below the floor is gone altogether; above it the strokes keep their own soft edges.
+    kept = w.Where(w.Greater(lifted, floor), w.Div(lifted, white), 0)
+    return w.Min(kept, 1), found
+
+
+def _extent(w: GraphWriter, strokes: Value, axis: int) -> tuple[Value, Value]:
+    """First and one past the last row (axis 0) or column (axis 1) with ink, as float32 scalars."""
+    inked = w.Greater(w.ReduceMax(strokes, axes=[1 - axis], keepdims=0), 0.1)
+    n = _size(w, strokes, axis)
+    index = w.Cast(w.Range(w.constant(0, "int64"), n, w.constant(1, "int64")), to=1)
+    first = w.ReduceMin(w.Where(inked, index, w.Cast(n, to=1)), keepdims=0)
+    last = w.ReduceMax(w.Where(inked, w.Add(index, 1), 0), keepdims=0)
+    return first, last
+
+
+def _longest(w: GraphWriter, strokes: Value) -> Value:
+    (top, bottom), (left, right) = _extent(w, strokes, 0), _extent(w, strokes, 1)
+    return w.Max(w.Max(w.Sub(bottom, top), w.Sub(right, left)), 1)
+
+
+THIN = 2.0  # stroke width of the thinner MNIST digits, in pixels of the 20x20 box, measured as below
+
+
+def _thicken(w: GraphWriter, strokes: Value) -> Value:
+    """Strokes thinner than MNIST's are widened: as many one-pixel dilations as the difference asks for."""
+    from onnx import TensorProto, helper
+
+    # Width of a stroke: twice its area by its outline; the outline of soft ink is its total variation.
+    padded = w.Pad(strokes, w.ints(1, 1, 1, 1))
+    far = w.ints(1 << 30, 1 << 30)
+    here = w.Slice(padded, w.ints(0, 0), w.ints(-1, -1), w.ints(0, 1))
+    down = w.Sub(w.Slice(padded, w.ints(1, 0), far, w.ints(0, 1)), w.Slice(padded, w.ints(0, 0), w.ints(-1, 1 << 30), w.ints(0, 1)))
+    right = w.Sub(w.Slice(padded, w.ints(0, 1), far, w.ints(0, 1)), w.Slice(padded, w.ints(0, 0), w.ints(1 << 30, -1), w.ints(0, 1)))
+    del here
+    down = w.Slice(down, w.ints(0), w.ints(-1), w.ints(1))
+    right = w.Slice(right, w.ints(0), w.ints(-1), w.ints(0))
+    outline = _total(w, w.Sqrt(w.Add(w.Mul(down, down), w.Mul(right, right))))
+    width = w.Div(w.Mul(_total(w, strokes), 2), w.Max(outline, 1e-6))
+    unit = w.Div(_longest(w, strokes), 20)
+    missing = w.Mul(w.Sub(w.Mul(unit, THIN), width), 0.5)
+    steps = w.Cast(w.Round(w.Max(missing, 0)), to=7)
+
+    b = GraphWriter("wide_")
+    four = b.Unsqueeze("wide_in", b.ints(0, 1))
+    b.op(
+        "Squeeze", b.MaxPool(four, kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[1, 1]), b.ints(0, 1), name="wide_out"
+    )
+    b.op("Identity", "wide_go", name="wide_go_out")
+    body = helper.make_graph(
+        b.nodes,
+        "wide",
+        [
+            helper.make_tensor_value_info("wide_i", TensorProto.INT64, []),
+            helper.make_tensor_value_info("wide_go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("wide_in", TensorProto.FLOAT, [None, None]),
+        ],
+        [
+            helper.make_tensor_value_info("wide_go_out", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("wide_out", TensorProto.FLOAT, [None, None]),
+        ],
+        b.initializers,
+    )
+    return w.Loop(steps, w.constant(True, "bool"), strokes, body=body)
+
+
+# --- where it goes --------------------------------------------------------------------------------------------------
+
+
+def _place(w: GraphWriter, strokes: Value, found: Value, *, seen: Value, ink: Value) -> None:
+    """Ink into the 20x20 box of the 28x28 image, as MNIST was made: whole-pixel shifts, centre of mass at (14, 14)."""
+    cell = w.Div(_longest(w, strokes), 20)
+    mass = w.Max(_total(w, strokes), 1e-6)
+    weights = []
+    for axis in range(2):
+        n = _size(w, strokes, axis)
+        first, last = _extent(w, strokes, axis)
+        profile = w.ReduceSum(strokes, w.ints(1 - axis), keepdims=0)
+        middle = w.Add(w.Cast(w.Range(w.constant(0, "int64"), n, w.constant(1, "int64")), to=1), 0.5)
+        centre = w.Div(w.Sub(w.Div(_total(w, w.Mul(profile, middle)), mass), first), cell)  # in cells from the box's edge
+        cells = w.Div(w.Sub(last, first), cell)
+        # Pixel (14, 14) has its middle at 14.5; the box stays inside the image.
+        shift = w.Max(w.Min(w.Round(w.Sub(14.5, centre)), w.Floor(w.Sub(28, cells))), 0)
+        edges = w.Add(first, w.Mul(w.Sub(w.constant(list(range(29))), shift), cell))
+        weights.append(_area_weights(w, edges, n))
+    small = _both_ways(w, weights[0], strokes, weights[1])
+    top = w.Div(_total(w, w.Pow(small, 4)), w.Max(_total(w, w.Pow(small, 3)), 1e-9))
+    small = w.Min(w.Div(small, w.Max(w.Min(top, 0.9), 0.05)), 1)
+    w.op("Where", found, small, w.constant(0), name=seen)
+    w.op("Where", found, _mean(w, strokes), w.constant(0), name=ink)

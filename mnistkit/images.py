@@ -1,0 +1,245 @@
+"""Any picture to what MNIST would have shown: decoding here, everything else in one ONNX graph.
+
+Python only decodes. What ink is, where it lies and how it is placed is decided by ``assets/picture.onnx``, the same
+graph that the exported picture models carry inside, so an app without mnistkit sees exactly the same 28x28.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+import warnings
+from contextlib import suppress
+from importlib import resources
+from io import BytesIO
+from typing import IO, TYPE_CHECKING, Any, Final
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from mnistkit.errors import InputError, MissingExtraError, NoDigitError, PictureError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Source = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8]
+
+MAX_PIXELS: Final = 64_000_000
+"""Larger pictures are refused from their header, before anything is decoded."""
+
+# No EPS (it starts Ghostscript), no TGA (anything may look like one), no formats that stand for documents or video.
+_USUAL: Final = ("BMP", "DIB", "GIF", "JPEG", "PNG", "PPM")  # those Pillow knows without importing all its plug-ins
+_FORMATS: Final = (*_USUAL, "AVIF", "HEIF", "ICO", "JPEG2000", "MPO", "QOI", "TIFF", "WEBP")
+_EXACT_PIXELS: Final = 16_000_000  # above this, decoding may reduce: no digit is drawn in that much detail
+
+
+def read_picture(source: Source) -> npt.NDArray[np.float32]:
+    """Read a picture the way a person would: ``(28, 28)`` in [0, 1], ink bright, as MNIST has it.
+
+    Args:
+        source: A path, the bytes of a picture file, a Pillow image, or a uint8 array ``[h, w]`` or ``[h, w, 1..4]``.
+
+    Raises:
+        NoDigitError: Nothing is drawn on the picture.
+        PictureError: The picture cannot be read.
+        InputError: An array has the wrong type or shape.
+    """
+    return normalize(decode(source), name=_name(source))
+
+
+def decode(source: Source, *, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
+    """The pixels of a picture as a person sees them: uint8 ``[height, width, channels]``.
+
+    One channel is grey, two are grey and alpha, three RGB, four RGBA. EXIF orientation is applied, palettes are
+    resolved, of an animation the first frame is taken. The file is judged by its content, not by its name.
+
+    Args:
+        source: See `read_picture`.
+        max_pixels: Pictures with more pixels are refused before they are decoded.
+
+    Raises:
+        PictureError: Not a picture, damaged, empty, or too large.
+        InputError: An array has the wrong type or shape.
+    """
+    if isinstance(source, np.ndarray):
+        return _from_array(source, max_pixels)
+    if isinstance(source, Image.Image):
+        return _pixels(source, _name(source), max_pixels)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return _from_stream(BytesIO(source), _name(source), max_pixels)
+    name = _name(source)
+    try:
+        with open(source, "rb") as stream:  # noqa: PTH123 - also takes PathLike objects that pathlib does not
+            return _from_stream(stream, name, max_pixels)
+    except FileNotFoundError:
+        raise PictureError(f"{name}: no such file; check the path") from None
+    except IsADirectoryError:
+        raise PictureError(f"{name}: is a folder; give the pictures in it") from None
+    except (OSError, ValueError, TypeError) as error:
+        raise PictureError(f"{name}: cannot be opened ({_line(error)})") from None
+
+
+def normalize(picture: npt.NDArray[np.uint8], *, name: str = "picture") -> npt.NDArray[np.float32]:
+    """Make a decoded picture look like MNIST: ``(28, 28)`` float32 in [0, 1], ink bright.
+
+    Args:
+        picture: What `decode` returns.
+        name: How error messages call the picture.
+
+    Raises:
+        NoDigitError: Nothing is drawn on it.
+        MissingExtraError: onnxruntime is not installed.
+    """
+    seen, ink = _session(os.getpid()).run(["seen", "ink"], {"picture": np.ascontiguousarray(picture)})
+    if not ink > 0:
+        raise NoDigitError(f"{name}: no digit found; nothing stands out from the background")
+    return np.asarray(seen, dtype=np.float32)
+
+
+@functools.lru_cache(maxsize=1)  # keyed by process: a session's threads do not survive a fork
+def _session(process: int) -> Any:
+    del process
+    try:
+        import onnxruntime
+    except ImportError:
+        raise MissingExtraError('onnxruntime is not installed; run: pip install "mnistkit[cpu]"') from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    graph = resources.files("mnistkit").joinpath("assets", "picture.onnx").read_bytes()
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+# --- decoding -------------------------------------------------------------------------------------------------------
+
+
+def _name(source: object) -> str:
+    if isinstance(source, (str, os.PathLike)):
+        return os.fspath(source) if isinstance(os.fspath(source), str) else repr(source)
+    return str(getattr(source, "filename", "") or "picture")
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def _from_array(array: npt.NDArray[Any], max_pixels: int) -> npt.NDArray[np.uint8]:
+    if array.dtype != np.uint8:
+        raise InputError(f"a picture array must be uint8 with 0..255, got {array.dtype}; scale and cast it first")
+    if array.ndim == 2:  # noqa: PLR2004 - a grey plane
+        array = array[..., None]
+    if array.ndim != 3 or not 1 <= array.shape[2] <= 4:  # noqa: PLR2004 - [height, width, channels]
+        raise InputError(f"a picture array must be [height, width] or [height, width, 1..4], got {array.shape}")
+    _check_size((array.shape[1], array.shape[0]), "picture", max_pixels)
+    return array
+
+
+def _check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
+    width, height = size
+    if width < 1 or height < 1:
+        raise PictureError(f"{name}: has no pixels ({width} x {height}); save it again")
+    if width * height > max_pixels:
+        raise PictureError(f"{name}: {width} x {height} is more than the limit of {max_pixels} pixels; make it smaller")
+
+
+_opening = threading.Lock()  # the warnings filter is global
+
+
+def _from_stream(stream: IO[bytes], name: str, max_pixels: int) -> npt.NDArray[np.uint8]:
+    head = stream.read(1024)
+    stream.seek(0)
+    if not head:
+        raise PictureError(f"{name}: is empty (0 bytes); get the file again")
+    if head[4:8] == b"ftyp" and head[8:12] in {b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"}:
+        _register_heif(name)
+    try:
+        with _opening, warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = _open(stream)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise PictureError(f"{name}: has more pixels than the limit of {max_pixels}; make it smaller") from None
+    except UnidentifiedImageError:
+        raise PictureError(f"{name}: is not a picture, {_guess(head)}") from None
+    except Exception as error:  # noqa: BLE001 - decoders raise anything at all on damaged files
+        raise PictureError(f"{name}: is damaged ({_line(error)}); save it again") from None
+    with image:
+        return _pixels(image, name, max_pixels)
+
+
+def _open(stream: IO[bytes]) -> Image.Image:
+    Image.preinit()
+    try:
+        return Image.open(stream, formats=_USUAL)
+    except UnidentifiedImageError:
+        Image.init()
+        stream.seek(0)
+        return Image.open(stream, formats=[known for known in _FORMATS if known in Image.OPEN])
+
+
+def _register_heif(name: str) -> None:
+    try:
+        import pillow_heif
+    except ImportError:
+        raise PictureError(f"{name}: is a HEIC picture; run: pip install pillow-heif, or save it as JPEG") from None
+    pillow_heif.register_heif_opener()
+
+
+def _guess(head: bytes) -> str:
+    """What a file that is no picture seems to be, and what to do."""
+    start = head.lstrip().lower()
+    if start.startswith(b"version https://git-lfs"):
+        return "it is a Git LFS pointer; run: git lfs pull"
+    if start.startswith((b"<!doctype html", b"<html")):
+        return "it is a web page; download the picture itself"
+    if b"<svg" in start:
+        return "it is SVG; save it as PNG"
+    if start.startswith(b"%pdf"):
+        return "it is a PDF; save the page as PNG"
+    if head.startswith((b"\x89PNG", b"\xff\xd8", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*")):
+        return "its header is damaged or cut off; save it again"
+    with suppress(UnicodeDecodeError):
+        head[:256].decode("ascii")
+        return "it is text; give a picture file"
+    return "its content is of no known picture format; save it as PNG or JPEG"
+
+
+def _pixels(image: Image.Image, name: str, max_pixels: int) -> npt.NDArray[np.uint8]:
+    _check_size(image.size, name, max_pixels)
+    try:
+        if image.width * image.height > _EXACT_PIXELS:
+            image.draft(None, (image.width // 4, image.height // 4))  # JPEG decodes to a half or a quarter by itself
+        image.load()
+        _check_size(image.size, name, max_pixels)
+        if image.width * image.height > _EXACT_PIXELS and image.mode not in {"P", "PA", "1"}:
+            image = image.reduce(2)
+        with suppress(Exception):  # a damaged EXIF block says nothing about the pixels
+            image = ImageOps.exif_transpose(image)
+        return _to_uint8(image)
+    except PictureError:
+        raise
+    except Exception as error:  # noqa: BLE001 - decoders raise anything at all on damaged files
+        raise PictureError(f"{name}: is damaged or cut off ({_line(error)}); save it again") from None
+
+
+def _to_uint8(image: Image.Image) -> npt.NDArray[np.uint8]:
+    mode = image.mode
+    if mode in {"F", "I"} or mode.startswith("I;"):
+        return _to_eight_bits(np.asarray(image))[..., None]
+    if image.has_transparency_data:
+        wanted = "LA" if mode in {"L", "LA", "La", "1"} else "RGBA"
+    else:
+        wanted = "L" if mode in {"L", "1"} else "RGB"
+    array = np.asarray(image if mode == wanted else image.convert(wanted))
+    return array[..., None] if array.ndim == 2 else array  # noqa: PLR2004 - a grey plane
+
+
+def _to_eight_bits(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """Deep grey: white is the top of the smallest usual range that holds the values (1.0, 8, 10, 12 or 16 bits)."""
+    plane = np.nan_to_num(values.astype(np.float32), posinf=0.0, neginf=0.0)
+    low, high = float(plane.min()), float(plane.max())
+    ranges = (1, 255, 1023, 4095, 65535) if values.dtype.kind == "f" else (255, 1023, 4095, 65535)
+    white = next((top for top in ranges if low >= 0 and high <= top), None)
+    if white is None:  # no usual range: from darkest to brightest
+        plane, white = plane - low, max(high - low, 1e-6)
+    return np.rint(plane * (255 / white)).astype(np.uint8)
