@@ -78,7 +78,7 @@ def test_the_entry_that_is_damaged_below_is_read_when_whole():
     ],
 )
 def test_damaged_golden_pairs(text):
-    with pytest.raises(ModelFileError, match="golden pairs in the file are damaged .*; export it again"):
+    with pytest.raises(ModelFileError, match=r"golden pairs in the file are damaged .*; export it again"):
         decode_golden({"golden": text})
 
 
@@ -96,7 +96,7 @@ def test_labels():
 
 @pytest.mark.parametrize("text", ["{", "3", "[1, 2]", '{"a": "b"}'])
 def test_damaged_labels(text):
-    with pytest.raises(ModelFileError, match="labels in the file are .*; export it again"):
+    with pytest.raises(ModelFileError, match=r"labels in the file are .*; export it again"):
         read_labels({"labels": text})
 
 

@@ -184,7 +184,10 @@ def test_npz_bomb_is_refused_before_it_unpacks(tmp_path, arrays, monkeypatch):
 
 WRONG_FILES = {
     "html": (b"\n<!DOCTYPE html><html><body>404</body></html>", "an HTML page"),
-    "lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", r"Git LFS pointer \(run `git lfs pull`"),
+    "lfs": (
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n",
+        r"Git LFS pointer \(run `git lfs pull`",
+    ),
     "empty": (b"", "an empty file"),
     "npy": (b"\x93NUMPY\x01\0", r"a single \.npy array"),
     "one idx": (b"\0\0\x08\x01\0\0\0\x01\x05", "one IDX file; pass the folder that holds all four"),

@@ -73,10 +73,10 @@ def test_the_tolerance_is_absolute_below_one_and_follows_the_size_above(scores):
     small = scores * 1e-3
     with pytest.raises(ParityError):
         compare(small, small * 1.5, atol=1e-6, what="x")  # half as much again is far, however small the numbers are
-    large = scores * 1000
-    assert compare(large, large + np.float32(5e-4), atol=1e-6, what="x").allowed > 5e-4
+    large = scores * (1000 / scores.max())
+    assert compare(large, large + np.float64(9e-4), atol=1e-6, what="x").allowed == pytest.approx(1e-3)
     with pytest.raises(ParityError):
-        compare(large, large + np.float32(5e-3), atol=1e-6, what="x")
+        compare(large, large + np.float64(2e-3), atol=1e-6, what="x")
 
 
 def test_whole_numbers_must_be_equal():

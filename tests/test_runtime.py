@@ -4,7 +4,6 @@ import multiprocessing
 import os
 import pickle  # noqa: TID251  # a Runtime travels to worker processes by pickle; mnistkit itself reads none
 import shutil
-import sys
 import threading
 
 import numpy as np
@@ -12,6 +11,7 @@ import onnxruntime
 import pytest
 
 from mnistkit.errors import DeviceError, InputError, ModelFileError
+from mnistkit.images import read_picture
 from mnistkit.runtime import Runtime, TensorInfo, both_packages
 
 HAS_CUDA = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
@@ -46,7 +46,10 @@ def test_metadata_without_the_prefix(runtime):
 
 BAD = {
     "empty": (b"", "an empty file, not an ONNX model"),
-    "lfs": (b"version https://git-lfs.github.com/spec/v1\n", r"a Git LFS pointer, not an ONNX model; run `git lfs pull`"),
+    "lfs": (
+        b"version https://git-lfs.github.com/spec/v1\n",
+        r"a Git LFS pointer, not an ONNX model; run `git lfs pull`",
+    ),
     "html": (b"<html></html>", r"not a model that onnxruntime .* reads"),
     "noise": (bytes(range(256)), r"not a model that onnxruntime .* reads"),
 }
@@ -91,14 +94,16 @@ def test_bytes_that_are_no_model():
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:x", "cpu:0", "cuda0", ""])
 def test_unknown_devices(asset, device):
-    with pytest.raises(DeviceError, match="unknown device .*; use auto, cpu, cuda or cuda:N"):
+    with pytest.raises(DeviceError, match=r"unknown device .*; use auto, cpu, cuda or cuda:N"):
         Runtime(asset, device=device)
 
 
 @pytest.mark.skipif(HAS_CUDA, reason="this onnxruntime offers CUDA")
 @pytest.mark.parametrize("device", ["cuda", "cuda:1"])
 def test_cuda_asked_for_by_name_is_never_cpu(asset, device):
-    with pytest.raises(DeviceError, match=rf"^{device}: this onnxruntime has no CUDA; run `pip uninstall .*mnistkit\[gpu"):
+    with pytest.raises(
+        DeviceError, match=rf"^{device}: this onnxruntime has no CUDA; run `pip uninstall .*mnistkit\[gpu"
+    ):
         Runtime(asset, device=device)
 
 
@@ -120,7 +125,9 @@ def test_two_onnxruntimes_are_noticed_and_named_in_the_cure(asset, tmp_path, mon
     monkeypatch.syspath_prepend(tmp_path)
     assert both_packages()
     if not HAS_CUDA:
-        with pytest.raises(DeviceError, match="both installed and break each other; run `pip uninstall -y onnxruntime "):
+        with pytest.raises(
+            DeviceError, match="both installed and break each other; run `pip uninstall -y onnxruntime "
+        ):
             Runtime(asset, device="cuda")
 
 
@@ -216,22 +223,60 @@ def test_pickle_carries_the_content_and_not_the_place(model_file, feeds):
     assert again.providers == runtime.providers
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork there")
-# Python 3.12 warns of any fork beside threads; that the session survives it is what this test shows.
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_after_a_fork(runtime, feeds):
-    expected = runtime.run(feeds)["probabilities"]
+def in_fork(work):
+    """What ``work`` returns in a forked child; a child that hangs fails."""
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(target=lambda: sender.send(runtime.run(feeds)["probabilities"]))
+    child = context.Process(target=lambda: sender.send(work()))
     child.start()
     try:
-        assert receiver.poll(30), "the child hangs"
-        np.testing.assert_array_equal(receiver.recv(), expected)
+        assert receiver.poll(20), "the child hangs"
+        return receiver.recv()
     finally:
         child.join(5)
         child.kill()
-    assert child.exitcode == 0
+
+
+def forking(test):
+    """Only where there is fork; and frameworks may warn of it, which is what these tests answer."""
+    for mark in (
+        pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork there"),
+        # Python 3.12: any fork beside threads
+        pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
+        # JAX, when light and Keras tests share a process
+        pytest.mark.filterwarnings(r"ignore:os\.fork\(\) was called:RuntimeWarning"),
+    ):
+        test = mark(test)
+    return test
+
+
+@forking
+@pytest.mark.parametrize("threads", [1, 2])
+def test_after_a_fork(asset, feeds, threads):
+    runtime = Runtime(asset, device="cpu", threads=threads)
+    expected = runtime.run(feeds)["probabilities"]
+    np.testing.assert_array_equal(in_fork(lambda: runtime.run(feeds)["probabilities"]), expected)
+    np.testing.assert_array_equal(runtime.run(feeds)["probabilities"], expected)  # the parent goes on
+
+
+@forking
+def test_a_child_may_forget_what_it_inherited(asset, feeds):
+    held = [Runtime(asset, device="cpu", threads=2)]
+    expected = held[0].run(feeds)["probabilities"]
+
+    def work():
+        held.clear()
+        return Runtime(asset, device="cpu", threads=2).run(feeds)["probabilities"]
+
+    np.testing.assert_array_equal(in_fork(work), expected)
+
+
+@forking
+def test_pictures_after_a_fork():
+    picture = np.full((60, 60), 255, np.uint8)
+    picture[10:50, 28:33] = 0
+    expected = read_picture(picture)
+    np.testing.assert_array_equal(in_fork(lambda: read_picture(picture)), expected)
 
 
 def test_after_spawn(python, model_file, images, tmp_path):
@@ -250,4 +295,3 @@ def test_after_spawn(python, model_file, images, tmp_path):
     ran = python("work.py", cwd=tmp_path)
     assert ran.out.strip() == "[7, 2, 1, 0, 4, 1, 4, 9]", ran
     assert ran.err == ""
-    assert sys.executable
