@@ -5,8 +5,8 @@ Three kinds:
 * an *operation handler* turns one recorded ``keras.ops`` operation into ONNX nodes:
   ``handler(graph, op, *args, **kwargs)``, the arguments being those of the operation's ``call``;
 * a *layer handler* does the same for a whole layer that cannot be traced: ``handler(graph, layer, *args, **kwargs)``;
-* a *rewrite* expresses an operation by other ``keras.ops`` calls, on symbolic tensors, during tracing:
-  ``rewrite(op, *args, **kwargs)``.
+* a *rewrite* expresses an operation or a layer by other ``keras.ops`` calls, on symbolic tensors, during tracing:
+  ``rewrite(op, *args, **kwargs)`` or ``rewrite(layer, *args, **kwargs)``.
 
 All are found by class, through the method resolution order for layers, so that a subclass inherits its parent's handler
 unless it overrides ``call``.
@@ -24,6 +24,7 @@ _OPS: dict[str, Handler] = {}
 _REWRITES: dict[str, Handler] = {}
 _LAYERS: dict[str, Handler] = {}
 _USER_LAYERS: dict[type, Handler] = {}
+_LAYER_REWRITES: dict[str, Handler] = {}
 
 
 class Unwritable(Exception):  # noqa: N818  a signal inside the writer, never seen by a user
@@ -82,6 +83,17 @@ def register_layer(*layers: type | str) -> Callable[[H], H]:
     return decorate
 
 
+def register_layer_rewrite(*layers: str) -> Callable[[H], H]:
+    """Register an expression of classes of ``keras.layers`` by ``keras.ops`` and other layers."""
+
+    def decorate(handler: H) -> H:
+        for layer in layers:
+            _LAYER_REWRITES[layer] = handler
+        return handler
+
+    return decorate
+
+
 def find_op(operation: type) -> Handler | None:
     """Return the handler of an operation class, or None."""
     return _OPS.get(operation.__name__)
@@ -94,11 +106,20 @@ def find_rewrite(operation: type) -> Handler | None:
 
 def find_layer(layer: type) -> Handler | None:
     """Return the handler of a layer class, or None when the layer is to be traced."""
+    return _find(layer, _LAYERS, _USER_LAYERS)
+
+
+def find_layer_rewrite(layer: type) -> Handler | None:
+    """Return the rewrite of a layer class, or None."""
+    return _find(layer, _LAYER_REWRITES, {})
+
+
+def _find(layer: type, named: dict[str, Handler], classes: dict[type, Handler]) -> Handler | None:
     for kind in layer.__mro__:
-        if kind in _USER_LAYERS:
-            return _USER_LAYERS[kind]
-        if kind.__module__.startswith("keras.") and kind.__name__ in _LAYERS:
-            return _LAYERS[kind.__name__]
+        if kind in classes:
+            return classes[kind]
+        if kind.__module__.startswith("keras.") and kind.__name__ in named:
+            return named[kind.__name__]
         if "call" in vars(kind):
             return None
     return None
@@ -106,5 +127,5 @@ def find_layer(layer: type) -> Handler | None:
 
 def known() -> dict[str, list[str]]:
     """Return the names of everything with a handler, for tables and messages."""
-    layers = sorted(_LAYERS) + sorted(kind.__name__ for kind in _USER_LAYERS)
+    layers = sorted({*_LAYERS, *_LAYER_REWRITES}) + sorted(kind.__name__ for kind in _USER_LAYERS)
     return {"operations": sorted(_OPS), "rewrites": sorted(_REWRITES), "layers": layers}

@@ -11,6 +11,7 @@ import onnx
 from mnistkit.export.writer.graph import Node
 
 PRODUCER = "mnistkit"
+_ML = "ai.onnx.ml."  # prefix of an operator outside the default domain
 
 _TYPES = {
     "float32": onnx.TensorProto.FLOAT,
@@ -60,17 +61,40 @@ def serialize(
     imported = model.opset_import.add()
     imported.domain = ""
     imported.version = opset
-    graph = model.graph
-    graph.name = "model"
+    if any(node.op.startswith(_ML) for node in nodes):
+        classic = model.opset_import.add()
+        classic.domain = _ML[:-1]
+        classic.version = 3
+    _fill(model.graph, "model", nodes, initializers, inputs, outputs)
+    return model
+
+
+def subgraph(
+    nodes: list[Node], initializers: dict[str, np.ndarray[Any, Any]], inputs: list[IO], outputs: list[IO]
+) -> onnx.GraphProto:
+    """Build the body of a loop."""
+    graph = onnx.GraphProto()
+    _fill(graph, "step", nodes, initializers, inputs, outputs)
+    return graph
+
+
+def _fill(  # noqa: PLR0913, PLR0917  the parts of a graph
+    graph: Any,
+    name: str,
+    nodes: list[Node],
+    initializers: dict[str, np.ndarray[Any, Any]],
+    inputs: list[IO],
+    outputs: list[IO],
+) -> None:
+    graph.name = name
     for io in inputs:
         _value_info(graph.input.add(), io)
     for io in outputs:
         _value_info(graph.output.add(), io)
     for node in nodes:
         _node(graph.node.add(), node)
-    for name, array in initializers.items():
-        _tensor(graph.initializer.add(), array, name)
-    return model
+    for tensor, array in initializers.items():
+        _tensor(graph.initializer.add(), array, tensor)
 
 
 def tensor_type(dtype: str) -> int:
@@ -92,7 +116,9 @@ def _value_info(proto: Any, io: IO) -> None:
 
 
 def _node(proto: Any, node: Node) -> None:
-    proto.op_type = node.op
+    proto.op_type = node.op.removeprefix(_ML)
+    if proto.op_type != node.op:
+        proto.domain = _ML[:-1]
     proto.name = node.name
     proto.input.extend(node.inputs)
     proto.output.extend(node.outputs)

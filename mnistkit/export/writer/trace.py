@@ -25,9 +25,10 @@ import numpy as np
 from keras import KerasTensor, tree
 
 from mnistkit.errors import ExportError
-from mnistkit.export.writer import registry
+from mnistkit.export.writer import registry, specs
 from mnistkit.export.writer.dims import Dim, alt, collect, contains_dim
 from mnistkit.export.writer.names import Namer
+from mnistkit.export.writer.proxy import speaks_to_backend, symbolic_backend
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,15 +185,38 @@ class Tracer:
             self.record(layer, args, kwargs, outputs, is_layer=True)
             return outputs
         known = len(self.trace.problems)
+        rewrite = registry.find_layer_rewrite(type(layer))
         try:
+            if rewrite is not None:
+                return rewrite(layer, *args, **kwargs)
+            if not isinstance(layer, keras.Model) and speaks_to_backend(layer):
+                # augmentation is on by default in these; a file is for inference
+                kwargs = {**kwargs, "training": False} if "training" in kwargs else kwargs
+                with symbolic_backend(layer):
+                    return layer.call(*args, **kwargs)
             return layer.call(*args, **kwargs)
         except Exception as error:
             if len(self.trace.problems) > known or self.depth == 1:
                 raise
             del self.trace.records[before:]
             reason = str(error).strip().split("\n")[0][:160]
-            self.problem(layer, f"its call does not run on symbolic tensors ({type(error).__name__}: {reason})")
+            if isinstance(error, registry.Unwritable):
+                self.problem(layer, str(error))
+            else:
+                self.problem(layer, f"its call does not run on symbolic tensors ({type(error).__name__}: {reason})")
             return self.infer(layer, args, kwargs)
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[list[Record]]:
+        """Record into a list of its own: the step of a loop."""
+        kept = self.trace.records
+        outputs = len(self.trace.layer_outputs)
+        self.trace.records = []
+        try:
+            yield self.trace.records
+        finally:
+            self.trace.records = kept
+            del self.trace.layer_outputs[outputs:]
 
     def problem(self, layer: Any, reason: str) -> None:
         """Note a layer that cannot be written."""
@@ -243,14 +267,14 @@ def _spec(target: Any, attributes: dict[str, Any], args: Any, kwargs: Any, side:
             object.__setattr__(target, name, _map(value, plain))
     args, kwargs = _map((args, kwargs), plain)
     try:
-        return target.compute_output_spec(*args, **kwargs)
+        return specs.infer(target, args, kwargs)
     except AttributeError:
         # a size given where a tensor belongs, as in ops.cast(ops.shape(x)[1], "float32")
         def tensor(value: Any) -> Any:
             return KerasTensor((), dtype="int32", name="t") if type(value) is int else value
 
         args, kwargs = _map((args, kwargs), tensor)
-        return target.compute_output_spec(*args, **kwargs)
+        return specs.infer(target, args, kwargs)
 
 
 # -- hooks ------------------------------------------------------------------------------------------------------------
@@ -267,6 +291,18 @@ _LOCK = threading.RLock()
 def _active() -> Tracer | None:
     tracer = STATE.tracer
     return tracer if tracer is not None and not tracer.paused else None
+
+
+def active_tracer() -> Tracer:
+    """Return the tracer at work.
+
+    Raises:
+        ExportError: None is: this is called from rewrites only.
+    """
+    tracer = _active()
+    if tracer is None:
+        raise ExportError("a rewrite was called outside a trace; call write_model instead")
+    return tracer
 
 
 @contextlib.contextmanager
@@ -465,13 +501,14 @@ def _attempt(
     traced.input_structure = tree.map_structure(symbolic, structure)
     traced.inputs = [x for x in tree.flatten(traced.input_structure) if isinstance(x, KerasTensor)]
     _share_batch(traced.inputs)
+    flags = {"training": False} if model._call_has_training_arg else {}  # noqa: SLF001  as Model.predict does
     with _hooks(tracer):
         if by_keyword:
             args = dict(zip(by_keyword, traced.input_structure, strict=True))
             first = args.pop(by_keyword[0])
-            outputs = model(first, **args)
+            outputs = model(first, **args, **flags)
         else:
-            outputs = model(traced.input_structure)
+            outputs = model(traced.input_structure, **flags)
     traced.outputs = outputs
     traced.output_names = _output_names(tracer, outputs)
     return traced

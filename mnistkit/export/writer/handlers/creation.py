@@ -30,6 +30,16 @@ def arange(graph: Graph, op: Any, start: Any, stop: Any = None, step: Any = None
     return graph.cast(out, dtype)
 
 
+def count_up(graph: Graph, size: Any) -> Value:
+    """Return the int64 vector 0 … size - 1."""
+    if not isinstance(size, Dim):
+        return graph.const(np.arange(int(size), dtype=np.int64), hint="positions")
+    stop = graph.node("Squeeze", graph.dim(size), graph.ints(0), shape=())
+    out = graph.node("Range", graph.const(0, "int64"), stop, graph.const(1, "int64"), dtype="int64")
+    out.shape = (size,)
+    return out
+
+
 @register_op("Full")
 def full(graph: Graph, op: Any, fill_value: Any) -> Value:
     """One value everywhere."""
