@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable
 
+    from numpy.typing import NDArray
+
 INPUT_SIZE = 784
 CLASSES = 10
 
@@ -78,6 +80,12 @@ def _mlp(hidden: int) -> Any:
 
 MODELS: dict[str, Callable[[int], Any]] = {"mlp": _mlp}
 """Builders by name; each takes the hidden width and may ignore it."""
+
+
+def weights_of(model: Any) -> list[NDArray[Any]]:
+    """Weights in Keras' order as NumPy arrays; unlike ``model.get_weights()`` it raises no warning under NumPy 2."""
+    keras = load_keras()
+    return [keras.ops.convert_to_numpy(variable.value) for variable in model.weights]
 
 
 def load_model(path: str | os.PathLike[str]) -> Any:

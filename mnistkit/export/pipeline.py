@@ -23,7 +23,7 @@ from mnistkit.export.normalise import rename
 from mnistkit.export.proof import BATCH_SIZES, FEW_BATCH_SIZES, Row, derived_atol, prove, run_in_steps
 from mnistkit.export.samples import Sample, check_finite, draw, sample_any
 from mnistkit.files import check_writable, replacing, write_json
-from mnistkit.models import load_model
+from mnistkit.models import load_model, weights_of
 from mnistkit.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -254,7 +254,7 @@ def _describe(
     entries = {
         "format_version": contract.FORMAT_VERSION,
         "keras_version": backends.active().keras_version,
-        "weights_sha256": contract.weights_sha256(model.get_weights()),
+        "weights_sha256": contract.weights_sha256(weights_of(model)),
     }
     accuracy = None
     if graph.ByteSize() <= _MAX_PROTOBUF:
@@ -322,5 +322,5 @@ def _training_provenance(source: Path | None, model: Any) -> dict[str, Any]:
         found = json.loads(source.with_suffix(".train.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    same = isinstance(found, dict) and found.get("weights_sha256") == contract.weights_sha256(model.get_weights())
+    same = isinstance(found, dict) and found.get("weights_sha256") == contract.weights_sha256(weights_of(model))
     return dict(found) if same else {}
