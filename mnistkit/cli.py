@@ -153,10 +153,11 @@ def _train(options: argparse.Namespace) -> int:
 
 def _export(options: argparse.Namespace) -> int:
     from mnistkit import backend as backends
-    from mnistkit.export import export_onnx
 
     backends.silence()
     backends.load_keras(options.backend)
+    from mnistkit.export import export_onnx  # needs the backend to be chosen
+
     report = export_onnx(
         options.model,
         options.out,
