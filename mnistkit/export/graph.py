@@ -55,7 +55,9 @@ class GraphWriter:
         from onnx import helper
 
         taken = [item if isinstance(item, str) else self.constant(item) for item in inputs]
-        self.nodes.append(helper.make_node(kind, taken, list(names), name=f"{self._prefix}n{len(self.nodes)}", **attributes))
+        self.nodes.append(
+            helper.make_node(kind, taken, list(names), name=f"{self._prefix}n{len(self.nodes)}", **attributes)
+        )
         return list(names)
 
     def fresh(self, count: int, kind: str = "v") -> list[Value]:

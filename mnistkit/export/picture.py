@@ -91,7 +91,10 @@ def _area_weights(w: GraphWriter, edges: Value, n_in: Value) -> Value:
 def _linear_weights(w: GraphWriter, n_out: Value, n_in: Value) -> Value:
     """Weights ``[n_out, n_in]`` of linear interpolation between cell centres, flat beyond the outermost."""
     edges = _edges(w, n_out, n_in)
-    centre = w.Mul(0.5, w.Add(w.Slice(edges, w.ints(0), w.ints(-1), w.ints(0)), w.Slice(edges, w.ints(1), w.ints(1 << 30), w.ints(0))))
+    centre = w.Mul(
+        0.5,
+        w.Add(w.Slice(edges, w.ints(0), w.ints(-1), w.ints(0)), w.Slice(edges, w.ints(1), w.ints(1 << 30), w.ints(0))),
+    )
     position = w.Min(w.Max(w.Sub(centre, 0.5), 0), w.Sub(w.Cast(n_in, to=1), 1))
     cell = w.Cast(w.Range(w.constant(0, "int64"), n_in, w.constant(1, "int64")), to=1)
     return w.Relu(w.Sub(1, w.Abs(w.Sub(w.Unsqueeze(position, w.ints(1)), cell))))
@@ -147,7 +150,8 @@ def _reduce(w: GraphWriter, picture: Value) -> Value:
     first = b.Min(first, rows)
     # A band may start past the end when the rows do not divide; it then repeats the last row and is cut off below.
     wanted = b.Min(
-        b.Add(first, b.Range(b.constant(0, "int64"), b.Add(per_band, b.constant(1, "int64")), b.constant(1, "int64"))), rows
+        b.Add(first, b.Range(b.constant(0, "int64"), b.Add(per_band, b.constant(1, "int64")), b.constant(1, "int64"))),
+        rows,
     )
     edges = b.Gather(all_edges, wanted)
     start = b.Cast(b.Floor(b.Gather(all_edges, first)), to=7)
@@ -320,8 +324,14 @@ def _thicken(w: GraphWriter, strokes: Value) -> Value:
     padded = w.Pad(strokes, w.ints(1, 1, 1, 1))
     far = w.ints(1 << 30, 1 << 30)
     here = w.Slice(padded, w.ints(0, 0), w.ints(-1, -1), w.ints(0, 1))
-    down = w.Sub(w.Slice(padded, w.ints(1, 0), far, w.ints(0, 1)), w.Slice(padded, w.ints(0, 0), w.ints(-1, 1 << 30), w.ints(0, 1)))
-    right = w.Sub(w.Slice(padded, w.ints(0, 1), far, w.ints(0, 1)), w.Slice(padded, w.ints(0, 0), w.ints(1 << 30, -1), w.ints(0, 1)))
+    down = w.Sub(
+        w.Slice(padded, w.ints(1, 0), far, w.ints(0, 1)),
+        w.Slice(padded, w.ints(0, 0), w.ints(-1, 1 << 30), w.ints(0, 1)),
+    )
+    right = w.Sub(
+        w.Slice(padded, w.ints(0, 1), far, w.ints(0, 1)),
+        w.Slice(padded, w.ints(0, 0), w.ints(1 << 30, -1), w.ints(0, 1)),
+    )
     del here
     down = w.Slice(down, w.ints(0), w.ints(-1), w.ints(1))
     right = w.Slice(right, w.ints(0), w.ints(-1), w.ints(0))
@@ -334,7 +344,10 @@ def _thicken(w: GraphWriter, strokes: Value) -> Value:
     b = GraphWriter("wide_")
     four = b.Unsqueeze("wide_in", b.ints(0, 1))
     b.op(
-        "Squeeze", b.MaxPool(four, kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[1, 1]), b.ints(0, 1), name="wide_out"
+        "Squeeze",
+        b.MaxPool(four, kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[1, 1]),
+        b.ints(0, 1),
+        name="wide_out",
     )
     b.op("Identity", "wide_go", name="wide_go_out")
     body = helper.make_graph(
@@ -367,7 +380,9 @@ def _place(w: GraphWriter, strokes: Value, found: Value, *, seen: Value, ink: Va
         first, last = _extent(w, strokes, axis)
         profile = w.ReduceSum(strokes, w.ints(1 - axis), keepdims=0)
         middle = w.Add(w.Cast(w.Range(w.constant(0, "int64"), n, w.constant(1, "int64")), to=1), 0.5)
-        centre = w.Div(w.Sub(w.Div(_total(w, w.Mul(profile, middle)), mass), first), cell)  # in cells from the box's edge
+        centre = w.Div(
+            w.Sub(w.Div(_total(w, w.Mul(profile, middle)), mass), first), cell
+        )  # in cells from the box's edge
         cells = w.Div(w.Sub(last, first), cell)
         # Pixel (14, 14) has its middle at 14.5; the box stays inside the image.
         shift = w.Max(w.Min(w.Round(w.Sub(14.5, centre)), w.Floor(w.Sub(28, cells))), 0)
