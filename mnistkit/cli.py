@@ -1,0 +1,297 @@
+"""The command line: one parser and one small function for each verb.
+
+Results go to stdout, everything else to stderr. Errors are one line and exit with 1, usage errors with 2; a traceback
+means a bug.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mnistkit import __version__
+from mnistkit.errors import MnistkitError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+def main(argv: Sequence[str] | None = None, *, prog: str = "mnistkit") -> int:
+    """Run one command and return its exit code: 0 done, 1 an error, 2 wrong usage, 130 interrupted."""
+    parser = build_parser(prog)
+    options = parser.parse_args(argv)
+    warnings.showwarning = _show_warning
+    run: Callable[[argparse.Namespace], int] = options.run
+    try:
+        return run(options)
+    except MnistkitError as error:
+        print(f"mnistkit: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("mnistkit: interrupted; no file was half-written", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader went away, as `| head` does; what Python would print about it at exit goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def build_parser(prog: str = "mnistkit") -> argparse.ArgumentParser:
+    """The parser with all verbs."""
+    # `python -m mnistkit.train` is the verb itself, so its usage line must not name the verb twice.
+    is_verb = prog.startswith("python -m mnistkit.")
+    parser = argparse.ArgumentParser(
+        prog="mnistkit" if is_verb else prog,
+        description="Train, export and run the Keras digit classifier.",
+        epilog="First steps: mnistkit train; mnistkit export; mnistkit predict digit.png",
+    )
+    parser.add_argument("--version", action="version", version=f"mnistkit {__version__}")
+    verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
+    for name, (add, run, text, example) in VERBS.items():
+        verb = verbs.add_parser(
+            name,
+            prog=prog if is_verb and prog.endswith(f".{name}") else None,
+            help=text,
+            description=text,
+            epilog=f"Example: {example}",
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        )
+        add(verb)
+        verb.set_defaults(run=run)
+    return parser
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--model", default="mlp", help="model to build: mlp is the tutorial's")
+    add("--epochs", type=int, default=2, help="passes over the training images")
+    add("--batch-size", type=int, default=32, help="images a step")
+    add("--optimizer", default="rmsprop", help="any Keras optimizer")
+    add("--learning-rate", type=float, default=0.001, help="its first learning rate")
+    add("--rho", type=float, help="its moving-average decay (default: 0.9 for rmsprop, else Keras')")
+    add("--epsilon", type=float, help="its epsilon (default: 1e-8 for rmsprop, else Keras')")
+    add("--decay", type=float, default=0.0, help="learning-rate decay per batch")
+    add("--hidden", type=int, default=32, help="width of the hidden layer")
+    add("--seed", type=int, default=1337, help="seed of the initial weights and the batch order")
+    add("--validation-split", type=float, default=0.0, help="share of the training images that is held out")
+    _add_data(parser)
+    add("--out", default=str(Path("exports") / "mnist.keras"), help="where the model goes")
+    add("--backend", help="tensorflow, jax or torch (default: KERAS_BACKEND, then keras.json, then what is installed)")
+    add("--resume", action="store_true", help="go on after the last epoch an interrupted run finished")
+    add("--quiet", action="store_true", help="print the result alone")
+    add("--json", action="store_true", help="print the result as JSON")
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("model", nargs="?", default=str(Path("exports") / "mnist.keras"), help="the .keras file")
+    add("--out", help="where the .onnx goes (default: beside the model)")
+    add("--exporter", default="auto", help="auto, tf2onnx, jax2onnx or torch")
+    add("--opset", type=int, help="ONNX opset (default: the exporter's own)")
+    add("--atol", type=float, default=1e-5, help="largest allowed difference from Keras' answers")
+    _add_data(parser)
+    add("--backend", help="backend that gives Keras' answers (default: as for train)")
+    add("--json", action="store_true", help="print the provenance as JSON")
+
+
+def _add_predict(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("pictures", nargs="+", metavar="PICTURE", help="picture files")
+    add("--model", help="an .onnx file (default: exports/mnist.onnx if it is there, else the one in the package)")
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add("--json", action="store_true", help="print the readings as JSON")
+
+
+def _add_file(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="an .onnx file")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--json", action="store_true", help="print as JSON")
+
+
+def _add_doctor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print as JSON")
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", metavar="PATH", help="an .npz or a folder of IDX files (default: the embedded MNIST)")
+    parser.add_argument("--labels", help="ten class names separated by commas, or a file with them")
+
+
+def _train(options: argparse.Namespace) -> int:
+    from mnistkit import backend as backends
+    from mnistkit.train import Settings, train
+
+    backends.silence()
+    fields = {field.name for field in dataclasses.fields(Settings)}
+    report = train(
+        Settings(**{key: value for key, value in vars(options).items() if key in fields}),
+        out=options.out,
+        data=_load(options),
+        backend=options.backend,
+        resume=options.resume,
+        talk=None if options.quiet else sys.stderr,
+    )
+    test = report.provenance["test"]
+    if options.json:
+        _print_json(report.provenance)
+    else:
+        print(f"test loss {test['loss']:.4f}, test accuracy {test['accuracy']:.4f}")
+        print(f"wrote {report.path}, {report.path.with_suffix('.train.json')}")
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from mnistkit import backend as backends
+    from mnistkit.export import export_onnx
+
+    backends.silence()
+    backends.load_keras(options.backend)
+    report = export_onnx(
+        options.model,
+        options.out,
+        exporter=options.exporter,
+        opset=options.opset,
+        atol=options.atol,
+        data=_load(options) if options.data else None,
+        labels=_labels(options),
+    )
+    if options.json:
+        _print_json(report.provenance)
+        return 0
+    print(f"exporter {report.exporter} ({report.reason})")
+    print(f"{'sample':<14}{'batch':>6}{'rows':>8}{'largest |Keras - onnxruntime|':>32}{'same label':>12}")
+    for row in report.rows:
+        found = row.comparison
+        print(f"{row.sample:<14}{row.batch_size:>6}{found.rows:>8}{found.largest:>32.1e}{found.agreement:>12.2%}")
+    if report.accuracy is not None:
+        print(f"test accuracy: Keras {report.accuracy[0]:.4f}, onnxruntime {report.accuracy[1]:.4f}")
+    print(f"wrote {report.path}, {report.path.with_suffix('.json')}")
+    return 0
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from mnistkit.inference import Classifier, default_model
+    from mnistkit.predict import read_files
+
+    model = options.model or default_model()
+    classifier = Classifier(model, device=options.device)
+    failed = False
+    rows = []
+    for reading in read_files(classifier, options.pictures):
+        failed |= reading.error is not None
+        found = reading.prediction
+        if options.json:
+            rows.append(
+                {"picture": reading.source, "error": None if reading.error is None else str(reading.error)}
+                if found is None
+                else {
+                    "picture": reading.source,
+                    "digit": found.digit,
+                    "label": found.label,
+                    "confidence": found.confidence,
+                    "probabilities": found.probabilities.tolist(),
+                }
+            )
+        elif found is None:
+            print(f"mnistkit: {reading.error}", file=sys.stderr)
+        else:
+            print(f"{reading.source}  {found.label}  ({found.confidence:.1%})".replace("%", " %"))
+    if options.json:
+        _print_json(rows)
+    return int(failed)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from mnistkit.parity import verify_file
+
+    found = verify_file(options.file, device=options.device)
+    if options.json:
+        _print_json(dataclasses.asdict(found))
+    else:
+        print(
+            f"{options.file}: {found.pairs} golden pairs answered alike on {found.providers[0]}, "
+            f"largest difference {found.largest:.1e} (allowed {found.allowed:.0e})"
+        )
+    return 0
+
+
+def _info(options: argparse.Namespace) -> int:
+    from mnistkit.runtime import Runtime
+
+    runtime = Runtime(options.file, device=options.device)
+    about = {
+        "file": options.file,
+        "inputs": [str(tensor) for tensor in runtime.inputs],
+        "outputs": [str(tensor) for tensor in runtime.outputs],
+        "providers": list(runtime.providers),
+        "metadata": {key: value for key, value in sorted(runtime.metadata.items()) if key != "golden"},
+        "golden pairs": len(json.loads(runtime.metadata.get("golden", "[]"))),
+    }
+    if options.json:
+        _print_json(about)
+        return 0
+    for key, value in about.items():
+        if isinstance(value, dict):
+            for inner, text in value.items():
+                print(f"{inner:<26}{text}")
+        else:
+            print(f"{key:<26}{'; '.join(value) if isinstance(value, list) else value}")
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from mnistkit.doctor import examine
+
+    findings = examine()
+    if options.json:
+        _print_json([dataclasses.asdict(finding) for finding in findings])
+        return 0
+    for finding in findings:
+        mark = {None: " ", True: "+", False: "-"}[finding.works]
+        print(f"{mark} {finding.name:<22}{finding.detail}")
+        if finding.cure:
+            print(f"    to get it: {finding.cure}")
+    return 0
+
+
+def _load(options: argparse.Namespace) -> Any:
+    from mnistkit.data import load_data
+
+    return load_data(options.data, labels=_labels(options))
+
+
+def _labels(options: argparse.Namespace) -> tuple[str, ...] | None:
+    from mnistkit.data import parse_labels
+
+    return None if options.labels is None else parse_labels(options.labels)
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Warnings as one line; where in the code they arose helps nobody at a terminal."""
+    print(f"mnistkit: warning: {message}", file=sys.stderr)
+
+
+VERBS: dict[str, tuple[Callable[..., None], Callable[..., int], str, str]] = {
+    "train": (_add_train, _train, "Train a model on MNIST or a set like it.", "KERAS_BACKEND=jax mnistkit train"),
+    "export": (_add_export, _export, "Export a .keras file to proven ONNX.", "mnistkit export exports/mnist.keras"),
+    "predict": (_add_predict, _predict, "Read digits from picture files.", "mnistkit predict digit.png"),
+    "verify": (_add_file, _verify, "Prove an .onnx file again from the golden pairs inside it.",
+               "mnistkit verify exports/mnist.onnx"),
+    "info": (_add_file, _info, "Show what an .onnx file takes, gives and says of itself.",
+             "mnistkit info exports/mnist.onnx"),
+    "doctor": (_add_doctor, _doctor, "Show what works here and how to get the rest.", "mnistkit doctor"),
+}  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(main())

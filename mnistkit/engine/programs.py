@@ -1,0 +1,106 @@
+"""The compiled programs of one model: made when needed, kept for the next call, made anew when the model has changed."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, Protocol
+
+from mnistkit.engine.arrays import leaves
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from mnistkit.engine.arrays import Arrays, Nest
+
+_ATTRIBUTE = "_mnistkit_programs"
+
+
+class Program(Protocol):
+    """What each backend's ``Program`` does."""
+
+    def compile(self, data: Nest, n: int, *, size: int) -> None:
+        """Get ready for batches of ``size``; leave the model as it is."""
+
+    def run(self, data: Nest, order: npt.NDArray[np.int64], *, start: int, steps: int, size: int) -> None:
+        """Do ``steps`` steps on batches of ``size`` of ``order``, the first at index ``start``; update the model."""
+
+
+class Programs:
+    """The train and test program of one call of ``fit``, with its data on the device.
+
+    Programs outlive the call: they are kept on the model, as Keras keeps its train function, so that a second call
+    with arrays of the same shapes starts at once.
+    """
+
+    def __init__(self, model: Any, *, batch_size: int, training: Arrays, validation: Arrays | None) -> None:
+        import keras
+
+        self._model = model
+        self._batch_size = batch_size
+        self._backend = importlib.import_module(f"mnistkit.engine.{keras.backend.backend()}")
+        self._arrays = {True: training, False: validation}
+        self._placed: dict[bool, Nest] = {}
+        self._store: _Store = vars(model).setdefault(_ATTRIBUTE, _Store())  # past Keras' attribute tracking
+
+    def get(self, *, training: bool) -> tuple[Program, Nest]:
+        """Return the program for the model as it is now, and the data to run it on."""
+        arrays = self._arrays[training]
+        assert arrays is not None
+        if training not in self._placed:
+            self._placed[training] = self._backend.place(arrays.nest)
+        placed = self._placed[training]
+        size = min(self._batch_size, arrays.n)
+        key = (training, size, *_layout(arrays))
+        current = _state_of(self._model)
+        known = self._store.entries.get(key)
+        if known is None or not _same(known[0], current):
+            program = self._backend.Program(self._model, training=training)
+            program.compile(placed, arrays.n, size=size)
+            if arrays.n % size:
+                program.compile(placed, arrays.n, size=arrays.n % size)
+            known = self._store.entries[key] = (current, program)
+        return known[1], placed
+
+
+class _Store:
+    """Opaque to Keras, which would track, save and copy a plain dict."""
+
+    def __init__(self) -> None:
+        self.entries: dict[Any, tuple[list[Any], Program]] = {}
+
+    def __deepcopy__(self, _memo: Any) -> _Store:
+        return _Store()
+
+    def __reduce__(self) -> Any:
+        return _Store, ()
+
+
+def _layout(arrays: Arrays) -> tuple[Any, ...]:
+    return (repr(_shape_of(arrays.nest)), *((leaf.shape, leaf.dtype.str) for leaf in leaves(arrays.nest)))
+
+
+def _shape_of(nest: Nest) -> Any:
+    if isinstance(nest, dict):
+        return {key: _shape_of(value) for key, value in nest.items()}
+    if isinstance(nest, list | tuple):
+        return type(nest)(_shape_of(value) for value in nest)
+    return None if nest is None else 0
+
+
+def _state_of(model: Any) -> list[Any]:
+    """List what a traced step has baked in: which variables play which part, the loss, and the optimizer's constants."""
+    optimizer = model.optimizer
+    constants = {k: v for k, v in vars(optimizer).items() if isinstance(v, int | float | str | bool | None)}
+    parts = [model.trainable_variables, model.non_trainable_variables, model.metrics_variables, optimizer.variables]
+    return [optimizer, model._compile_loss, model._compile_metrics, constants, *(list(part) for part in parts)]  # noqa: SLF001 - what compile() sets
+
+
+def _same(old: list[Any], new: list[Any]) -> bool:
+    # variables overload ==, so they are told apart by identity; the lists keep them alive, so no address is used twice
+    def equal(a: Any, b: Any) -> bool:
+        if isinstance(a, list) and isinstance(b, list):
+            return len(a) == len(b) and all(x is y for x, y in zip(a, b, strict=True))
+        return bool(a == b) if isinstance(a, dict) else a is b
+
+    return all(equal(a, b) for a, b in zip(old, new, strict=True))

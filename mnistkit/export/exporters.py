@@ -1,0 +1,107 @@
+"""Keras' own ONNX exporters, each in a child process under its own backend.
+
+A ``.keras`` file is backend-neutral, so any of them exports any model whatever trained it. The child keeps a second
+framework, its log lines and its monkey patches out of this process.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mnistkit.backend import EXPORTERS, is_installed, silence, version_of
+from mnistkit.errors import BackendError, ExportError, MissingExtraError
+
+if TYPE_CHECKING:
+    import onnx
+
+PACKAGES: dict[str, tuple[str, str]] = {
+    "tf2onnx": ("tf2onnx", "tensorflow"),
+    "jax2onnx": ("jax2onnx", "jax2onnx"),
+    "torch": ("onnxscript", "torch-onnx"),
+}
+"""For each exporter the package it needs beside the framework, and the extra that brings both."""
+
+
+def check_exporter(name: str) -> None:
+    """Raise unless the exporter's packages can be found.
+
+    Raises:
+        MissingExtraError: A package is missing; the message has the command that installs it.
+    """
+    package, extra = PACKAGES[name]
+    for needed in (EXPORTERS[name], package):
+        if not is_installed(needed):
+            raise MissingExtraError(
+                f"the exporter {name} needs {needed}, which is not installed; run `pip install 'mnistkit[{extra}]'`"
+            )
+
+
+def export_with(name: str, model: Any, *, opset: int | None) -> onnx.ModelProto:
+    """Export a Keras model with one of Keras' own exporters.
+
+    Args:
+        name: Key of `mnistkit.backend.EXPORTERS`.
+        model: Any ``keras.Model`` that can be saved.
+        opset: Opset to ask for; ``None`` for the exporter's own.
+
+    Returns:
+        What the exporter wrote, untouched.
+
+    Raises:
+        ExportError: The exporter fails; the message ends with its own last line.
+        MissingExtraError: Its packages are not installed.
+    """
+    import onnx
+
+    check_exporter(name)
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder) / "model.keras", Path(folder) / "model.onnx"
+        model.save(source)
+        command = [sys.executable, "-m", "mnistkit.export.exporters", str(source), str(target), str(opset or 0)]
+        environment = {**os.environ, "KERAS_BACKEND": EXPORTERS[name]}
+        child = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603  # our own module
+        if child.returncode != 0 or not target.is_file():
+            raise ExportError(f"the exporter {name} ({_versions(name)}) fails: {_last_line(child.stderr)}")
+        return onnx.load(target)  # reads weights beside the file, as torch writes them, into the message
+
+
+def _versions(name: str) -> str:
+    packages = dict.fromkeys((PACKAGES[name][0], EXPORTERS[name]))
+    return ", ".join(f"{package} {version_of(package)}" for package in packages)
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "no message"
+
+
+def _child(source: str, target: str, opset: int) -> None:
+    """Load, call once (stock Keras refuses a model that was never called), export."""
+    silence()
+    from mnistkit.backend import load_keras
+    from mnistkit.export.signature import input_structure
+    from mnistkit.models import load_model
+
+    keras = load_keras()
+    model = load_model(source)
+
+    def sample(tensor: Any) -> Any:
+        # A batch of two and not one: tracing with one freezes the axis.
+        shape = [2, *(size or 8 for size in tensor.shape[1:])]
+        return keras.ops.zeros(shape, dtype=tensor.dtype)
+
+    model(keras.tree.map_structure(sample, input_structure(model)))
+    options = {"opset_version": opset} if opset else {}
+    model.export(target, format="onnx", verbose=False, **options)
+
+
+if __name__ == "__main__":
+    try:
+        _child(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    except BackendError as error:
+        sys.exit(str(error))

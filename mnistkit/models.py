@@ -1,0 +1,138 @@
+"""The models that `mnistkit.train` builds, the same weights on every backend.
+
+Initial weights come from a NumPy generator and not from the backend's own, whose streams differ: this is what lets
+three backends start equal.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import zipfile
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mnistkit.backend import load_keras
+from mnistkit.errors import InputError, ModelFileError
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable
+
+INPUT_SIZE = 784
+CLASSES = 10
+
+
+def build_model(name: str = "mlp", *, hidden: int = 32, seed: int = 1337) -> Any:
+    """Build one of the named models, uncompiled, with seeded weights.
+
+    Args:
+        name: ``"mlp"``, the tutorial's: 784 → Dense(hidden) → relu → Dense(10) → softmax.
+        hidden: Width of the MLP's hidden layer.
+        seed: Seed of the initial weights; the same on every backend.
+
+    Returns:
+        A ``keras.Model`` from ``image`` float32 ``[batch, 784]`` in [0, 1] to ``probabilities`` float32
+        ``[batch, 10]``.
+
+    Raises:
+        InputError: The name is unknown or ``hidden`` is not positive.
+    """
+    if name not in MODELS:
+        raise InputError(f"unknown model {name!r}; use one of {', '.join(sorted(MODELS))}")
+    if hidden < 1:
+        raise InputError(f"hidden must be at least 1, got {hidden}")
+    model = MODELS[name](hidden)
+    seed_weights(model, seed)
+    return model
+
+
+def seed_weights(model: Any, seed: int) -> None:
+    """Redraw every kernel of a built model from a NumPy generator, Glorot-uniform as Keras' default.
+
+    Vectors (biases, scales, moving averages) start from constants on every backend and are left alone.
+    Source: Glorot and Bengio 2010, limit = sqrt(6 / (fan_in + fan_out)).
+    """
+    generator = np.random.default_rng(seed)
+    for variable in model.trainable_variables:
+        if len(variable.shape) >= 2:  # noqa: PLR2004  # a matrix or more: a kernel
+            receptive = math.prod(variable.shape[:-2])
+            limit = math.sqrt(6 / (receptive * (variable.shape[-2] + variable.shape[-1])))
+            variable.assign(generator.uniform(-limit, limit, tuple(variable.shape)).astype(np.float32))
+
+
+def _mlp(hidden: int) -> Any:
+    keras = load_keras()
+    return keras.Sequential(
+        [
+            keras.layers.Input(shape=(INPUT_SIZE,), name="image"),
+            keras.layers.Dense(hidden, activation="relu", name="hidden"),
+            keras.layers.Dense(CLASSES, activation="softmax", name="probabilities"),
+        ],
+        name="mlp",
+    )
+
+
+MODELS: dict[str, Callable[[int], Any]] = {"mlp": _mlp}
+"""Builders by name; each takes the hidden width and may ignore it."""
+
+
+def load_model(path: str | os.PathLike[str]) -> Any:
+    """Load a ``.keras`` file, code-free (``safe_mode``), with its optimizer.
+
+    Raises:
+        ModelFileError: The file is missing, is no ``.keras`` archive, is damaged, comes from a newer Keras, or needs
+            code of its own.
+    """
+    source = Path(path)
+    _check_archive(source)
+    keras = load_keras()
+    try:
+        return keras.saving.load_model(source, safe_mode=True)
+    except Exception as error:  # Keras raises whatever a layer's constructor raises
+        made_with = _read_metadata(source).get("keras_version", "unknown")
+        message = " ".join(str(error).split())[:240]
+        cure = f"update Keras (it is {keras.__version__} here)"
+        if not _is_newer(made_with, keras.__version__):
+            cure = "if it has layers of your own, register them (keras.saving.register_keras_serializable) and pass the model"
+        raise ModelFileError(f"{source}: made with Keras {made_with}, cannot be loaded ({message}); {cure}") from error
+
+
+def _check_archive(source: Path) -> None:
+    if not source.is_file():
+        what = "a folder" if source.is_dir() else "no such file"
+        raise ModelFileError(f"{source}: {what}; make one with `python -m mnistkit.train`")
+    try:
+        with zipfile.ZipFile(source) as archive:
+            names = set(archive.namelist())
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError) as error:
+        kind = "an old HDF5 model; load it with Keras and save it as .keras" if _is_hdf5(source) else "not a .keras file"
+        raise ModelFileError(f"{source}: {kind} ({error})") from error
+    missing = {"config.json", "metadata.json", "model.weights.h5"} - names
+    if missing or damaged:
+        reason = f"{', '.join(sorted(missing))} missing" if missing else f"{damaged} is damaged"
+        raise ModelFileError(f"{source}: not a complete .keras file ({reason}); save it again")
+
+
+def _read_metadata(source: Path) -> dict[str, Any]:
+    try:
+        with zipfile.ZipFile(source) as archive:
+            return dict(json.loads(archive.read("metadata.json")))
+    except (ValueError, OSError, KeyError):
+        return {}
+
+
+def _is_hdf5(source: Path) -> bool:
+    with source.open("rb") as stream:
+        return stream.read(8) == b"\x89HDF\r\n\x1a\n"
+
+
+def _is_newer(made_with: str, here: str) -> bool:
+    def numbers(version: str) -> list[int]:
+        return [int(part) for part in version.split(".")[:3] if part.isdigit()]
+
+    return numbers(made_with) > numbers(here)

@@ -1,0 +1,286 @@
+"""Train the tutorial's model on the Keras backend of your choice: ``python -m mnistkit.train``.
+
+The file reads in the order of the story: settings, data, model, epochs, test, files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import sys
+import time
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import numpy as np
+
+from mnistkit import backend as backends
+from mnistkit.contract import weights_sha256
+from mnistkit.data import Dataset, load_data
+from mnistkit.errors import InputError, ModelFileError
+from mnistkit.files import check_writable, replacing, write_json
+from mnistkit.models import build_model, load_model
+from mnistkit.optimizers import make_optimizer
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+DEFAULT_OUT = Path("exports") / "mnist.keras"
+_NOTE = "mnistkit.json"  # the archive member that makes a checkpoint out of a .keras file
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What is trained and how; the defaults are the tutorial's.
+
+    Attributes:
+        model: Name of a model in `mnistkit.models`.
+        epochs: Passes over the training images.
+        batch_size: Images a step.
+        optimizer: Name of any Keras optimizer.
+        learning_rate: Its first learning rate.
+        rho: Its moving-average decay; ``None`` for the tutorial's 0.9 under RMSprop, else Keras' default.
+        epsilon: Its epsilon; ``None`` for the tutorial's 1e-8 under RMSprop, else Keras' default.
+        decay: Learning-rate decay per batch, as in Keras 1 and 2.
+        hidden: Width of the hidden layer.
+        seed: Seed of the initial weights and of the batch order.
+        validation_split: Share of the training images, from their end, that is held out, in [0, 1).
+    """
+
+    model: str = "mlp"
+    epochs: int = 2
+    batch_size: int = 32
+    optimizer: str = "rmsprop"
+    learning_rate: float = 0.001
+    rho: float | None = None
+    epsilon: float | None = None
+    decay: float = 0.0
+    hidden: int = 32
+    seed: int = 1337
+    validation_split: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "hidden"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name.replace('_', ' ')} must be at least 1, got {getattr(self, name)}")
+        if self.seed < 0:
+            raise InputError(f"seed must not be negative, got {self.seed}")
+        if not 0 <= self.validation_split < 1:
+            raise InputError(f"validation split must lie in [0, 1), got {self.validation_split}")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainReport:
+    """What a training run did.
+
+    Attributes:
+        model: The trained ``keras.Model``.
+        path: The ``.keras`` file.
+        provenance: What was written to the JSON beside it.
+    """
+
+    model: Any
+    path: Path
+    provenance: dict[str, Any]
+
+
+def train(
+    settings: Settings | None = None,
+    *,
+    out: str | os.PathLike[str] = DEFAULT_OUT,
+    data: Dataset | None = None,
+    backend: str | None = None,
+    resume: bool = False,
+    talk: TextIO | None = None,
+) -> TrainReport:
+    """Train a model, test it, and write ``OUT.keras`` and ``OUT.train.json``, each completely or not at all.
+
+    Args:
+        settings: What to train; the tutorial by default.
+        out: Where the model goes.
+        data: The images; the embedded MNIST by default.
+        backend: Keras backend; see `mnistkit.backend`.
+        resume: Go on after the last epoch that an interrupted run with the same settings finished.
+        talk: Stream for the tutorial's steps and the live progress; ``None`` for silence.
+
+    Raises:
+        InputError: A setting is out of range or unknown.
+        BackendError: The backend cannot be used.
+        ModelFileError: The checkpoint to resume from does not fit the settings.
+        OutputError: The files cannot be written.
+    """
+    settings = settings or Settings()
+    path = Path(out)
+    if path.suffix != ".keras":
+        raise InputError(f"{path}: Keras' own format needs a name that ends in .keras")
+    check_writable(path)
+    keras = backends.load_keras(backend)
+    backends.deterministic(settings.seed)
+    here = backends.active()
+    _say(talk, f"backend {here.name} {here.version}, Keras {here.keras_version}, device {here.device}")
+
+    data = data or load_data()
+    x_train, y_train = _inputs(data.x_train), keras.utils.to_categorical(data.y_train, 10)
+    x_test, y_test = _inputs(data.x_test), keras.utils.to_categorical(data.y_test, 10)
+    _say(talk, f"data {data.name}: {len(x_train)} training and {len(x_test)} test images")
+    _say(talk, f"images {list(data.x_train.shape)} uint8 -> {list(x_train.shape)} float32 in [0, 1]")
+    _say(talk, f"labels {list(data.y_train.shape)} -> one-hot {list(y_train.shape)}")
+
+    checkpoint = path.with_suffix(".resume.keras")
+    progress = _Progress.start(settings, data)
+    model = None
+    if resume and checkpoint.exists():
+        model, progress = _load_checkpoint(checkpoint, settings, data)
+        _say(talk, f"resuming after epoch {progress.epochs_done} from {checkpoint}")
+    elif resume:
+        _say(talk, f"nothing to resume at {checkpoint}; starting from the first epoch")
+    if model is None:
+        model = build_model(settings.model, hidden=settings.hidden, seed=settings.seed)
+        _compile(model, settings)
+    if talk is not None:
+        model.summary(print_fn=lambda line: _say(talk, line))
+
+    started = time.perf_counter()
+    with _redirected(talk):
+        _fit(model, x_train, y_train, settings=settings, progress=progress, checkpoint=checkpoint, talk=talk)
+    seconds = time.perf_counter() - started
+    loss, accuracy = (float(value) for value in model.evaluate(x_test, y_test, batch_size=512, verbose=0))
+
+    provenance = {
+        "model": settings.model,
+        "backend": dataclasses.asdict(here),
+        "settings": dataclasses.asdict(settings),
+        "data": progress.data,
+        "history": progress.history,
+        "test": {"loss": loss, "accuracy": accuracy},
+        "seconds": {"training": round(seconds, 3), "resumed": resume and progress.epochs_before > 0},
+        "weights_sha256": weights_sha256(model.get_weights()),
+    }
+    with replacing(path) as temporary:
+        model.save(temporary)
+    write_json(path.with_suffix(".train.json"), provenance)
+    checkpoint.unlink(missing_ok=True)
+    return TrainReport(model, path, provenance)
+
+
+def _inputs(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return images.reshape(len(images), -1).astype(np.float32) / 255
+
+
+def _compile(model: Any, settings: Settings) -> None:
+    optimizer = make_optimizer(
+        settings.optimizer,
+        learning_rate=settings.learning_rate,
+        rho=settings.rho,
+        epsilon=settings.epsilon,
+        decay=settings.decay,
+    )
+    model.compile(optimizer=optimizer, loss="categorical_crossentropy", metrics=["accuracy"])
+
+
+@dataclass(slots=True)
+class _Progress:
+    """How far a run has come; what a checkpoint remembers beside the model."""
+
+    settings: dict[str, Any]
+    data: dict[str, Any]
+    history: dict[str, list[float]]
+    epochs_done: int = 0
+    epochs_before: int = 0
+
+    @classmethod
+    def start(cls, settings: Settings, data: Dataset) -> _Progress:
+        about = {"name": data.name, "sha256": data.sha256, "labels": list(data.labels)}
+        return cls(dataclasses.asdict(settings), about, {})
+
+
+def _fit(  # noqa: PLR0913  # one call site; a class would only carry these along
+    model: Any,
+    x: NDArray[np.float32],
+    y: NDArray[Any],
+    *,
+    settings: Settings,
+    progress: _Progress,
+    checkpoint: Path,
+    talk: TextIO | None,
+) -> None:
+    from mnistkit.engine import fit
+
+    keras = backends.load_keras()
+
+    def remember(epoch: int, logs: dict[str, float] | None = None) -> None:
+        for name, value in (logs or {}).items():
+            progress.history.setdefault(name, []).append(float(value))
+        progress.epochs_done = epoch + 1
+        _save_checkpoint(model, checkpoint, progress)
+
+    if progress.epochs_done >= settings.epochs:
+        return
+    fit(
+        model,
+        x,
+        y,
+        epochs=settings.epochs,
+        initial_epoch=progress.epochs_done,
+        batch_size=settings.batch_size,
+        validation_split=settings.validation_split,
+        callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=remember)],
+        seed=settings.seed,
+        verbose=0 if talk is None else (1 if talk.isatty() else 2),
+    )
+
+
+def _save_checkpoint(model: Any, path: Path, progress: _Progress) -> None:
+    with replacing(path) as temporary:
+        model.save(temporary)
+        with zipfile.ZipFile(temporary, "a") as archive:
+            archive.writestr(_NOTE, json.dumps(dataclasses.asdict(progress)))
+
+
+def _load_checkpoint(path: Path, settings: Settings, data: Dataset) -> tuple[Any, _Progress]:
+    model = load_model(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            progress = _Progress(**json.loads(archive.read(_NOTE)))
+    except (KeyError, ValueError, TypeError) as error:
+        raise ModelFileError(f"{path}: not a checkpoint of mnistkit; remove it, or leave --resume out") from error
+    wanted = _Progress.start(settings, data)
+    differing = [
+        f"{key} {progress.settings.get(key)} -> {value}"
+        for key, value in wanted.settings.items()
+        if key != "epochs" and progress.settings.get(key) != value
+    ]
+    if progress.data != wanted.data:
+        differing.append(f"data {progress.data['name']} -> {wanted.data['name']}")
+    if differing:
+        raise ModelFileError(f"{path}: made with other settings ({'; '.join(differing)}); leave --resume out")
+    progress.epochs_before = progress.epochs_done
+    progress.settings = wanted.settings
+    return model, progress
+
+
+def _say(talk: TextIO | None, line: str) -> None:
+    if talk is not None:
+        print(line, file=talk, flush=True)
+
+
+@contextlib.contextmanager
+def _redirected(talk: TextIO | None) -> Iterator[None]:
+    """Keras writes its progress bar to stdout, which belongs to results."""
+    if talk is None:
+        yield
+        return
+    with contextlib.redirect_stdout(talk):
+        yield
+
+
+if __name__ == "__main__":
+    from mnistkit.cli import main
+
+    sys.exit(main(["train", *sys.argv[1:]], prog="python -m mnistkit.train"))
