@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable
 
+    from numpy.typing import NDArray
+
 INPUT_SIZE = 784
 CLASSES = 10
 
@@ -105,6 +107,12 @@ MODELS: dict[str, Callable[[int], Any]] = {"mlp": _mlp, "cnn": _cnn}
 """Builders by name; each takes the hidden width and may ignore it."""
 
 
+def weights_of(model: Any) -> list[NDArray[Any]]:
+    """Weights in Keras' order as NumPy arrays; unlike ``model.get_weights()`` it raises no warning under NumPy 2."""
+    keras = load_keras()
+    return [keras.ops.convert_to_numpy(variable.value) for variable in model.weights]
+
+
 def load_model(path: str | os.PathLike[str]) -> Any:
     """Load a ``.keras`` file, code-free (``safe_mode``), with its optimizer.
 
@@ -122,7 +130,7 @@ def load_model(path: str | os.PathLike[str]) -> Any:
         message = " ".join(str(error).split())[:240]
         cure = f"update Keras (it is {keras.__version__} here)"
         if not _is_newer(made_with, keras.__version__):
-            cure = "if it has layers of your own, register them (keras.saving.register_keras_serializable) and pass the model"
+            cure = "if it has layers of your own, load it where they are registered, and pass the model itself"
         raise ModelFileError(f"{source}: made with Keras {made_with}, cannot be loaded ({message}); {cure}") from error
 
 
@@ -135,7 +143,7 @@ def _check_archive(source: Path) -> None:
             names = set(archive.namelist())
             damaged = archive.testzip()
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError) as error:
-        kind = "an old HDF5 model; load it with Keras and save it as .keras" if _is_hdf5(source) else "not a .keras file"
+        kind = "an HDF5 model; load it in Keras and save it as .keras" if _is_hdf5(source) else "not a .keras file"
         raise ModelFileError(f"{source}: {kind} ({error})") from error
     missing = {"config.json", "metadata.json", "model.weights.h5"} - names
     if missing or damaged:
