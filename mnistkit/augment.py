@@ -50,7 +50,9 @@ def _uniform(generator: np.random.Generator, n: int, low: float, high: float) ->
 
 
 def _normal(generator: np.random.Generator, shape: tuple[int, ...], deviation: float) -> Images:
-    return (generator.standard_normal(shape, dtype=np.float32) * np.float32(deviation)).clip(-2.5 * deviation, 2.5 * deviation)
+    return (generator.standard_normal(shape, dtype=np.float32) * np.float32(deviation)).clip(
+        -2.5 * deviation, 2.5 * deviation
+    )
 
 
 # --- the hand -------------------------------------------------------------------------------------------------------
@@ -154,7 +156,11 @@ def _elastic(n: int, generator: np.random.Generator) -> tuple[Images, Images]:
 def _warp(images: Images, generator: np.random.Generator) -> Images:
     """Slant, turn, stretch and wobble, then the 20x20 box and the centre of mass as the normaliser would set them."""
     n = len(images)
-    turn, slant, stretch = _normal(generator, (n,), 0.14), _normal(generator, (n,), 0.16), _normal(generator, (n,), 0.12)
+    turn, slant, stretch = (
+        _normal(generator, (n,), 0.14),
+        _normal(generator, (n,), 0.16),
+        _normal(generator, (n,), 0.12),
+    )
     cosine, sine = np.cos(turn), np.sin(turn)
     # Forward matrix on (row, column): stretch, then slant, then turn.
     tall, wide = np.exp(stretch), np.exp(-stretch)

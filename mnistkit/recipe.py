@@ -78,9 +78,7 @@ def fit_augmented(  # noqa: PLR0913 - one knob each
     return calibrate(model, images[-HELD_OUT:], labels[-HELD_OUT:], seed=seed)
 
 
-def _dataset(
-    images: NDArray[np.uint8], labels: NDArray[np.integer], *, epochs: int, batch_size: int, seed: int
-) -> Any:
+def _dataset(images: NDArray[np.uint8], labels: NDArray[np.integer], *, epochs: int, batch_size: int, seed: int) -> Any:
     keras = load_keras()
 
     class Varied(keras.utils.PyDataset):  # type: ignore[misc] - Keras ships no types

@@ -71,8 +71,8 @@ def write_normaliser(w: GraphWriter, picture: Value, *, seen: Value, ink: Value)
     bright = _polarity(w, grey)
     lifted = _background(w, bright)
     lifted = _without_lines(w, lifted)
-    strokes, found = _strokes(w, lifted)
-    strokes = _digit(w, strokes)
+    strokes, sure, found = _strokes(w, lifted)
+    strokes = _digit(w, strokes, sure)
     strokes = _thicken(w, strokes)
     _place(w, strokes, found, seen=seen, ink=ink)
 
@@ -194,7 +194,10 @@ def _reduce(w: GraphWriter, picture: Value) -> Value:
     which = w.Sub(channels, one)
     spread = w.Slice(w.Gather(w.constant(padded), which), w.ints(0), w.Unsqueeze(channels, w.ints(0)), w.ints(0))
     opaque = w.Gather(w.constant([[0, 0, 0, 1], [0, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, 0]]), which)
-    flat = w.MatMul(w.Transpose(w.Div(spread, 255), perm=[1, 0]), w.Reshape(stack, w.Concat(w.Unsqueeze(channels, w.ints(0)), w.ints(-1), axis=0)))
+    flat = w.MatMul(
+        w.Transpose(w.Div(spread, 255), perm=[1, 0]),
+        w.Reshape(stack, w.Concat(w.Unsqueeze(channels, w.ints(0)), w.ints(-1), axis=0)),
+    )
     planes = w.Reshape(flat, w.Concat(w.ints(4), w.Unsqueeze(rows, w.ints(0)), w.Unsqueeze(columns, w.ints(0)), axis=0))
     return w.Add(planes, w.Reshape(opaque, w.ints(4, 1, 1)))
 
@@ -218,7 +221,9 @@ def _unchanged(block: Value) -> onnx.GraphProto:
 def _branch(b: GraphWriter, out: Value) -> onnx.GraphProto:
     from onnx import TensorProto, helper
 
-    return helper.make_graph(b.nodes, out, [], [helper.make_tensor_value_info(out, TensorProto.FLOAT, [None, None, None])], b.initializers)
+    return helper.make_graph(
+        b.nodes, out, [], [helper.make_tensor_value_info(out, TensorProto.FLOAT, [None, None, None])], b.initializers
+    )
 
 
 # --- what is ink ----------------------------------------------------------------------------------------------------
@@ -343,16 +348,17 @@ def _without_lines(w: GraphWriter, lifted: Value) -> Value:
     """Ruled and squared paper: thin lines that run from one border of the picture to the other are subtracted."""
     for upright in (False, True):
         plane = w.Transpose(lifted, perm=[1, 0]) if upright else lifted
-        # Thin across: a vertical opening of 9 pixels leaves nothing of it. Long: a horizontal opening leaves it whole;
-        # it is widened first so that a slant of 3 degrees still passes.
-        thick = _pool(w, w.Neg(_pool(w, w.Neg(plane), "MaxPool", 9, 1)), "MaxPool", 9, 1)
-        thin = w.Relu(w.Sub(plane, thick))
-        wide = _pool(w, thin, "MaxPool", 5, 1)
+        # Ink counts no more than a line would, so that a line goes on where a stroke crosses it. Widened first, so that
+        # a slant of 3 degrees passes a long horizontal opening; what is thick after that is no line.
+        level = w.Mul(_peak(w, lifted), 0.5)
+        wide = _pool(w, w.Min(plane, level), "MaxPool", 5, 1)
         long = _pool(w, w.Neg(_pool(w, w.Neg(wide), "MaxPool", 1, 61)), "MaxPool", 1, 61)
+        thick = _pool(w, w.Neg(_pool(w, w.Neg(long), "MaxPool", 13, 1)), "MaxPool", 13, 1)
+        long = w.Relu(w.Sub(long, thick))
         # Border to border: from each side walk along cells that hold such a line.
         strong = w.Greater(long, w.Max(w.Mul(_peak(w, lifted), 0.05), 3 / 255))
         cells, up, across = _coarse(w, w.Cast(strong, to=1))
-        cells = w.Cast(w.Greater(_pool(w, cells, "MaxPool", 1, 3), 0.2), to=1)
+        cells = w.Cast(w.Greater(_pool(w, cells, "MaxPool", 3, 5), 0.15), to=1)
         last = w.Sub(_size(w, cells, 1), w.constant(1, "int64"))
         column = w.Range(w.constant(0, "int64"), _size(w, cells, 1), w.constant(1, "int64"))
         both = cells
@@ -362,7 +368,7 @@ def _without_lines(w: GraphWriter, lifted: Value) -> Value:
         crossing = w.Cast(w.Greater(_both_ways(w, up, _pool(w, both, "MaxPool", 3), across), 0.3), to=1)
         line = w.Mul(w.Min(long, plane), crossing)
         # The opening is the line's own level: ink that lies on it is darker and stays.
-        plane = w.Relu(w.Sub(plane, w.Mul(line, 1.15)))
+        plane = w.Relu(w.Sub(plane, w.Mul(line, 1.3)))
         cleaned = w.Transpose(plane, perm=[1, 0]) if upright else plane
         # A digit that itself runs from border to border is not paper: it would take nearly all ink with it.
         left = w.Div(_total(w, w.Pow(cleaned, 3)), w.Max(_total(w, w.Pow(lifted, 3)), 1e-12))
@@ -400,8 +406,8 @@ def _walk(w: GraphWriter, start: Value, ground: Value) -> Value:
     return w.Squeeze(w.Loop(w.constant(200, "int64"), w.constant(True, "bool"), start, body=body), w.ints(0, 1))
 
 
-def _strokes(w: GraphWriter, lifted: Value) -> tuple[Value, Value]:
-    """Ink stretched to 0..1 with the paper at 0, and whether there is any (bool scalar)."""
+def _strokes(w: GraphWriter, lifted: Value) -> tuple[Value, Value, Value]:
+    """Ink stretched to 0..1 with the paper at 0; the ink that is surely ink; and whether there is any (bool scalar)."""
     peak = _peak(w, lifted)
     # Paper: everything at some distance from ink. Its mean and spread say how low a stroke's edge may reach.
     near_ink = _pool(w, w.Cast(w.Greater(lifted, w.Mul(peak, 0.4)), to=1), "MaxPool", 9)
@@ -415,11 +421,13 @@ def _strokes(w: GraphWriter, lifted: Value) -> tuple[Value, Value]:
     white = w.Max(w.Sub(w.Mul(peak, 1.05), ground), 1e-6)
     # Paper below the floor is gone altogether; above it the strokes keep their own soft edges.
     kept = w.Where(w.Greater(lifted, floor), w.Div(w.Relu(w.Sub(lifted, ground)), white), 0)
-    return w.Min(kept, 1), found
+    # On clean paper all ink is sure; where shadows and lines were left, only what stands well above them is.
+    sure = w.Min(w.Mul(w.Add(mean, w.Mul(spread, 4)), 1.5), w.Mul(peak, 0.5))
+    return w.Min(kept, 1), w.Where(w.Greater(lifted, sure), w.Min(kept, 1), 0), found
 
 
-def _digit(w: GraphWriter, strokes: Value) -> Value:
-    """The largest connected piece of ink and what belongs to it; dust and other marks are dropped."""
+def _digit(w: GraphWriter, strokes: Value, sure: Value) -> Value:
+    """The largest connected piece of sure ink and what belongs to it; dust and other marks are dropped."""
     back, cut = [], []
     for axis in range(2):
         n = _size(w, strokes, axis)
@@ -427,11 +435,13 @@ def _digit(w: GraphWriter, strokes: Value) -> Value:
         edges = _edges(w, m, n)
         cut.append(_area_weights(w, edges, n))
         back.append(_linear_weights(w, n, m))
-    mass = _both_ways(w, cut[0], strokes, cut[1])
+    mass = _both_ways(w, cut[0], sure, cut[1])
     rows, columns = _size(w, mass, 0), _size(w, mass, 1)
     ground = w.Cast(w.Greater(_pool(w, mass, "MaxPool", 3), 0.05), to=1)  # strokes one cell apart are one piece
     count = w.Mul(rows, columns)
-    index = w.Reshape(w.Add(w.Range(w.constant(0, "int64"), count, w.constant(1, "int64")), w.constant(1, "int64")), w.Shape(mass))
+    index = w.Reshape(
+        w.Add(w.Range(w.constant(0, "int64"), count, w.constant(1, "int64")), w.constant(1, "int64")), w.Shape(mass)
+    )
     label = w.Cast(_walk(w, w.Mul(w.Cast(index, to=1), ground), ground), to=7)
     flat = w.Reshape(label, w.ints(-1))
     zeros = w.ConstantOfShape(w.Reshape(w.Add(count, w.constant(1, "int64")), w.ints(1)), value=_zero())
@@ -440,7 +450,16 @@ def _digit(w: GraphWriter, strokes: Value) -> Value:
     border = w.Sub(1, _inner(w, rows, columns))
     touching = w.ScatterElements(zeros, flat, w.Reshape(w.Mul(border, ground), w.ints(-1)), reduction="add")
     score = w.Where(w.Greater(touching, 0), w.Mul(sums, 0.25), sums)
-    score = w.Mul(score, w.Cast(w.Greater(w.Range(w.constant(0, "int64"), w.Add(count, w.constant(1, "int64")), w.constant(1, "int64")), w.constant(0, "int64")), to=1))
+    score = w.Mul(
+        score,
+        w.Cast(
+            w.Greater(
+                w.Range(w.constant(0, "int64"), w.Add(count, w.constant(1, "int64")), w.constant(1, "int64")),
+                w.constant(0, "int64"),
+            ),
+            to=1,
+        ),
+    )
     best = w.ReduceMax(score, keepdims=0)
     scores = w.Reshape(w.Gather(score, flat), w.Shape(mass))
     main = w.Mul(w.Cast(w.GreaterOrEqual(scores, best), to=1), ground)
