@@ -196,7 +196,13 @@ def _samples(
     found = {"test images": {tensor.name: images}, "noise": {tensor.name: noise}, "edges": edges}
     small = (batch,) if batch else BATCH_SIZES
     return [
-        _answered(model, signature, name, arrays, small if batch or len(arrays[tensor.name]) == rows else (*small, len(images)))
+        _answered(
+            model,
+            signature,
+            name,
+            arrays,
+            small if batch or len(arrays[tensor.name]) == rows else (*small, len(images)),
+        )
         for name, arrays in found.items()
     ]
 

@@ -76,7 +76,8 @@ class Signature:
 
         def fixed(tensors: tuple[TensorInfo, ...]) -> tuple[TensorInfo, ...]:
             return tuple(
-                replace(tensor, shape=tuple(size if axis == BATCH else axis for axis in tensor.shape)) for tensor in tensors
+                replace(tensor, shape=tuple(size if axis == BATCH else axis for axis in tensor.shape))
+                for tensor in tensors
             )
 
         return replace(self, inputs=fixed(self.inputs), outputs=fixed(self.outputs))

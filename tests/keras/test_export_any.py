@@ -105,7 +105,9 @@ def test_the_first_layer_that_differs_is_named():
     assert compare_layers(model, chosen, sample, atol=1e-5) is None
     for tensor in chosen.proto.graph.initializer:
         if tensor.name == "middle/kernel":
-            tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor) * np.float32(1.03), tensor.name))
+            tensor.CopyFrom(
+                onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor) * np.float32(1.03), tensor.name)
+            )
     path, largest = compare_layers(model, chosen, sample, atol=1e-5)
     assert path == "middle"
     assert largest > 1e-5
