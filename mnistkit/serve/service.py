@@ -47,7 +47,7 @@ class Service:
         self.pictures = Pictures(self.repository, settings)
         self.draining = False
         self.in_flight = 0
-        self._token = read_token(settings.token_file) if settings.token_file else None
+        self.token = read_token(settings.token_file) if settings.token_file else None
         self._origins = frozenset(filter(None, (settings.cors_origin or "").replace(" ", "").split(",")))
         self._openapi = document(settings)
         self._infer_paths = {f"/v2/models/{name}/infer": name for name in self.repository.models}
@@ -60,7 +60,7 @@ class Service:
         route = "other"
         try:
             name = self._infer_paths.get(request.path)
-            if name is not None and request.method == "POST" and self._token is None and not self._origins:
+            if name is not None and request.method == "POST" and self.token is None and not self._origins:
                 route = "infer"
                 result = self._infer(request, self.repository.models[name])
             else:
@@ -117,10 +117,10 @@ class Service:
     # --- access -----------------------------------------------------------------------------------------------------
 
     def _admit(self, request: Request, route: str) -> None:
-        if self._token is None or route in _OPEN or request.method == "OPTIONS":
+        if self.token is None or route in _OPEN or request.method == "OPTIONS":
             return
         scheme, _, token = request.headers.get(b"authorization", b"").partition(b" ")
-        if scheme.lower() != b"bearer" or not hmac.compare_digest(token.strip(), self._token):
+        if scheme.lower() != b"bearer" or not hmac.compare_digest(token.strip(), self.token):
             raise Refusal(
                 401,
                 "header Authorization: expected Bearer and the server's token, got none or another",
