@@ -100,7 +100,9 @@ def draws_per_step(draws: list[Draw]) -> list[tuple[Any, int]]:
 
 
 def _trace(model: Any, batch: Nest, *, training: bool) -> Trace:
-    variables = list({id(v): v for v in [*model.variables, *model.metrics_variables, *model.optimizer.variables]}.values())
+    variables = list(
+        {id(v): v for v in [*model.variables, *model.metrics_variables, *model.optimizer.variables]}.values()
+    )
     tensors = [variable.value for variable in variables]
     watch = _Watch()
 

@@ -76,7 +76,8 @@ class Signature:
 
         def fixed(tensors: tuple[TensorInfo, ...]) -> tuple[TensorInfo, ...]:
             return tuple(
-                replace(tensor, shape=tuple(size if axis == BATCH else axis for axis in tensor.shape)) for tensor in tensors
+                replace(tensor, shape=tuple(size if axis == BATCH else axis for axis in tensor.shape))
+                for tensor in tensors
             )
 
         return replace(self, inputs=fixed(self.inputs), outputs=fixed(self.outputs))
@@ -114,8 +115,8 @@ def signature_of_model(model: Any) -> Signature:
     try:
         traced = trace(model)
     except ExportError:  # the writer cannot follow this model; its outputs are known to Keras alone
-        outputs = [tensor for tensor in keras.tree.flatten(getattr(model, "outputs", None) or []) if tensor is not None]
-        found = [(f"output_{n}", str(tensor.dtype), tuple(tensor.shape)) for n, tensor in enumerate(outputs)]
+        flat = [tensor for tensor in keras.tree.flatten(getattr(model, "outputs", None) or []) if tensor is not None]
+        found = [(f"output_{n}", str(tensor.dtype), tuple(tensor.shape)) for n, tensor in enumerate(flat)]
     else:
         flat = [tensor for tensor in keras.tree.flatten(traced.outputs) if tensor is not None]
         # a free size is an int of a special type there

@@ -109,7 +109,9 @@ def write(  # noqa: PLR0913  the options of an export
         layer_outputs: Add every layer's outputs to the graph's outputs, to find the first layer that differs.
     """
     if opset < MINIMUM_OPSET:
-        raise InputError(f"the writer needs opset {MINIMUM_OPSET} or newer, got {opset}; leave opset out for the default")
+        raise InputError(
+            f"the writer needs opset {MINIMUM_OPSET} or newer, got {opset}; leave opset out for the default"
+        )
     traced = trace(model, batch=batch, inputs=inputs)
     graph = Graph(opset=opset, layouts=optimize)
     ins = _name_inputs(graph, traced, input_names)
