@@ -101,7 +101,9 @@ def test_it_answers_as_keras_does(exported, trained, small):
         what="test images",
     )
     assert found.agreement == 1.0
-    assert exported.accuracy[0] == exported.accuracy[1] == pytest.approx(trained.provenance["test"]["accuracy"], abs=1e-6)
+    assert (
+        exported.accuracy[0] == exported.accuracy[1] == pytest.approx(trained.provenance["test"]["accuracy"], abs=1e-6)
+    )
 
 
 def test_it_verifies_without_keras(exported):
