@@ -311,7 +311,6 @@ def active_tracer() -> Tracer:
 def _hooks(tracer: Tracer) -> Iterator[None]:
     """Install the hooks; other threads that use Keras meanwhile get Keras' own behaviour."""
     from keras.src import backend
-    from keras.src.backend.common.keras_tensor import any_symbolic_tensors
     from keras.src.backend.common.variables import Variable
     from keras.src.layers import layer as layer_module
     from keras.src.ops.operation import Operation
@@ -370,7 +369,7 @@ def _hooks(tracer: Tracer) -> Iterator[None]:
     def tensor_hook(replacement: Callable[..., Any]) -> Callable[[Any], Any]:
         def make(original: Any) -> Any:
             def function(*args: Any, **kwargs: Any) -> Any:
-                if _active() is not None and any_symbolic_tensors(args, kwargs):
+                if _active() is not None and _has_tensor(args, kwargs):
                     return replacement(*args, **kwargs)
                 return original(*args, **kwargs)
 
@@ -396,6 +395,17 @@ def _hooks(tracer: Tracer) -> Iterator[None]:
             STATE.tracer = None
             for owner, name, original in reversed(undo):
                 setattr(owner, name, original)
+
+
+def _has_tensor(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Say whether a symbolic tensor that is not a mere size is among the arguments."""
+    for x in (*args, *kwargs.values()):
+        if isinstance(x, KerasTensor):
+            if type(x) is not Dim:
+                return True
+        elif isinstance(x, (list, tuple)) and _has_tensor(tuple(x), {}):
+            return True
+    return False
 
 
 @functools.cache
