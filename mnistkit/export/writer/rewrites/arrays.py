@@ -292,8 +292,10 @@ def rearrange(op: Any, tensor: Any, pattern: str, **axes_lengths: int) -> Any:
 
     if set(pattern) & set(string.punctuation) - set("()_->"):
         raise Unwritable(f"the pattern {pattern!r}")
-    return plain.__wrapped__(tensor, pattern, **axes_lengths) if hasattr(plain, "__wrapped__") else _rearranged(
-        tensor, pattern, axes_lengths
+    return (
+        plain.__wrapped__(tensor, pattern, **axes_lengths)
+        if hasattr(plain, "__wrapped__")
+        else _rearranged(tensor, pattern, axes_lengths)
     )
 
 
