@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
+import inspect
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -25,7 +27,7 @@ import numpy as np
 from keras import KerasTensor, tree
 
 from mnistkit.errors import ExportError
-from mnistkit.export.writer import registry
+from mnistkit.export.writer import registry, specs
 from mnistkit.export.writer.dims import Dim, alt, collect, contains_dim
 from mnistkit.export.writer.names import Namer
 from mnistkit.export.writer.proxy import speaks_to_backend, symbolic_backend
@@ -267,14 +269,14 @@ def _spec(target: Any, attributes: dict[str, Any], args: Any, kwargs: Any, side:
             object.__setattr__(target, name, _map(value, plain))
     args, kwargs = _map((args, kwargs), plain)
     try:
-        return target.compute_output_spec(*args, **kwargs)
+        return specs.infer(target, args, kwargs)
     except AttributeError:
         # a size given where a tensor belongs, as in ops.cast(ops.shape(x)[1], "float32")
         def tensor(value: Any) -> Any:
             return KerasTensor((), dtype="int32", name="t") if type(value) is int else value
 
         args, kwargs = _map((args, kwargs), tensor)
-        return target.compute_output_spec(*args, **kwargs)
+        return specs.infer(target, args, kwargs)
 
 
 # -- hooks ------------------------------------------------------------------------------------------------------------
@@ -309,6 +311,7 @@ def active_tracer() -> Tracer:
 def _hooks(tracer: Tracer) -> Iterator[None]:
     """Install the hooks; other threads that use Keras meanwhile get Keras' own behaviour."""
     from keras.src import backend
+    from keras.src.backend.common.keras_tensor import any_symbolic_tensors
     from keras.src.backend.common.variables import Variable
     from keras.src.layers import layer as layer_module
     from keras.src.ops.operation import Operation
@@ -364,6 +367,17 @@ def _hooks(tracer: Tracer) -> Iterator[None]:
 
         return make
 
+    def tensor_hook(replacement: Callable[..., Any]) -> Callable[[Any], Any]:
+        def make(original: Any) -> Any:
+            def function(*args: Any, **kwargs: Any) -> Any:
+                if _active() is not None and any_symbolic_tensors(args, kwargs):
+                    return replacement(*args, **kwargs)
+                return original(*args, **kwargs)
+
+            return function
+
+        return make
+
     with _LOCK:
         try:
             patch(Operation, "symbolic_call", operation_hook)
@@ -373,12 +387,28 @@ def _hooks(tracer: Tracer) -> Iterator[None]:
             for owner in (backend.numpy, backend.core):
                 for name, replacement in _size_functions().items():
                     patch(owner, name, size_hook(replacement))
+            for owner in (backend, backend.numpy, backend.core, backend.nn, backend.math):
+                for name in _shared_names(owner):
+                    patch(owner, name, tensor_hook(getattr(keras.ops, name)))
             STATE.tracer = tracer
             yield
         finally:
             STATE.tracer = None
             for owner, name, original in reversed(undo):
                 setattr(owner, name, original)
+
+
+@functools.cache
+def _shared_names(owner: Any) -> tuple[str, ...]:
+    """Functions of a backend module that ``keras.ops`` has by the same name: some layers call them directly."""
+    left_alone = {"is_tensor", "shape", "dtype", "convert_to_numpy", "device_scope", "name_scope"}
+    return tuple(
+        sorted(
+            name
+            for name, value in vars(owner).items()
+            if inspect.isfunction(value) and name not in left_alone and callable(getattr(keras.ops, name, None))
+        )
+    )
 
 
 def _size_functions() -> dict[str, Callable[..., Any]]:
