@@ -12,6 +12,7 @@ from keras import KerasTensor, tree
 from mnistkit.errors import ExportError, InputError, UnsupportedError
 from mnistkit.export.writer import handlers as _handlers  # noqa: F401  importing registers the handlers
 from mnistkit.export.writer import registry
+from mnistkit.export.writer import rewrites as _rewrites  # noqa: F401  importing registers the rewrites
 from mnistkit.export.writer.dims import Dim
 from mnistkit.export.writer.graph import Graph, Value
 from mnistkit.export.writer.names import clean
