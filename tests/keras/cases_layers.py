@@ -208,7 +208,7 @@ for rank, shape in ((1, (12, 4)), (2, (9, 12, 4)), (3, (6, 7, 8, 4))):
     pool = dict(pool_size=3, strides=2, padding="same", shape_=free)
     first = (*([None] * rank), 2)
     add(f"MaxPooling{dims}", {}, pool, shape=shape, lengths=(7, 10), mutant=False)
-    add(f"AveragePooling{dims}", {}, pool, shape=shape, lengths=(7, 10), mutant=False)
+    add(f"AveragePooling{dims}", dict(pool_size=2), pool, shape=shape, lengths=(7, 10), mutant=False)
     add(f"GlobalMaxPooling{dims}", {}, dict(keepdims=True, shape_=free), shape=shape, mutant=False)
     add(f"GlobalAveragePooling{dims}", {}, dict(keepdims=True, shape_=free), shape=shape, mutant=False)
     add(f"AdaptiveMaxPooling{dims}", dict(output_size=3), dict(output_size=2), shape=shape, mutant=False)
@@ -355,7 +355,6 @@ more("StackedRNNCells", "default", chain(SEQ, lambda: L.RNN([L.LSTMCell(4), L.GR
 more("StackedRNNCells", "state,sequences", chain(SEQ, lambda: L.RNN(L.StackedRNNCells([L.LSTMCell(4), L.LSTMCell(4)]), return_state=True, return_sequences=True)), lengths=TIMES)
 for rank, shape in ((1, (None, 6, 2)), (2, (None, 5, 6, 2)), (3, (None, 4, 5, 4, 2))):
     add(f"ConvLSTM{rank}D", dict(filters=3, kernel_size=3), dict(filters=3, kernel_size=3, padding="same", return_sequences=True, go_backwards=True, recurrent_activation="hard_sigmoid"), dict(filters=2, kernel_size=3, strides=2, return_state=True), shape=shape, lengths=(1, 4))
-more("ConvLSTM2D", "free size", chain((None, None, None, 2), lambda: L.ConvLSTM2D(3, 3, padding="same", return_sequences=True)), lengths=(6, 4), only=())
 more("Bidirectional", "default", chain(SEQ, lambda: L.Bidirectional(L.LSTM(4))), lengths=TIMES)
 for mode in ("sum", "mul", "ave", None):
     more("Bidirectional", f"GRU,{mode}", chain(SEQ, lambda mode=mode: L.Bidirectional(L.GRU(4, return_sequences=True), merge_mode=mode)), lengths=TIMES)
@@ -390,7 +389,6 @@ add("ContrastLimitedAdaptiveHistogramEqualization", dict(tile_grid_size=(2, 2)),
 augmentation = dict(
     AugMix=[{}, dict(value_range=(0, 1))],
     CutMix=[{}, dict(factor=0.5)],
-    Equalization=[{}, dict(value_range=(0, 1))],
     MixUp=[{}, dict(alpha=0.5)],
     RandAugment=[{}, dict(value_range=(0, 1))],
     RandomBrightness=[dict(factor=0.2), dict(factor=0.1, value_range=(0, 1))],
@@ -418,6 +416,8 @@ augmentation = dict(
 for name, configurations in augmentation.items():
     if hasattr(L, name):
         add(name, *configurations, shape=IMAGE, mutant=False, pictures=1.0)
+more("Equalization", "default", chain(IMAGE, lambda: L.Equalization(), lambda: L.Rescaling(0.5)), mutant=False)
+more("Equalization", "range,bins", chain(IMAGE, lambda: L.Equalization(value_range=(0, 1), bins=64), lambda: L.Rescaling(0.5)), mutant=False)
 more("Pipeline", "default", chain(IMAGE, lambda: L.Pipeline([L.Rescaling(0.5), L.RandomFlip(), L.CenterCrop(4, 4)])), mutant=False)
 more("Pipeline", "free", chain(FREE, lambda: L.Pipeline([L.Resizing(6, 6), L.RandomRotation(0.1)])), mutant=False)
 add("MaxNumBoundingBoxes", dict(max_number=3), dict(max_number=5, fill_value=0), shape=IMAGE, mutant=False)

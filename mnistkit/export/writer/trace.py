@@ -264,7 +264,9 @@ def _spec(target: Any, attributes: dict[str, Any], args: Any, kwargs: Any, side:
         return value
 
     if attributes:
-        target = copy.copy(target)
+        original, target = target, object.__new__(type(target))  # copy.copy would go through Keras' serialisation
+        for name, value in vars(original).items():
+            object.__setattr__(target, name, value)
         for name, value in attributes.items():
             object.__setattr__(target, name, _map(value, plain))
     args, kwargs = _map((args, kwargs), plain)
@@ -367,10 +369,11 @@ def _hooks(tracer: Tracer) -> Iterator[None]:
 
         return make
 
-    def tensor_hook(replacement: Callable[..., Any]) -> Callable[[Any], Any]:
+    def tensor_hook(replacement: Callable[..., Any], *, sized: bool) -> Callable[[Any], Any]:
         def make(original: Any) -> Any:
             def function(*args: Any, **kwargs: Any) -> Any:
-                if _active() is not None and any_symbolic_tensors(args, kwargs):
+                by_size = sized and contains_dim((args, kwargs))
+                if _active() is not None and not by_size and any_symbolic_tensors(args, kwargs):
                     return replacement(*args, **kwargs)
                 return original(*args, **kwargs)
 
@@ -387,9 +390,10 @@ def _hooks(tracer: Tracer) -> Iterator[None]:
             for owner in (backend.numpy, backend.core):
                 for name, replacement in _size_functions().items():
                     patch(owner, name, size_hook(replacement))
+            sizes = _size_functions()
             for owner in (backend, backend.numpy, backend.core, backend.nn, backend.math):
                 for name in _shared_names(owner):
-                    patch(owner, name, tensor_hook(getattr(keras.ops, name)))
+                    patch(owner, name, tensor_hook(getattr(keras.ops, name), sized=name in sizes))
             STATE.tracer = tracer
             yield
         finally:
