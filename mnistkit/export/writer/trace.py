@@ -313,7 +313,6 @@ def active_tracer() -> Tracer:
 def _hooks(tracer: Tracer) -> Iterator[None]:
     """Install the hooks; other threads that use Keras meanwhile get Keras' own behaviour."""
     from keras.src import backend
-    from keras.src.backend.common.keras_tensor import any_symbolic_tensors
     from keras.src.backend.common.variables import Variable
     from keras.src.layers import layer as layer_module
     from keras.src.ops.operation import Operation
@@ -369,11 +368,10 @@ def _hooks(tracer: Tracer) -> Iterator[None]:
 
         return make
 
-    def tensor_hook(replacement: Callable[..., Any], *, sized: bool) -> Callable[[Any], Any]:
+    def tensor_hook(replacement: Callable[..., Any]) -> Callable[[Any], Any]:
         def make(original: Any) -> Any:
             def function(*args: Any, **kwargs: Any) -> Any:
-                by_size = sized and contains_dim((args, kwargs))
-                if _active() is not None and not by_size and any_symbolic_tensors(args, kwargs):
+                if _active() is not None and _has_tensor(args, kwargs):
                     return replacement(*args, **kwargs)
                 return original(*args, **kwargs)
 
@@ -383,6 +381,7 @@ def _hooks(tracer: Tracer) -> Iterator[None]:
 
     with _LOCK:
         try:
+            _let_constants_defer(undo)
             patch(Operation, "symbolic_call", operation_hook)
             patch(layer_class, "symbolic_call", layer_hook)
             patch(layer_module, "Node", node_hook)
@@ -390,16 +389,38 @@ def _hooks(tracer: Tracer) -> Iterator[None]:
             for owner in (backend.numpy, backend.core):
                 for name, replacement in _size_functions().items():
                     patch(owner, name, size_hook(replacement))
-            sizes = _size_functions()
             for owner in (backend, backend.numpy, backend.core, backend.nn, backend.math):
                 for name in _shared_names(owner):
-                    patch(owner, name, tensor_hook(getattr(keras.ops, name), sized=name in sizes))
+                    patch(owner, name, tensor_hook(getattr(keras.ops, name)))
             STATE.tracer = tracer
             yield
         finally:
             STATE.tracer = None
             for owner, name, original in reversed(undo):
-                setattr(owner, name, original)
+                if original is None:
+                    delattr(owner, name)
+                else:
+                    setattr(owner, name, original)
+
+
+def _let_constants_defer(undo: list[tuple[Any, str, Any]]) -> None:
+    """Make ``constant * symbolic`` the symbolic tensor's affair: arrays would try to convert it, and fail."""
+    for name in [n for n in vars(KerasTensor) if n.endswith("_array__") and n != "__array__"]:
+        undo.append((KerasTensor, name, vars(KerasTensor)[name]))
+        delattr(KerasTensor, name)
+    undo.append((KerasTensor, "__array_ufunc__", None))
+    KerasTensor.__array_ufunc__ = None
+
+
+def _has_tensor(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Say whether a symbolic tensor that is not a mere size is among the arguments."""
+    for x in (*args, *kwargs.values()):
+        if isinstance(x, KerasTensor):
+            if type(x) is not Dim:
+                return True
+        elif isinstance(x, (list, tuple)) and _has_tensor(tuple(x), {}):
+            return True
+    return False
 
 
 @functools.cache

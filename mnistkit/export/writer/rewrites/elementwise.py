@@ -188,12 +188,15 @@ def isreal(_: Any, x: Any) -> Any:
 
 @register_rewrite("Sparsemax")
 def sparsemax(op: Any, x: Any) -> Any:
-    """Projection onto the simplex: subtract the threshold that makes the positive rest sum to 1."""
+    """Keras' projection: subtract a threshold and keep the positive rest.
+
+    The threshold is made of the sum of all running sums inside the support, as in every backend of Keras 3.15.
+    """
     logits = ops.moveaxis(x, op.axis, -1)
     ordered = ops.flip(ops.sort(logits, axis=-1), axis=-1)
     sums = ops.cumsum(ordered, axis=-1)
     ranks = ops.cast(ops.arange(1, ops.shape(logits)[-1] + 1), logits.dtype)
-    inside = ops.cast(ops.greater(1.0 + ranks * ordered, sums), logits.dtype)
+    inside = ops.cast(ops.greater(ordered - (sums - 1.0) / ranks, 0), logits.dtype)
     count = ops.sum(inside, axis=-1, keepdims=True)
-    total = ops.sum(ordered * inside, axis=-1, keepdims=True)
+    total = ops.sum(sums * inside, axis=-1, keepdims=True)
     return ops.moveaxis(ops.relu(logits - (total - 1.0) / count), -1, op.axis)

@@ -53,20 +53,23 @@ def quantile(op: Any, x: Any, q: Any) -> Any:
     axes = list(range(rank)) if op.axis is None else [a % rank for a in np.atleast_1d(op.axis)]
     kept = [a for a in range(rank) if a not in axes]
     moved = ops.transpose(x, [*kept, *axes])
-    count = int(np.prod([int(x.shape[a]) for a in axes]))
-    ordered = ops.sort(ops.reshape(moved, (*[x.shape[a] for a in kept], count)), axis=-1)
-    fractions = np.asarray(q, "float64")
-    position = fractions.reshape(-1) * (count - 1)
-    low, high = np.floor(position).astype(int), np.ceil(position).astype(int)
-    weight = (position - low).astype("float32")
+    count: Any = 1
+    for a in axes:
+        count = x.shape[a] * count
+    ordered = ops.sort(ops.reshape(moved, (*[x.shape[a] for a in kept], -1)), axis=-1)
+    fractions = np.asarray(q, "float32")
+    # the length may be free, so positions are computed in the graph
+    position = ops.reshape(fractions, (-1,)) * ops.cast(count - 1, "float32")
+    low, high = ops.cast(ops.floor(position), "int32"), ops.cast(ops.ceil(position), "int32")
+    weight = position - ops.floor(position)
     if op.method == "lower":
-        weight[:] = 0
+        weight = weight * 0.0
     elif op.method == "higher":
-        weight[:] = (high > low).astype("float32")
+        weight = ops.cast(ops.greater(weight, 0), "float32")
     elif op.method == "midpoint":
-        weight[:] = np.where(high > low, 0.5, 0.0)
+        weight = ops.cast(ops.greater(weight, 0), "float32") * 0.5
     elif op.method == "nearest":
-        weight[:] = np.round(position) - low
+        weight = ops.round(position) - ops.floor(position)
     a, b = ops.take(ordered, low, axis=-1), ops.take(ordered, high, axis=-1)
     out = a + (b - a) * ops.cast(weight, x.dtype)
     out = ops.moveaxis(out, -1, 0)
