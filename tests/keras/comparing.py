@@ -78,11 +78,12 @@ def compare(expected: Any, got: Any, *, atol: float = TOLERANCE) -> float:
 
 def call(model: Any, structure: Any, keywords: list[str]) -> list[np.ndarray[Any, Any]]:
     """Run the Keras model and return flat NumPy outputs."""
+    flags = {"training": False} if model._call_has_training_arg else {}
     if keywords:
         named = dict(zip(keywords, structure, strict=True))
-        outputs = model(named.pop(keywords[0]), **named)
+        outputs = model(named.pop(keywords[0]), **named, **flags)
     else:
-        outputs = model(structure)
+        outputs = model(structure, **flags)
     return [np.asarray(keras.ops.convert_to_numpy(x)) for x in tree.flatten(outputs) if x is not None]
 
 

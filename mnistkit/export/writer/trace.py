@@ -264,7 +264,9 @@ def _spec(target: Any, attributes: dict[str, Any], args: Any, kwargs: Any, side:
         return value
 
     if attributes:
-        target = copy.copy(target)
+        original, target = target, object.__new__(type(target))  # copy.copy would go through Keras' serialisation
+        for name, value in vars(original).items():
+            object.__setattr__(target, name, value)
         for name, value in attributes.items():
             object.__setattr__(target, name, _map(value, plain))
     args, kwargs = _map((args, kwargs), plain)
@@ -379,6 +381,7 @@ def _hooks(tracer: Tracer) -> Iterator[None]:
 
     with _LOCK:
         try:
+            _let_constants_defer(undo)
             patch(Operation, "symbolic_call", operation_hook)
             patch(layer_class, "symbolic_call", layer_hook)
             patch(layer_module, "Node", node_hook)
@@ -394,7 +397,19 @@ def _hooks(tracer: Tracer) -> Iterator[None]:
         finally:
             STATE.tracer = None
             for owner, name, original in reversed(undo):
-                setattr(owner, name, original)
+                if original is None:
+                    delattr(owner, name)
+                else:
+                    setattr(owner, name, original)
+
+
+def _let_constants_defer(undo: list[tuple[Any, str, Any]]) -> None:
+    """Make ``constant * symbolic`` the symbolic tensor's affair: arrays would try to convert it, and fail."""
+    for name in [n for n in vars(KerasTensor) if n.endswith("_array__") and n != "__array__"]:
+        undo.append((KerasTensor, name, vars(KerasTensor)[name]))
+        delattr(KerasTensor, name)
+    undo.append((KerasTensor, "__array_ufunc__", None))
+    KerasTensor.__array_ufunc__ = None
 
 
 def _has_tensor(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
