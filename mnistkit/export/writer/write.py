@@ -12,11 +12,12 @@ from keras import KerasTensor, tree
 from mnistkit.errors import ExportError, InputError, UnsupportedError
 from mnistkit.export.writer import handlers as _handlers  # noqa: F401  importing registers the handlers
 from mnistkit.export.writer import registry
+from mnistkit.export.writer import rewrites as _rewrites  # noqa: F401  importing registers the rewrites
 from mnistkit.export.writer.dims import Dim
 from mnistkit.export.writer.graph import Graph, Value
 from mnistkit.export.writer.names import clean
-from mnistkit.export.writer.registry import Unwritable
 from mnistkit.export.writer.optimize import optimize as run_passes
+from mnistkit.export.writer.registry import Unwritable
 from mnistkit.export.writer.serialize import IO, serialize
 from mnistkit.export.writer.trace import Problem, Record, Trace, Weight, _map, trace
 

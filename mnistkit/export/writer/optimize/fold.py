@@ -134,8 +134,7 @@ def _pending(name: str, pending: dict[str, _Affine], uses: dict[str, int]) -> _A
     if (
         affine is None
         or uses.get(name) != 1
-        or int(affine.node.attrs.get("group", 1)) != 1
-        and affine.node.op == "ConvTranspose"
+        or (int(affine.node.attrs.get("group", 1)) != 1 and affine.node.op == "ConvTranspose")
     ):
         return None
     return affine
