@@ -9,8 +9,13 @@ import torch
 
 _ATEN = torch.ops.aten
 _SAME = {_ATEN.detach.default, _ATEN.lift_fresh_copy.default, _ATEN.alias.default}
-_FACTORIES = {_ATEN.scalar_tensor.default, _ATEN.full.default, _ATEN.zeros.default, _ATEN.ones.default, _ATEN.arange.default}
-_SHAPE_ONLY = {_ATEN.ones_like.default, _ATEN.zeros_like.default, _ATEN.full_like.default}
+_FACTORIES = {
+    _ATEN.scalar_tensor.default,
+    _ATEN.full.default,
+    _ATEN.zeros.default,
+    _ATEN.ones.default,
+    _ATEN.arange.default,
+}
 _IN_PLACE = {
     _ATEN.add.Tensor: _ATEN.add_.Tensor,
     _ATEN.sub.Tensor: _ATEN.sub_.Tensor,
@@ -81,7 +86,8 @@ def _fold_constants(module: Any) -> None:
         if not all(i in values and i not in written for i in inputs) or not (inputs or node.target in _FACTORIES):
             continue
         value = node.target(
-            *torch.fx.node.map_arg(node.args, values.__getitem__), **torch.fx.node.map_arg(node.kwargs, values.__getitem__)
+            *torch.fx.node.map_arg(node.args, values.__getitem__),
+            **torch.fx.node.map_arg(node.kwargs, values.__getitem__),
         )
         if not isinstance(value, torch.Tensor):
             continue
