@@ -8,8 +8,8 @@ import pytest
 from engine_models import (
     BATCH,
     EPOCHS,
-    N,
     SEED,
+    N,
     assert_same_history,
     assert_same_state,
     cnn,
