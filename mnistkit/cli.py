@@ -153,10 +153,11 @@ def _train(options: argparse.Namespace) -> int:
 
 def _export(options: argparse.Namespace) -> int:
     from mnistkit import backend as backends
-    from mnistkit.export import export_onnx
 
     backends.silence()
     backends.load_keras(options.backend)
+    from mnistkit.export import export_onnx  # needs the backend to be chosen
+
     report = export_onnx(
         options.model,
         options.out,
@@ -246,7 +247,7 @@ def _info(options: argparse.Namespace) -> int:
         "outputs": [str(tensor) for tensor in runtime.outputs],
         "providers": list(runtime.providers),
         "metadata": {key: value for key, value in sorted(runtime.metadata.items()) if key != "golden"},
-        "golden pairs": len(json.loads(runtime.metadata.get("golden", "[]"))),
+        "golden pairs": _count_golden(runtime.metadata),
     }
     if options.json:
         _print_json(about)
@@ -258,6 +259,17 @@ def _info(options: argparse.Namespace) -> int:
         else:
             print(f"{key:<26}{'; '.join(value) if isinstance(value, list) else value}")
     return 0
+
+
+def _count_golden(metadata: dict[str, str]) -> int | str:
+    """How many golden pairs a file carries; a damaged list is a fact about the file and no reason to say nothing."""
+    from mnistkit.contract import decode_golden
+    from mnistkit.errors import ModelFileError
+
+    try:
+        return len(decode_golden(metadata)) if "golden" in metadata else 0
+    except ModelFileError:
+        return "damaged"
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -107,3 +107,11 @@ def python():
         return Ran(ended.returncode, ended.stdout, ended.stderr)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def seven(mnist):
+    """A picture as a person would draw it: the first test image, dark on white, 140 pixels wide."""
+    from PIL import Image
+
+    return Image.fromarray(255 - mnist.x_test[0]).resize((140, 140), Image.Resampling.BICUBIC)

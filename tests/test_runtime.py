@@ -279,7 +279,8 @@ def test_pictures_after_a_fork():
     np.testing.assert_array_equal(in_fork(lambda: read_picture(picture)), expected)
 
 
-def test_after_spawn(python, model_file, images, tmp_path):
+@pytest.mark.usefixtures("model_file")
+def test_after_spawn(python, images, tmp_path):
     """Worker processes that start fresh get the session by pickle."""
     np.save(tmp_path / "images.npy", images)
     (tmp_path / "work.py").write_text(
