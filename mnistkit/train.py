@@ -22,7 +22,7 @@ from mnistkit.contract import weights_sha256
 from mnistkit.data import Dataset, load_data
 from mnistkit.errors import InputError, ModelFileError
 from mnistkit.files import check_writable, replacing, write_json
-from mnistkit.models import build_model, load_model
+from mnistkit.models import build_model, load_model, weights_of
 from mnistkit.optimizers import make_optimizer
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def train(
         "history": progress.history,
         "test": {"loss": loss, "accuracy": accuracy},
         "seconds": {"training": round(seconds, 3), "resumed": resume and progress.epochs_before > 0},
-        "weights_sha256": weights_sha256(model.get_weights()),
+        "weights_sha256": weights_sha256(weights_of(model)),
     }
     with replacing(path) as temporary:
         model.save(temporary)
