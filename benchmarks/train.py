@@ -38,7 +38,9 @@ def main() -> int:
         print(json.dumps(measure(*args.child, args=args)))
         return 0
     if not args.render:
-        rows = [run(backend, way, args) for backend in args.backend for way in KERAS_WAYS if fits(backend, way, args.model)]
+        rows = [
+            run(backend, way, args) for backend in args.backend for way in KERAS_WAYS if fits(backend, way, args.model)
+        ]
         if args.model == "mlp":
             rows += [run("none", way, args) for way in OTHER_WAYS]
             rows += [whole_process(backend) for backend in args.backend]
@@ -61,7 +63,16 @@ def fits(backend: str, way: str, model: str) -> bool:
 
 def run(backend: str, way: str, args: argparse.Namespace) -> dict:
     """Measure one contender in a process of its own."""
-    command = [sys.executable, __file__, "--model", args.model, "--epochs", str(args.epochs), "--samples", str(args.samples)]
+    command = [
+        sys.executable,
+        __file__,
+        "--model",
+        args.model,
+        "--epochs",
+        str(args.epochs),
+        "--samples",
+        str(args.samples),
+    ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "ignore"}
     if backend != "none":
         environment["KERAS_BACKEND"] = backend

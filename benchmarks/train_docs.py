@@ -23,7 +23,9 @@ def render(results: dict) -> None:
         made = "\n".join(train.table(rows)) + "\n" if rows else ""
         text = pattern.sub(lambda match, made=made: f"{match[1]}{made}{match[2]}", text)
     PAGE.write_text(text, encoding="utf-8")
-    PLOT.write_text(plot([row for row in results["rows"] if row["model"] == "mlp" and "steady" in row]), encoding="utf-8")
+    PLOT.write_text(
+        plot([row for row in results["rows"] if row["model"] == "mlp" and "steady" in row]), encoding="utf-8"
+    )
 
 
 def plot(rows: list[dict]) -> str:

@@ -100,9 +100,7 @@ def _jax(x: np.ndarray, labels: np.ndarray) -> Any:
             weights, squares = state
             loss, grads = jax.value_and_grad(loss_of)(weights, x[rows], labels[rows])
             squares = [RHO * s + (1 - RHO) * g * g for s, g in zip(squares, grads, strict=True)]
-            weights = [
-                w - RATE * g / jnp.sqrt(s + EPSILON) for w, g, s in zip(weights, grads, squares, strict=True)
-            ]
+            weights = [w - RATE * g / jnp.sqrt(s + EPSILON) for w, g, s in zip(weights, grads, squares, strict=True)]
             return (weights, squares), loss
 
         state, losses = jax.lax.scan(step, state, order)
@@ -138,9 +136,7 @@ def _tensorflow(x: np.ndarray, labels: np.ndarray) -> Any:
             with tf.GradientTape() as tape:
                 hidden = tf.nn.relu(tf.gather(x, rows) @ weights[0] + weights[1])
                 logits = hidden @ weights[2] + weights[3]
-                loss = tf.reduce_mean(
-                    tf.nn.sparse_softmax_cross_entropy_with_logits(tf.gather(labels, rows), logits)
-                )
+                loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(tf.gather(labels, rows), logits))
             for w, s, g in zip(weights, squares, tape.gradient(loss, weights), strict=True):
                 s.assign(RHO * s + (1 - RHO) * g * g)
                 w.assign_sub(RATE * g / tf.sqrt(s + EPSILON))
@@ -170,11 +166,11 @@ def _torch(x: np.ndarray, labels: np.ndarray) -> Any:
             loss = cross_entropy(torch.addmm(weights[3], hidden, weights[2]), targets)
             grads = torch.autograd.grad(loss, weights)
             with torch.no_grad():
-                torch._foreach_mul_(squares, RHO)  # noqa: SLF001 - what torch's own optimizers are made of
-                torch._foreach_addcmul_(squares, grads, grads, 1 - RHO)  # noqa: SLF001
+                torch._foreach_mul_(squares, RHO)
+                torch._foreach_addcmul_(squares, grads, grads, 1 - RHO)
                 below = torch._foreach_add(squares, EPSILON)  # noqa: SLF001
-                torch._foreach_sqrt_(below)  # noqa: SLF001
-                torch._foreach_addcdiv_(weights, grads, below, -RATE)  # noqa: SLF001
+                torch._foreach_sqrt_(below)
+                torch._foreach_addcdiv_(weights, grads, below, -RATE)
                 total += loss.detach()
         return float(total) / len(order)
 
