@@ -90,11 +90,16 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
 
 def _add_export(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("model", nargs="?", default=str(Path("exports") / "mnist.keras"), help="the .keras file")
+    add("model", nargs="?", default=str(Path("exports") / "mnist.keras"), help="the .keras file of any Keras 3 model")
     add("--out", help="where the .onnx goes (default: beside the model)")
-    add("--exporter", default="auto", help="auto, tf2onnx, jax2onnx or torch")
-    add("--opset", type=int, help="ONNX opset (default: the exporter's own)")
-    add("--atol", type=float, default=1e-5, help="largest allowed difference from Keras' answers")
+    add("--exporter", default="auto", help="auto, writer, tf2onnx, jax2onnx or torch")
+    add("--opset", type=int, help="ONNX opset (default: 17, or the named exporter's own)")
+    add("--no-optimize", action="store_true", help="write every operation as it is: fold and fuse nothing")
+    add("--batch", type=int, metavar="N", help="fix the batch axis to this size (default: free)")
+    add("--input-names", type=_names, metavar="A,B", help="names for the inputs, in the model's order")
+    add("--output-names", type=_names, metavar="A,B", help="names for the outputs, in the model's order")
+    add("--atol", type=float, help="largest allowed difference from Keras' answers (default: derived from the model)")
+    add("--samples", metavar="FILE.npz", help="real inputs for the proof, arrays by input name")
     _add_data(parser)
     add("--backend", help="backend that gives Keras' answers (default: as for train)")
     add("--json", action="store_true", help="print the provenance as JSON")
@@ -148,27 +153,38 @@ def _train(options: argparse.Namespace) -> int:
 
 def _export(options: argparse.Namespace) -> int:
     from mnistkit import backend as backends
-    from mnistkit.export import export_onnx
 
     backends.silence()
     backends.load_keras(options.backend)
+    from mnistkit.export import export_onnx  # needs the backend to be chosen
+
     report = export_onnx(
         options.model,
         options.out,
         exporter=options.exporter,
         opset=options.opset,
+        optimize=not options.no_optimize,
+        batch=options.batch,
+        input_names=options.input_names,
+        output_names=options.output_names,
         atol=options.atol,
+        samples=options.samples,
         data=_load(options) if options.data else None,
         labels=_labels(options),
     )
+    external = report.provenance["external_data"]
+    if external:
+        print(f"mnistkit: the weights are over 2 GB and lie beside the file, in {external}", file=sys.stderr)
     if options.json:
         _print_json(report.provenance)
         return 0
     print(f"exporter {report.exporter} ({report.reason})")
-    print(f"{'sample':<14}{'batch':>6}{'rows':>8}{'largest |Keras - onnxruntime|':>32}{'same label':>12}")
+    width = max(len(row.sample) for row in report.rows) + 2
+    print(f"{'sample':<{width}}{'batch':>6}{'rows':>7}{'largest |Keras - onnxruntime|':>31}{'same label':>12}")
     for row in report.rows:
         found = row.comparison
-        print(f"{row.sample:<14}{row.batch_size:>6}{found.rows:>8}{found.largest:>32.1e}{found.agreement:>12.2%}")
+        print(f"{row.sample:<{width}}{row.batch_size:>6}{found.rows:>7}{found.largest:>31.1e}{found.agreement:>12.2%}")
+    print(f"allowed: {report.atol:.1e}, times the largest answer where that is above 1")
     if report.accuracy is not None:
         print(f"test accuracy: Keras {report.accuracy[0]:.4f}, onnxruntime {report.accuracy[1]:.4f}")
     print(f"wrote {report.path}, {report.path.with_suffix('.json')}")
@@ -231,7 +247,7 @@ def _info(options: argparse.Namespace) -> int:
         "outputs": [str(tensor) for tensor in runtime.outputs],
         "providers": list(runtime.providers),
         "metadata": {key: value for key, value in sorted(runtime.metadata.items()) if key != "golden"},
-        "golden pairs": len(json.loads(runtime.metadata.get("golden", "[]"))),
+        "golden pairs": _count_golden(runtime.metadata),
     }
     if options.json:
         _print_json(about)
@@ -243,6 +259,17 @@ def _info(options: argparse.Namespace) -> int:
         else:
             print(f"{key:<26}{'; '.join(value) if isinstance(value, list) else value}")
     return 0
+
+
+def _count_golden(metadata: dict[str, str]) -> int | str:
+    """How many golden pairs a file carries; a damaged list is a fact about the file and no reason to say nothing."""
+    from mnistkit.contract import decode_golden
+    from mnistkit.errors import ModelFileError
+
+    try:
+        return len(decode_golden(metadata)) if "golden" in metadata else 0
+    except ModelFileError:
+        return "damaged"
 
 
 def _doctor(options: argparse.Namespace) -> int:
@@ -258,6 +285,10 @@ def _doctor(options: argparse.Namespace) -> int:
         if finding.cure:
             print(f"    to get it: {finding.cure}")
     return 0
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]
 
 
 def _load(options: argparse.Namespace) -> Any:

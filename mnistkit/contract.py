@@ -57,10 +57,7 @@ class GoldenPair:
 def encode_golden(pairs: Sequence[GoldenPair]) -> str:
     """Golden pairs as the text that goes into the file."""
     return json.dumps(
-        [
-            {"inputs": _encode_arrays(pair.inputs), "outputs": _encode_arrays(pair.outputs)}
-            for pair in pairs
-        ],
+        [{"inputs": _encode_arrays(pair.inputs), "outputs": _encode_arrays(pair.outputs)} for pair in pairs],
         sort_keys=True,
         separators=(",", ":"),
     )

@@ -11,7 +11,6 @@ import hashlib
 import io
 import json
 import math
-import os
 import struct
 import zipfile
 import zlib
@@ -24,6 +23,7 @@ import numpy as np
 from mnistkit.errors import DataError
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Sequence
 
     from numpy.typing import NDArray

@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mnistkit.errors import InputError, MissingExtraError, NoDigitError, PictureError
+from mnistkit.forks import survive_fork
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -108,7 +109,7 @@ def _session(process: int) -> Any:
     options.intra_op_num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     graph = resources.files("mnistkit").joinpath("assets", "picture.onnx").read_bytes()
-    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    return survive_fork(onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"]))
 
 
 # --- decoding -------------------------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 """Classify digits with an exported file; numpy and onnxruntime are all it needs.
 
-    >>> classifier = Classifier("exports/mnist.onnx")
-    >>> classifier.predict(images)[0].digit
-    7
+>>> classifier = Classifier("exports/mnist.onnx")
+>>> classifier.predict(images)[0].digit
+7
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ def make_optimizer(
     cls = known[name.lower()]
     _check_range("learning rate", learning_rate, low=0, inclusive=False)
     _check_range("decay", decay, low=0, inclusive=True)
-    accepted = inspect.signature(cls.__init__).parameters
+    accepted = inspect.signature(cls).parameters
     arguments: dict[str, Any] = {}
     for key, value in (("rho", rho), ("epsilon", epsilon)):
         if value is not None and key not in accepted:
@@ -59,7 +59,7 @@ def optimizer_classes() -> dict[str, type]:
         if inspect.isclass(value)
         and issubclass(value, base)
         and value is not base
-        and "inner_optimizer" not in inspect.signature(value.__init__).parameters
+        and "inner_optimizer" not in inspect.signature(value).parameters
     }
 
 

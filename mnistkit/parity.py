@@ -109,7 +109,7 @@ def verify_file(model: str | os.PathLike[str] | bytes, *, device: str = "auto") 
     for number, pair in enumerate(pairs):
         answers = runtime.run(pair.inputs)
         if set(answers) != set(pair.outputs):
-            raise ParityError(f"{runtime.name}: outputs {sorted(answers)}, the golden pairs have {sorted(pair.outputs)}")
+            raise ParityError(f"{runtime.name}: outputs {sorted(answers)}, golden pairs for {sorted(pair.outputs)}")
         for name, expected in pair.outputs.items():
             what = f"{runtime.name}: golden pair {number}, output {name}"
             found = compare(expected, answers[name], atol=GOLDEN_ATOL, what=what)

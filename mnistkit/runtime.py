@@ -17,6 +17,7 @@ import numpy as np
 
 from mnistkit.contract import PREFIX
 from mnistkit.errors import DeviceError, InputError, MissingExtraError, ModelFileError
+from mnistkit.forks import survive_fork
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -113,7 +114,7 @@ class Runtime:
             InputError: onnxruntime refuses the arrays.
         """
         if self._pid != os.getpid():
-            self._open()  # the parent's threads do not exist in a forked child
+            self._open()  # the parent's threads do not exist in a forked child; see `mnistkit.forks`
         names = [output.name for output in self.outputs]
         try:
             return dict(zip(names, self._session.run(names, dict(feeds)), strict=True))
@@ -195,6 +196,7 @@ def _make_session(model: Runtime, device: str, *, threads: int | None, exact: bo
         raise ModelFileError(
             f"{model.name}: not a model that onnxruntime {ort.__version__} reads ({_one_line(error)})"
         ) from error
+    survive_fork(session)
     session.disable_fallback()
     wanted = providers[0] if isinstance(providers[0], str) else providers[0][0]
     if wanted not in session.get_providers():

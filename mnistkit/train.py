@@ -22,7 +22,7 @@ from mnistkit.contract import weights_sha256
 from mnistkit.data import Dataset, load_data
 from mnistkit.errors import InputError, ModelFileError
 from mnistkit.files import check_writable, replacing, write_json
-from mnistkit.models import build_model, load_model
+from mnistkit.models import build_model, load_model, weights_of
 from mnistkit.optimizers import make_optimizer
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def train(
         "history": progress.history,
         "test": {"loss": loss, "accuracy": accuracy},
         "seconds": {"training": round(seconds, 3), "resumed": resume and progress.epochs_before > 0},
-        "weights_sha256": weights_sha256(model.get_weights()),
+        "weights_sha256": weights_sha256(weights_of(model)),
     }
     with replacing(path) as temporary:
         model.save(temporary)
@@ -170,7 +170,7 @@ def train(
 
 
 def _inputs(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return images.reshape(len(images), -1).astype(np.float32) / 255
+    return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
 
 
 def _compile(model: Any, settings: Settings) -> None:
@@ -200,7 +200,7 @@ class _Progress:
         return cls(dataclasses.asdict(settings), about, {})
 
 
-def _fit(  # noqa: PLR0913  # one call site; a class would only carry these along
+def _fit(
     model: Any,
     x: NDArray[np.float32],
     y: NDArray[Any],

@@ -54,7 +54,9 @@ def gather(x: Nest, y: Nest, *, sample_weight: Nest, class_weight: Mapping[int, 
         sample_weight = map_nest(lambda _: weight, y)
     sizes = {leaf.shape[0] if leaf.ndim else 0 for leaf in leaves((x, y, sample_weight))}
     if len(sizes) != 1 or 0 in sizes:
-        raise InputError(f"x, y and sample_weight must hold the same number of samples, at least 1; got {sorted(sizes)}")
+        raise InputError(
+            f"x, y and sample_weight must hold the same number of samples, at least 1; got {sorted(sizes)}"
+        )
     return Arrays(nest=(x, y, sample_weight), n=sizes.pop())
 
 

@@ -73,7 +73,9 @@ class Program:
             _, new = step(state, map_nest(lambda leaf: leaf.at[rows].get(mode="promise_in_bounds"), data))
             # a loop carries one type: bring back what a step returns with another (weakly typed, or a tuple for a list)
             return jax.tree.map(
-                lambda old, new: new.astype(old.dtype), state, jax.tree.unflatten(jax.tree.structure(state), jax.tree.leaves(new))
+                lambda old, new: new.astype(old.dtype),
+                state,
+                jax.tree.unflatten(jax.tree.structure(state), jax.tree.leaves(new)),
             )
 
         return lax.fori_loop(0, steps, body, state)

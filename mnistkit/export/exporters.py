@@ -13,6 +13,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from mnistkit.backend import EXPORTERS, is_installed, silence, version_of
 from mnistkit.errors import BackendError, ExportError, MissingExtraError
 
@@ -84,18 +86,19 @@ def _child(source: str, target: str, opset: int) -> None:
     """Load, call once (stock Keras refuses a model that was never called), export."""
     silence()
     from mnistkit.backend import load_keras
-    from mnistkit.export.signature import input_structure
+
+    load_keras()
+    from mnistkit.export.signature import signature_of_model
     from mnistkit.models import load_model
 
-    keras = load_keras()
     model = load_model(source)
-
-    def sample(tensor: Any) -> Any:
-        # A batch of two and not one: tracing with one freezes the axis.
-        shape = [2, *(size or 8 for size in tensor.shape[1:])]
-        return keras.ops.zeros(shape, dtype=tensor.dtype)
-
-    model(keras.tree.map_structure(sample, input_structure(model)))
+    signature = signature_of_model(model)
+    # A batch of two and not one: tracing with one freezes the axis.
+    sizes = {
+        tensor.name: [size if isinstance(size, int) else 8 if axis else 2 for axis, size in enumerate(tensor.shape)]
+        for tensor in signature.inputs
+    }
+    signature.call(model, {tensor.name: np.zeros(sizes[tensor.name], tensor.dtype) for tensor in signature.inputs})
     options = {"opset_version": opset} if opset else {}
     model.export(target, format="onnx", verbose=False, **options)
 

@@ -28,6 +28,7 @@ class GraphWriter:
         self._prefix = prefix
         self._count = 0
         self._known: dict[tuple[str, bytes, tuple[int, ...]], Value] = {}
+        self._made: dict[tuple[Any, ...], Value] = {}
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
 
@@ -48,14 +49,24 @@ class GraphWriter:
 
     def op(self, kind: str, *inputs: Any, name: Value | None = None, **attributes: Any) -> Value:
         """One node with one output; numbers among the inputs become float32 constants."""
-        return self.ops(kind, *inputs, names=[name or self._fresh(kind)], **attributes)[0]
+        taken = [item if isinstance(item, str) else self.constant(item) for item in inputs]
+        # The same question asked twice is one node: sizes, edges and weights come up again and again.
+        key = None if name else (kind, *taken, *sorted((k, str(v)) for k, v in attributes.items()))
+        if key is None or key not in self._made:
+            made = self.ops(kind, *taken, names=[name or self._fresh(kind)], **attributes)[0]
+            if key is None:
+                return made
+            self._made[key] = made
+        return self._made[key]
 
     def ops(self, kind: str, *inputs: Any, names: Sequence[Value], **attributes: Any) -> list[Value]:
         """One node with the given outputs."""
         from onnx import helper
 
         taken = [item if isinstance(item, str) else self.constant(item) for item in inputs]
-        self.nodes.append(helper.make_node(kind, taken, list(names), name=f"{self._prefix}n{len(self.nodes)}", **attributes))
+        self.nodes.append(
+            helper.make_node(kind, taken, list(names), name=f"{self._prefix}n{len(self.nodes)}", **attributes)
+        )
         return list(names)
 
     def fresh(self, count: int, kind: str = "v") -> list[Value]:

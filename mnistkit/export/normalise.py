@@ -4,25 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import onnx
+
+from mnistkit.contract import IR_VERSION
 from mnistkit.errors import ExportError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import onnx
-
     from mnistkit.export.signature import Signature
+    from mnistkit.runtime import TensorInfo
 
 PRODUCER = "mnistkit"
 
 
-def normalise(model: onnx.ModelProto, signature: Signature, *, ir_version: int) -> onnx.ModelProto:
-    """Rename inputs and outputs, free the dimensions, and remove what depends on exporter or machine; in place.
+def normalise(model: onnx.ModelProto, signature: Signature) -> onnx.ModelProto:
+    """Bring a foreign exporter's file to the contract, in place.
 
     Args:
         model: What an exporter wrote.
         signature: The names, types and shapes that the file is to declare, in the model's own order.
-        ir_version: IR version to declare.
 
     Raises:
         ExportError: The exporter wrote another number of inputs or outputs than the model has.
@@ -30,25 +31,48 @@ def normalise(model: onnx.ModelProto, signature: Signature, *, ir_version: int) 
     graph = model.graph
     weights = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in weights]
-    for kind, values, wanted in (("inputs", inputs, signature.inputs), ("outputs", graph.output, signature.outputs)):
-        if len(values) != len(wanted):
-            raise ExportError(f"the exporter wrote {len(values)} {kind}, the model has {len(wanted)}")
-    _rename_all(graph, _renaming([v.name for v in inputs], [t.name for t in signature.inputs]))
-    _rename_all(graph, _renaming([v.name for v in graph.output], [t.name for t in signature.outputs]))
-    del graph.input[len(inputs) :]  # initializers listed as inputs too, which old exporters do
-    for values, wanted in ((graph.input, signature.inputs), (graph.output, signature.outputs)):
-        for value, tensor in zip(values, wanted, strict=True):
-            dims = value.type.tensor_type.shape
-            dims.Clear()
-            for size in tensor.shape:
-                dims.dim.add(**({"dim_value": size} if isinstance(size, int) else {"dim_param": size or ""}))
+    del graph.input[:]
+    graph.input.extend(inputs)  # without the initializers, which old exporters list as inputs too
+    rename(model, signature)
     _strip(model)
     for number, node in enumerate(graph.node):
         node.name = f"{node.op_type}_{number}"
-    graph.name = signature.name
+    graph.name = "model"
     model.producer_name, model.producer_version, model.domain, model.model_version = PRODUCER, "", "", 0
-    model.ir_version = ir_version
+    model.ir_version = ir_version_for(model)
     return model
+
+
+def rename(model: onnx.ModelProto, signature: Signature) -> None:
+    """Give inputs and outputs the signature's names and shapes, in place.
+
+    Raises:
+        ExportError: The file has another number of inputs or outputs than the model.
+    """
+    graph = model.graph
+    for kind, values, wanted in (
+        ("inputs", graph.input, signature.inputs),
+        ("outputs", graph.output, signature.outputs),
+    ):
+        if len(values) != len(wanted):
+            raise ExportError(f"the exporter wrote {len(values)} {kind}, the model has {len(wanted)}")
+    found = [value.name for value in (*graph.input, *graph.output)]
+    _rename_all(graph, _renaming(found, [tensor.name for tensor in (*signature.inputs, *signature.outputs)]))
+    for values, wanted in ((graph.input, signature.inputs), (graph.output, signature.outputs)):
+        for value, tensor in zip(values, wanted, strict=True):
+            _declare(value, tensor)
+
+
+def ir_version_for(model: onnx.ModelProto) -> int:
+    """The contract's IR version, or the oldest that the file's opset may be used with."""
+    return max(IR_VERSION, int(onnx.helper.find_min_ir_version_for(list(model.opset_import), ignore_unknown=True)))
+
+
+def _declare(value: onnx.ValueInfoProto, tensor: TensorInfo) -> None:
+    dims = value.type.tensor_type.shape
+    dims.Clear()
+    for size in tensor.shape:
+        dims.dim.add(**({"dim_value": size} if isinstance(size, int) else {"dim_param": size or ""}))
 
 
 def _strip(model: onnx.ModelProto) -> None:

@@ -20,6 +20,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from mnistkit.export.graph import GraphWriter, Value
 
 if TYPE_CHECKING:
@@ -28,7 +30,10 @@ if TYPE_CHECKING:
 OPSET, IR_VERSION = 17, 8
 SIDE = 336  # working size; 12 x 28, so that a real MNIST image is enlarged and reduced again without loss
 COARSE = 6  # the background is estimated on a grid this much coarser
-WINDOW = 17  # of the opening, in coarse cells: 30 % of the longest side, more than the thickest stroke people draw
+# Windows of the opening in coarse cells, each for strokes narrower than so many pixels; the last is 30 % of the longest
+# side, more than the thickest stroke people draw.
+WINDOWS = ((5, 9.0), (9, 22.0), (17, 1e9))
+CELL = 4  # connected ink is followed on a grid this much coarser
 BAND = 1 << 19  # input values handled at a time while reducing, so that a photo never becomes one big float array
 
 
@@ -65,7 +70,9 @@ def write_normaliser(w: GraphWriter, picture: Value, *, seen: Value, ink: Value)
     grey = _flatten(w, planes)
     bright = _polarity(w, grey)
     lifted = _background(w, bright)
-    strokes, found = _strokes(w, lifted)
+    lifted = _without_lines(w, lifted)
+    strokes, sure, found = _strokes(w, lifted)
+    strokes = _digit(w, strokes, sure)
     strokes = _thicken(w, strokes)
     _place(w, strokes, found, seen=seen, ink=ink)
 
@@ -91,7 +98,10 @@ def _area_weights(w: GraphWriter, edges: Value, n_in: Value) -> Value:
 def _linear_weights(w: GraphWriter, n_out: Value, n_in: Value) -> Value:
     """Weights ``[n_out, n_in]`` of linear interpolation between cell centres, flat beyond the outermost."""
     edges = _edges(w, n_out, n_in)
-    centre = w.Mul(0.5, w.Add(w.Slice(edges, w.ints(0), w.ints(-1), w.ints(0)), w.Slice(edges, w.ints(1), w.ints(1 << 30), w.ints(0))))
+    centre = w.Mul(
+        0.5,
+        w.Add(w.Slice(edges, w.ints(0), w.ints(-1), w.ints(0)), w.Slice(edges, w.ints(1), w.ints(1 << 30), w.ints(0))),
+    )
     position = w.Min(w.Max(w.Sub(centre, 0.5), 0), w.Sub(w.Cast(n_in, to=1), 1))
     cell = w.Cast(w.Range(w.constant(0, "int64"), n_in, w.constant(1, "int64")), to=1)
     return w.Relu(w.Sub(1, w.Abs(w.Sub(w.Unsqueeze(position, w.ints(1)), cell))))
@@ -122,23 +132,11 @@ def _reduce(w: GraphWriter, picture: Value) -> Value:
         return w.Max(w.Cast(w.Round(w.Div(w.Mul(w.Cast(n, to=1), SIDE), longest)), to=7), one)
 
     rows, columns = scaled(height), scaled(width)
-    # Colour and alpha out of 1 to 4 channels: one table per channel count, padded to four rows and cut to those there.
-    table = w.constant(
-        [
-            [[1, 1, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]],
-            [[1, 1, 1, 0], [0, 0, 0, 1], [0, 0, 0, 0], [0, 0, 0, 0]],
-            [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]],
-            [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]],
-        ]
-    )
-    spread = w.Gather(table, w.Sub(channels, one))
-    spread = w.Div(w.Slice(spread, w.ints(0), w.Unsqueeze(channels, w.ints(0)), w.ints(0)), 255)
-    opaque = w.Gather(w.constant([[0, 0, 0, 1], [0, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, 0]]), w.Sub(channels, one))
-
+    see_through = w.Equal(w.Mod(channels, w.constant(2, "int64")), w.constant(0, "int64"))
     values = w.Mul(w.Mul(height, width), channels)
     bands = w.Min(w.Add(w.Div(values, w.constant(BAND, "int64")), one), rows)
     per_band = w.Div(w.Sub(w.Add(rows, bands), one), bands)
-    column_weights = _area_weights(w, _edges(w, columns, width), width)
+    column_weights = w.Transpose(_area_weights(w, _edges(w, columns, width), width), perm=[1, 0])
     all_edges = _edges(w, rows, height)
 
     b = GraphWriter("band_")
@@ -147,17 +145,16 @@ def _reduce(w: GraphWriter, picture: Value) -> Value:
     first = b.Min(first, rows)
     # A band may start past the end when the rows do not divide; it then repeats the last row and is cut off below.
     wanted = b.Min(
-        b.Add(first, b.Range(b.constant(0, "int64"), b.Add(per_band, b.constant(1, "int64")), b.constant(1, "int64"))), rows
+        b.Add(first, b.Range(b.constant(0, "int64"), b.Add(per_band, b.constant(1, "int64")), b.constant(1, "int64"))),
+        rows,
     )
     edges = b.Gather(all_edges, wanted)
     start = b.Cast(b.Floor(b.Gather(all_edges, first)), to=7)
     stop = b.Min(b.Cast(b.Ceil(b.Gather(all_edges, last)), to=7), height)
     start = b.Min(start, b.Sub(height, b.constant(1, "int64")))
     stop = b.Max(stop, b.Add(start, b.constant(1, "int64")))
-    block = b.Cast(b.Slice(picture, b.Unsqueeze(start, b.ints(0)), b.Unsqueeze(stop, b.ints(0)), b.ints(0)), to=1)
-    block = b.Add(b.MatMul(block, spread), opaque)  # [k, width, 4]
-    colour, alpha = b.ops("Split", block, b.ints(3, 1), names=b.fresh(2), axis=2)
-    block = b.Concat(b.Mul(colour, alpha), alpha, axis=2)
+    block = b.Slice(picture, b.Unsqueeze(start, b.ints(0)), b.Unsqueeze(stop, b.ints(0)), b.ints(0))
+    block = b.If(see_through, then_branch=_premultiplied(block), else_branch=_unchanged(block))  # [k, width, channels]
     depth = b.Sub(stop, start)
     # Cells past the end have zero width: give them one, their rows are cut off.
     offset = b.Sub(edges, b.Cast(start, to=1))
@@ -167,9 +164,12 @@ def _reduce(w: GraphWriter, picture: Value) -> Value:
     weights = b.Relu(b.Sub(b.Min(right, b.Add(pixel, 1)), b.Max(left, pixel)))
     weights = b.Div(weights, b.Max(b.Sub(right, left), 1e-6))
     flat = b.Reshape(block, b.Concat(b.Unsqueeze(depth, b.ints(0)), b.ints(-1), axis=0))
-    band = b.MatMul(weights, flat)  # [per_band, width * 4]
-    band = b.Reshape(band, b.Concat(b.Unsqueeze(per_band, b.ints(0)), b.Unsqueeze(width, b.ints(0)), b.ints(4), axis=0))
-    band = b.MatMul(column_weights, band, name="band_out")  # [per_band, columns, 4]
+    band = b.MatMul(weights, flat)  # [per_band, width * channels]
+    shape = [b.Unsqueeze(n, b.ints(0)) for n in (per_band, width, channels)]
+    band = b.Transpose(b.Reshape(band, b.Concat(*shape, axis=0)), perm=[0, 2, 1])
+    rows_of_planes = b.Reshape(band, b.Concat(b.ints(-1), b.Unsqueeze(width, b.ints(0)), axis=0))
+    shape = [b.Unsqueeze(n, b.ints(0)) for n in (per_band, channels, columns)]
+    b.op("Reshape", b.MatMul(rows_of_planes, column_weights), b.Concat(*shape, axis=0), name="band_out")
     b.op("Identity", "band_go", name="band_go_out")
     body = helper.make_graph(
         b.nodes,
@@ -180,14 +180,50 @@ def _reduce(w: GraphWriter, picture: Value) -> Value:
         ],
         [
             helper.make_tensor_value_info("band_go_out", onnx.TensorProto.BOOL, []),
-            helper.make_tensor_value_info("band_out", onnx.TensorProto.FLOAT, [None, None, 4]),
+            helper.make_tensor_value_info("band_out", onnx.TensorProto.FLOAT, [None, None, None]),
         ],
         b.initializers,
     )
-    stack = w.Loop(bands, w.constant(True, "bool"), body=body)  # [bands, per_band, columns, 4]
-    stack = w.Reshape(stack, w.Concat(w.ints(-1), w.Unsqueeze(columns, w.ints(0)), w.ints(4), axis=0))
-    stack = w.Slice(stack, w.ints(0), w.Unsqueeze(rows, w.ints(0)), w.ints(0))
-    return w.Transpose(stack, perm=[2, 0, 1])
+    stack = w.Loop(bands, w.constant(True, "bool"), body=body)  # [bands, per_band, channels, columns]
+    shape = [w.ints(-1), *(w.Unsqueeze(n, w.ints(0)) for n in (channels, columns))]
+    stack = w.Slice(w.Reshape(stack, w.Concat(*shape, axis=0)), w.ints(0), w.Unsqueeze(rows, w.ints(0)), w.ints(0))
+    stack = w.Transpose(stack, perm=[1, 0, 2])
+    # Colour and alpha out of 1 to 4 channels: a table per channel count, four rows cut to those there are.
+    table = [[[1, 1, 1, 0]], [[1, 1, 1, 0], [0, 0, 0, 1]], [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]], np.eye(4)]
+    padded = np.stack([np.pad(rows, ((0, 4 - len(rows)), (0, 0))) for rows in table])
+    which = w.Sub(channels, one)
+    spread = w.Slice(w.Gather(w.constant(padded), which), w.ints(0), w.Unsqueeze(channels, w.ints(0)), w.ints(0))
+    opaque = w.Gather(w.constant([[0, 0, 0, 1], [0, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, 0]]), which)
+    flat = w.MatMul(
+        w.Transpose(w.Div(spread, 255), perm=[1, 0]),
+        w.Reshape(stack, w.Concat(w.Unsqueeze(channels, w.ints(0)), w.ints(-1), axis=0)),
+    )
+    planes = w.Reshape(flat, w.Concat(w.ints(4), w.Unsqueeze(rows, w.ints(0)), w.Unsqueeze(columns, w.ints(0)), axis=0))
+    return w.Add(planes, w.Reshape(opaque, w.ints(4, 1, 1)))
+
+
+def _premultiplied(block: Value) -> onnx.GraphProto:
+    """Colour times alpha: what is transparent has no say in an average."""
+    b = GraphWriter("alpha_")
+    block = b.Cast(block, to=1)
+    alpha = b.Div(b.Slice(block, b.ints(-1), b.ints(1 << 30), b.ints(2)), 255)
+    colour = b.Slice(block, b.ints(0), b.ints(-1), b.ints(2))
+    b.op("Concat", b.Mul(colour, alpha), b.Mul(alpha, 255), name="alpha_out", axis=2)
+    return _branch(b, "alpha_out")
+
+
+def _unchanged(block: Value) -> onnx.GraphProto:
+    b = GraphWriter("opaque_")
+    b.op("Cast", block, name="opaque_out", to=1)
+    return _branch(b, "opaque_out")
+
+
+def _branch(b: GraphWriter, out: Value) -> onnx.GraphProto:
+    from onnx import TensorProto, helper
+
+    return helper.make_graph(
+        b.nodes, out, [], [helper.make_tensor_value_info(out, TensorProto.FLOAT, [None, None, None])], b.initializers
+    )
 
 
 # --- what is ink ----------------------------------------------------------------------------------------------------
@@ -270,28 +306,191 @@ def _polarity(w: GraphWriter, grey: Value) -> Value:
 
 
 def _background(w: GraphWriter, bright: Value) -> Value:
-    """What rises above the paper: the plane minus its opening, never negative."""
+    """What rises above the paper: the plane minus its opening, never negative.
+
+    A first look with the widest window tells how wide the strokes are; the smallest window that is safely wider follows
+    shadows best.
+    """
     coarse, up, across = _coarse(w, bright)
-    low = w.Neg(_pool(w, w.Neg(coarse), "MaxPool", WINDOW))
-    opened = _pool(w, low, "MaxPool", WINDOW)
-    smooth = _pool(w, opened, "AveragePool", 9)
-    return w.Relu(w.Sub(bright, _both_ways(w, up, smooth, across)))
+
+    def paper(window: int) -> Value:
+        low = w.Neg(_pool(w, w.Neg(coarse), "MaxPool", window))
+        opened = _pool(w, low, "MaxPool", window)
+        return _pool(w, opened, "AveragePool", window // 2 | 1)
+
+    widest = paper(WINDOWS[-1][0])
+    first = w.Relu(w.Sub(bright, _both_ways(w, up, widest, across)))
+    core = w.Cast(w.Greater(first, w.Mul(_peak(w, first), 0.5)), to=1)
+    width = _stroke_width(w, core)
+    chosen = widest
+    for window, limit in reversed(WINDOWS[:-1]):
+        chosen = w.Where(w.Less(width, limit), paper(window), chosen)
+    return w.Relu(w.Sub(bright, _both_ways(w, up, chosen, across)))
 
 
-def _strokes(w: GraphWriter, lifted: Value) -> tuple[Value, Value]:
-    """Ink stretched to 0..1 with the paper at 0, and whether there is any (bool scalar)."""
-    # Paper noise: the mean of what is left, twice without what stands out.
-    noise = _mean(w, lifted)
-    for _ in range(3):
-        quiet = w.Cast(w.LessOrEqual(lifted, w.Mul(noise, 3)), to=1)
-        noise = w.Div(_total(w, w.Mul(lifted, quiet)), w.Max(_total(w, quiet), 1))
-    peak = w.Div(_total(w, w.Pow(lifted, 4)), w.Max(_total(w, w.Pow(lifted, 3)), 1e-12))
-    found = w.And(w.Greater(peak, w.Mul(noise, 5)), w.Greater(peak, 6 / 255))
-    floor = w.Max(w.Mul(noise, 3), w.Mul(peak, 0.1))
-    white = w.Max(w.Mul(peak, 1.05), w.Add(floor, 1e-6))
+def _peak(w: GraphWriter, lifted: Value) -> Value:
+    """The level of full ink: a mean that counts a value by its cube, so neither paper nor one hot pixel decides."""
+    return w.Div(_total(w, w.Pow(lifted, 4)), w.Max(_total(w, w.Pow(lifted, 3)), 1e-12))
+
+
+def _stroke_width(w: GraphWriter, ink: Value) -> Value:
+    """Twice the area by the outline, in pixels; the outline of soft ink is its total variation."""
+    here = w.ints(0, 0)
+    padded = w.Pad(ink, w.ints(1, 1, 1, 1))
+    inner = w.Slice(padded, here, w.ints(-1, -1), w.ints(0, 1))
+    down = w.Sub(w.Slice(padded, w.ints(1, 0), w.ints(1 << 30, -1), w.ints(0, 1)), inner)
+    right = w.Sub(w.Slice(padded, w.ints(0, 1), w.ints(-1, 1 << 30), w.ints(0, 1)), inner)
+    outline = _total(w, w.Sqrt(w.Add(w.Mul(down, down), w.Mul(right, right))))
+    return w.Div(w.Mul(_total(w, ink), 2), w.Max(outline, 1e-6))
+
+
+def _without_lines(w: GraphWriter, lifted: Value) -> Value:
+    """Ruled and squared paper: thin lines that run from one border of the picture to the other are subtracted."""
+    for upright in (False, True):
+        plane = w.Transpose(lifted, perm=[1, 0]) if upright else lifted
+        # Ink counts no more than a line would, so that a line goes on where a stroke crosses it. Widened first, so that
+        # a slant of 3 degrees passes a long horizontal opening; what is thick after that is no line.
+        level = w.Mul(_peak(w, lifted), 0.5)
+        wide = _pool(w, w.Min(plane, level), "MaxPool", 5, 1)
+        long = _pool(w, w.Neg(_pool(w, w.Neg(wide), "MaxPool", 1, 61)), "MaxPool", 1, 61)
+        thick = _pool(w, w.Neg(_pool(w, w.Neg(long), "MaxPool", 13, 1)), "MaxPool", 13, 1)
+        long = w.Relu(w.Sub(long, thick))
+        # Border to border: from each side walk along cells that hold such a line.
+        strong = w.Greater(long, w.Max(w.Mul(_peak(w, lifted), 0.05), 3 / 255))
+        cells, up, across = _coarse(w, w.Cast(strong, to=1))
+        cells = w.Cast(w.Greater(_pool(w, cells, "MaxPool", 3, 5), 0.15), to=1)
+        last = w.Sub(_size(w, cells, 1), w.constant(1, "int64"))
+        column = w.Range(w.constant(0, "int64"), _size(w, cells, 1), w.constant(1, "int64"))
+        both = cells
+        for border in (w.constant(0, "int64"), last):
+            start = w.Mul(cells, w.Cast(w.Equal(column, border), to=1))
+            both = w.Mul(both, _walk(w, start, cells))
+        crossing = w.Cast(w.Greater(_both_ways(w, up, _pool(w, both, "MaxPool", 3), across), 0.3), to=1)
+        line = w.Mul(w.Min(long, plane), crossing)
+        # The opening is the line's own level: ink that lies on it is darker and stays.
+        plane = w.Relu(w.Sub(plane, w.Mul(line, 1.3)))
+        cleaned = w.Transpose(plane, perm=[1, 0]) if upright else plane
+        # A digit that itself runs from border to border is not paper: it would take nearly all ink with it.
+        left = w.Div(_total(w, w.Pow(cleaned, 3)), w.Max(_total(w, w.Pow(lifted, 3)), 1e-12))
+        lifted = w.Where(w.Greater(left, 0.3), cleaned, lifted)
+    return lifted
+
+
+def _walk(w: GraphWriter, start: Value, ground: Value) -> Value:
+    """Spread the values of ``start`` over all of ``ground`` (0 or 1) connected with them; the largest wins."""
+    from onnx import TensorProto, helper
+
+    name = f"walk{len(w.nodes)}_"
+    start, ground = w.Unsqueeze(start, w.ints(0, 1)), w.Unsqueeze(ground, w.ints(0, 1))
+    b = GraphWriter(name)
+    here = f"{name}in"
+    for step in range(8):  # several steps for one question whether anything moved
+        grown = b.MaxPool(here, kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[1, 1])
+        here = b.op("Mul", grown, ground, name=f"{name}out" if step == 7 else None)  # noqa: PLR2004 - the last step
+    moved = b.Cast(b.Greater(b.ReduceMax(b.Sub(f"{name}out", f"{name}in"), keepdims=0), 0), to=9)
+    b.op("Identity", moved, name=f"{name}more")
+    body = helper.make_graph(
+        b.nodes,
+        "walk",
+        [
+            helper.make_tensor_value_info(f"{name}i", TensorProto.INT64, []),
+            helper.make_tensor_value_info(f"{name}go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info(f"{name}in", TensorProto.FLOAT, [1, 1, None, None]),
+        ],
+        [
+            helper.make_tensor_value_info(f"{name}more", TensorProto.BOOL, []),
+            helper.make_tensor_value_info(f"{name}out", TensorProto.FLOAT, [1, 1, None, None]),
+        ],
+        b.initializers,
+    )
+    return w.Squeeze(w.Loop(w.constant(200, "int64"), w.constant(True, "bool"), start, body=body), w.ints(0, 1))
+
+
+def _strokes(w: GraphWriter, lifted: Value) -> tuple[Value, Value, Value]:
+    """Ink stretched to 0..1 with the paper at 0; the ink that is surely ink; and whether there is any (bool scalar)."""
+    peak = _peak(w, lifted)
+    # Paper: everything at some distance from ink. Its mean and spread say how low a stroke's edge may reach.
+    near_ink = _pool(w, w.Cast(w.Greater(lifted, w.Mul(peak, 0.4)), to=1), "MaxPool", 9)
+    paper = w.Sub(1, near_ink)
+    area = w.Max(_total(w, paper), 1)
+    mean = w.Div(_total(w, w.Mul(lifted, paper)), area)
+    spread = w.Sqrt(w.Div(_total(w, w.Mul(w.Pow(w.Sub(lifted, mean), 2), paper)), area))
+    ground = w.Min(w.Add(mean, spread), w.Mul(peak, 0.4))
+    floor = w.Min(w.Max(w.Add(mean, w.Mul(spread, 4)), w.Mul(peak, 0.1)), w.Mul(peak, 0.5))
+    found = w.And(w.Greater(peak, w.Add(mean, w.Mul(spread, 4))), w.Greater(peak, 6 / 255))
+    white = w.Max(w.Sub(w.Mul(peak, 1.05), ground), 1e-6)
     # Paper below the floor is gone altogether; above it the strokes keep their own soft edges.
-    kept = w.Where(w.Greater(lifted, floor), w.Div(lifted, white), 0)
-    return w.Min(kept, 1), found
+    kept = w.Where(w.Greater(lifted, floor), w.Div(w.Relu(w.Sub(lifted, ground)), white), 0)
+    # On clean paper all ink is sure; where shadows and lines were left, only what stands well above them is.
+    sure = w.Min(w.Mul(w.Add(mean, w.Mul(spread, 4)), 1.5), w.Mul(peak, 0.5))
+    return w.Min(kept, 1), w.Where(w.Greater(lifted, sure), w.Min(kept, 1), 0), found
+
+
+def _digit(w: GraphWriter, strokes: Value, sure: Value) -> Value:
+    """The largest connected piece of sure ink and what belongs to it; dust and other marks are dropped."""
+    back, cut = [], []
+    for axis in range(2):
+        n = _size(w, strokes, axis)
+        m = w.Div(w.Add(n, w.constant(CELL - 1, "int64")), w.constant(CELL, "int64"))
+        edges = _edges(w, m, n)
+        cut.append(_area_weights(w, edges, n))
+        back.append(_linear_weights(w, n, m))
+    mass = _both_ways(w, cut[0], sure, cut[1])
+    rows, columns = _size(w, mass, 0), _size(w, mass, 1)
+    ground = w.Cast(w.Greater(_pool(w, mass, "MaxPool", 3), 0.05), to=1)  # strokes one cell apart are one piece
+    count = w.Mul(rows, columns)
+    index = w.Reshape(
+        w.Add(w.Range(w.constant(0, "int64"), count, w.constant(1, "int64")), w.constant(1, "int64")), w.Shape(mass)
+    )
+    label = w.Cast(_walk(w, w.Mul(w.Cast(index, to=1), ground), ground), to=7)
+    flat = w.Reshape(label, w.ints(-1))
+    zeros = w.ConstantOfShape(w.Reshape(w.Add(count, w.constant(1, "int64")), w.ints(1)), value=_zero())
+    sums = w.ScatterElements(zeros, flat, w.Reshape(mass, w.ints(-1)), reduction="add")
+    # What runs into the border is rather the edge of the paper or a finger than the digit.
+    border = w.Sub(1, _inner(w, rows, columns))
+    touching = w.ScatterElements(zeros, flat, w.Reshape(w.Mul(border, ground), w.ints(-1)), reduction="add")
+    score = w.Where(w.Greater(touching, 0), w.Mul(sums, 0.25), sums)
+    score = w.Mul(
+        score,
+        w.Cast(
+            w.Greater(
+                w.Range(w.constant(0, "int64"), w.Add(count, w.constant(1, "int64")), w.constant(1, "int64")),
+                w.constant(0, "int64"),
+            ),
+            to=1,
+        ),
+    )
+    best = w.ReduceMax(score, keepdims=0)
+    scores = w.Reshape(w.Gather(score, flat), w.Shape(mass))
+    main = w.Mul(w.Cast(w.GreaterOrEqual(scores, best), to=1), ground)
+    # Near: within half the main piece's size of its box. Large enough: no dust.
+    (top, bottom), (left, right) = _extent(w, main, 0), _extent(w, main, 1)
+    reach = w.Mul(w.Max(w.Sub(bottom, top), w.Sub(right, left)), 0.5)
+    near = []
+    for axis, first, last in ((0, top, bottom), (1, left, right)):
+        place = w.Cast(w.Range(w.constant(0, "int64"), _size(w, mass, axis), w.constant(1, "int64")), to=1)
+        inside = w.And(w.Greater(place, w.Sub(first, reach)), w.Less(place, w.Add(last, reach)))
+        near.append(w.Unsqueeze(w.Cast(inside, to=1), w.ints(1 - axis)))
+    belongs = w.Mul(w.Mul(w.Mul(near[0], near[1]), ground), w.Cast(w.GreaterOrEqual(scores, w.Mul(best, 0.06)), to=1))
+    region = w.Cast(w.Greater(_both_ways(w, back[0], w.Max(belongs, main), back[1]), 0), to=1)
+    return w.Mul(strokes, region)
+
+
+def _zero() -> onnx.TensorProto:
+    from onnx import helper
+
+    return helper.make_tensor("zero", 1, [1], [0.0])
+
+
+def _inner(w: GraphWriter, rows: Value, columns: Value) -> Value:
+    """1 inside, 0 on the border of a ``[rows, columns]`` plane."""
+    parts = []
+    for n, axis in ((rows, 1), (columns, 0)):
+        place = w.Range(w.constant(0, "int64"), n, w.constant(1, "int64"))
+        last = w.Sub(n, w.constant(1, "int64"))
+        inside = w.And(w.Greater(place, w.constant(0, "int64")), w.Less(place, last))
+        parts.append(w.Unsqueeze(w.Cast(inside, to=1), w.ints(axis)))
+    return w.Mul(parts[0], parts[1])
 
 
 def _extent(w: GraphWriter, strokes: Value, axis: int) -> tuple[Value, Value]:
@@ -316,17 +515,7 @@ def _thicken(w: GraphWriter, strokes: Value) -> Value:
     """Strokes thinner than MNIST's are widened: as many one-pixel dilations as the difference asks for."""
     from onnx import TensorProto, helper
 
-    # Width of a stroke: twice its area by its outline; the outline of soft ink is its total variation.
-    padded = w.Pad(strokes, w.ints(1, 1, 1, 1))
-    far = w.ints(1 << 30, 1 << 30)
-    here = w.Slice(padded, w.ints(0, 0), w.ints(-1, -1), w.ints(0, 1))
-    down = w.Sub(w.Slice(padded, w.ints(1, 0), far, w.ints(0, 1)), w.Slice(padded, w.ints(0, 0), w.ints(-1, 1 << 30), w.ints(0, 1)))
-    right = w.Sub(w.Slice(padded, w.ints(0, 1), far, w.ints(0, 1)), w.Slice(padded, w.ints(0, 0), w.ints(1 << 30, -1), w.ints(0, 1)))
-    del here
-    down = w.Slice(down, w.ints(0), w.ints(-1), w.ints(1))
-    right = w.Slice(right, w.ints(0), w.ints(-1), w.ints(0))
-    outline = _total(w, w.Sqrt(w.Add(w.Mul(down, down), w.Mul(right, right))))
-    width = w.Div(w.Mul(_total(w, strokes), 2), w.Max(outline, 1e-6))
+    width = _stroke_width(w, strokes)
     unit = w.Div(_longest(w, strokes), 20)
     missing = w.Mul(w.Sub(w.Mul(unit, THIN), width), 0.5)
     steps = w.Cast(w.Round(w.Max(missing, 0)), to=7)
@@ -334,7 +523,10 @@ def _thicken(w: GraphWriter, strokes: Value) -> Value:
     b = GraphWriter("wide_")
     four = b.Unsqueeze("wide_in", b.ints(0, 1))
     b.op(
-        "Squeeze", b.MaxPool(four, kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[1, 1]), b.ints(0, 1), name="wide_out"
+        "Squeeze",
+        b.MaxPool(four, kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[1, 1]),
+        b.ints(0, 1),
+        name="wide_out",
     )
     b.op("Identity", "wide_go", name="wide_go_out")
     body = helper.make_graph(
@@ -367,7 +559,9 @@ def _place(w: GraphWriter, strokes: Value, found: Value, *, seen: Value, ink: Va
         first, last = _extent(w, strokes, axis)
         profile = w.ReduceSum(strokes, w.ints(1 - axis), keepdims=0)
         middle = w.Add(w.Cast(w.Range(w.constant(0, "int64"), n, w.constant(1, "int64")), to=1), 0.5)
-        centre = w.Div(w.Sub(w.Div(_total(w, w.Mul(profile, middle)), mass), first), cell)  # in cells from the box's edge
+        centre = w.Div(
+            w.Sub(w.Div(_total(w, w.Mul(profile, middle)), mass), first), cell
+        )  # in cells from the box's edge
         cells = w.Div(w.Sub(last, first), cell)
         # Pixel (14, 14) has its middle at 14.5; the box stays inside the image.
         shift = w.Max(w.Min(w.Round(w.Sub(14.5, centre)), w.Floor(w.Sub(28, cells))), 0)

@@ -1,36 +1,41 @@
-"""The names, types and shapes of a Keras model's inputs and outputs, free of the process-wide counters."""
+"""What a Keras model is called with and what it answers, under names free of the process-wide counters."""
 
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from mnistkit.backend import load_keras
+import keras
+import onnx
+
 from mnistkit.contract import BATCH, CLASSES, INPUT_NAME, OUTPUT_NAME, SIDE
 from mnistkit.errors import ExportError, InputError
+from mnistkit.export.writer.signature import signature as input_signature
+from mnistkit.export.writer.trace import trace
 from mnistkit.runtime import TensorInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Mapping, Sequence
 
-_COUNTED = re.compile(r"^(?P<stem>.*?)_\d+$")
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What an exported file declares.
+    """Inputs and outputs of a model, and how to call it.
 
     Attributes:
-        name: The graph's name.
-        inputs: Inputs in the order of ``model.inputs``.
-        outputs: Outputs in the order of ``model.outputs``.
+        inputs: Inputs in the flat order of the model's own structure.
+        outputs: Outputs likewise.
+        structure: The nesting in which the model takes its inputs, with anything as leaves.
+        keywords: Argument names, when the model takes more than one argument; then ``structure`` is a list of them.
     """
 
-    name: str
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
+    structure: Any
+    keywords: tuple[str, ...]
 
     @property
     def reads_digits(self) -> bool:
@@ -53,70 +58,97 @@ class Signature:
             if names is None:
                 continue
             if len(names) != len(tensors) or not all(names):
-                raise InputError(f"{len(names)} names for {len(tensors)} {kind}: {', '.join(names)}")
+                raise InputError(f"{len(names)} names for {len(tensors)} {kind}: {', '.join(names)}; give one for each")
             changes[kind] = tuple(replace(tensor, name=name) for tensor, name in zip(tensors, names, strict=True))
         result = replace(self, **changes)
         every = [tensor.name for tensor in (*result.inputs, *result.outputs)]
-        if len(set(every)) != len(every):
-            raise InputError(f"names used twice: {', '.join(sorted({name for name in every if every.count(name) > 1}))}")
+        twice = sorted({name for name in every if every.count(name) > 1})
+        if twice:
+            raise InputError(f"names used twice: {', '.join(twice)}; give every input and output its own")
         return result
 
     def for_digits(self) -> Signature:
         """The same with the contract's names for a digit classifier."""
         return self.renamed(inputs=[INPUT_NAME], outputs=[OUTPUT_NAME])
 
+    def with_batch(self, size: int) -> Signature:
+        """The same with the batch axis fixed."""
 
-def signature_of(model: Any) -> Signature:
-    """Read the signature of a built Keras model.
+        def fixed(tensors: tuple[TensorInfo, ...]) -> tuple[TensorInfo, ...]:
+            return tuple(
+                replace(tensor, shape=tuple(size if axis == BATCH else axis for axis in tensor.shape))
+                for tensor in tensors
+            )
+
+        return replace(self, inputs=fixed(self.inputs), outputs=fixed(self.outputs))
+
+    def call(self, model: Any, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Keras' inference answers by output name, for arrays by input name."""
+        tensors = [keras.ops.convert_to_tensor(arrays[tensor.name], dtype=tensor.dtype) for tensor in self.inputs]
+        packed = keras.tree.pack_sequence_as(self.structure, tensors)
+        if self.keywords:
+            named = dict(zip(self.keywords, packed, strict=True))
+            answers = model(named.pop(self.keywords[0]), **named, training=False)
+        else:
+            answers = model(packed, training=False)
+        flat = [keras.ops.convert_to_numpy(answer) for answer in keras.tree.flatten(answers) if answer is not None]
+        return {tensor.name: answer for tensor, answer in zip(self.outputs, flat, strict=True)}
+
+
+def signature_of_graph(model: Any, graph: onnx.GraphProto) -> Signature:
+    """Signature of a model that the writer wrote: names and shapes are the graph's."""
+    structure, _, keywords = input_signature(model)
+    return Signature(_declared(graph.input), _declared(graph.output), structure, tuple(keywords))
+
+
+def signature_of_model(model: Any) -> Signature:
+    """Signature of a model that another exporter is to write: names and shapes as the writer would give them.
 
     Raises:
-        ExportError: The model was never built, so its inputs have no shape yet.
+        ExportError: Nothing says what the model is called with.
     """
-    keras = load_keras()
-    try:
-        inputs, outputs = keras.tree.flatten(model.inputs), keras.tree.flatten(model.outputs)
-    except (AttributeError, ValueError) as error:
-        raise ExportError(f"{model.name}: the model has no input shape yet; call it once, or give it an Input") from error
-    if not inputs or not outputs:
-        raise ExportError(f"{model.name}: the model has no input shape yet; call it once, or give it an Input")
-    in_names = _distinct(plain_name(tensor.name) for tensor in inputs)
-    # The layer that made it names an output; Sequential has no output_names.
-    out_names = _distinct((plain_name(tensor._keras_history.operation.name) for tensor in outputs), taken=in_names)
-    return Signature(
-        plain_name(model.name),
-        tuple(_tensor(tensor, name) for tensor, name in zip(inputs, in_names, strict=True)),
-        tuple(_tensor(tensor, name) for tensor, name in zip(outputs, out_names, strict=True)),
+    structure, names, keywords = input_signature(model)
+    specs = keras.tree.flatten(structure)
+    inputs = tuple(
+        TensorInfo(name, spec.dtype, _sizes(spec.shape, name)) for name, spec in zip(names, specs, strict=True)
     )
+    try:
+        traced = trace(model)
+    except ExportError:  # the writer cannot follow this model; its outputs are known to Keras alone
+        flat = [tensor for tensor in keras.tree.flatten(getattr(model, "outputs", None) or []) if tensor is not None]
+        found = [(f"output_{n}", str(tensor.dtype), tuple(tensor.shape)) for n, tensor in enumerate(flat)]
+    else:
+        flat = [tensor for tensor in keras.tree.flatten(traced.outputs) if tensor is not None]
+        # a free size is an int of a special type there
+        shapes = [tuple(size if type(size) is int else None for size in tensor.shape) for tensor in flat]
+        found = [
+            (name, str(tensor.dtype), shape)
+            for name, tensor, shape in zip(traced.output_names, flat, shapes, strict=True)
+        ]
+    if not found:
+        raise ExportError(f"{model.name}: its outputs are not known before a call; build it as a functional model")
+    taken = {tensor.name for tensor in inputs}
+    outputs = tuple(
+        TensorInfo(name if name not in taken else f"{name}_output", dtype, _sizes(shape, None))
+        for name, dtype, shape in found
+    )
+    return Signature(inputs, outputs, structure, tuple(keywords))
 
 
-def input_structure(model: Any) -> Any:
-    """The model's symbolic inputs in the nesting that a call takes: one tensor, a list, or a dict."""
-    functional = getattr(model, "_functional", None) or model  # a Sequential keeps a functional model inside
-    return getattr(functional, "_inputs_struct", model.inputs)
+def _declared(values: Any) -> tuple[TensorInfo, ...]:
+    found = []
+    for value in values:
+        tensor = value.type.tensor_type
+        sizes = tuple(dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None for dim in tensor.shape.dim)
+        found.append(TensorInfo(value.name, onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name, sizes))
+    return tuple(found)
 
 
-def plain_name(name: str) -> str:
-    """A layer's name without the number that Keras appends for every further layer of the process."""
-    counted = _COUNTED.match(name)
-    return counted["stem"] if counted else name
-
-
-def _tensor(tensor: Any, name: str) -> TensorInfo:
-    sizes: list[int | str | None] = [size if size is not None else f"{name}_{n}" for n, size in enumerate(tensor.shape)]
-    if sizes and tensor.shape[0] is None:
+def _sizes(shape: Sequence[int | None], name: str | None) -> tuple[int | str | None, ...]:
+    """Shape with the batch axis and the other free axes of an input named; free axes of outputs have no name."""
+    sizes: list[int | str | None] = [
+        size if size is not None or name is None else f"{name}_{axis}" for axis, size in enumerate(shape)
+    ]
+    if sizes and shape[0] is None:
         sizes[0] = BATCH
-    return TensorInfo(name, str(tensor.dtype), tuple(sizes))
-
-
-def _distinct(names: Iterable[str], *, taken: Sequence[str] = ()) -> list[str]:
-    """The names with ``_1``, ``_2`` … behind those already used."""
-    used = list(taken)
-    result = []
-    for name in names:
-        number, candidate = 0, name
-        while candidate in used:
-            number += 1
-            candidate = f"{name}_{number}"
-        used.append(candidate)
-        result.append(candidate)
-    return result
+    return tuple(sizes)

@@ -39,9 +39,7 @@ def redraw(model: Any, *, seed: int = 0) -> Any:
 
 def draw(spec: Any, *, batch: int, length: int, rng: Any, high: int = 5) -> np.ndarray[Any, Any]:
     """Draw one input: sizes left free become ``batch`` and ``length``."""
-    shape = [
-        (batch if axis == 0 else length) if size is None else size for axis, size in enumerate(spec.shape)
-    ]
+    shape = [(batch if axis == 0 else length) if size is None else size for axis, size in enumerate(spec.shape)]
     if spec.dtype == "bool":
         return rng.random(shape) < 0.5
     if spec.dtype.startswith(("int", "uint")):
@@ -141,7 +139,9 @@ def agree(
 
 def assert_mutant_caught(written: Written, expected: Any, feed: Any, *, atol: float = TOLERANCE) -> None:
     """Scale one weight tensor by 1.03 and require that the comparison notices; the largest tensors are tried first."""
-    candidates = [t for t in written.proto.graph.initializer if t.data_type == onnx.TensorProto.FLOAT and np.prod(t.dims) > 1]
+    candidates = [
+        t for t in written.proto.graph.initializer if t.data_type == onnx.TensorProto.FLOAT and np.prod(t.dims) > 1
+    ]
     candidates.sort(key=lambda t: -int(np.prod(t.dims)))
     if not candidates:
         return

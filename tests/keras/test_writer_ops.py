@@ -9,18 +9,138 @@ from keras import ops
 F, I, B = "float32", "int32", "bool"
 V = (None, 6)  # a free axis beside the batch
 
-UNARY = """abs fabs ceil floor round trunc sign square exp exp2 expm1 log1p sin cos tan arctan sinh cosh tanh arcsinh erf
-negative relu relu6 sigmoid sparse_sigmoid softplus softsign soft_shrink sparse_plus silu squareplus log_sigmoid leaky_relu
-hard_sigmoid hard_silu hard_tanh elu selu celu gelu glu tanh_shrink hard_shrink softmax log_softmax sparsemax isnan isinf
-isfinite isposinf isneginf ones_like zeros_like deg2rad rad2deg sinc cbrt erfc nan_to_num signbit isreal max min mean sum
-prod var std any all amax amin argmax argmin argsort sort logsumexp count_nonzero ravel median ptp nansum nanmean nanmax
-nanmin nanvar nanstd nanprod stop_gradient copy normalize rms_normalization flip average array
-logical_not""".split()
-POSITIVE = "sqrt rsqrt log log2 log10 reciprocal arccosh".split()
-SMALL = "arcsin arccos arctanh".split()
-BINARY = """add subtract multiply divide true_divide maximum minimum fmax fmin equal not_equal greater greater_equal less
-less_equal logical_and logical_or logical_xor hypot logaddexp logaddexp2 arctan2 divide_no_nan isclose heaviside append
-mod fmod floor_divide""".split()
+UNARY = [
+    "abs",
+    "fabs",
+    "ceil",
+    "floor",
+    "round",
+    "trunc",
+    "sign",
+    "square",
+    "exp",
+    "exp2",
+    "expm1",
+    "log1p",
+    "sin",
+    "cos",
+    "tan",
+    "arctan",
+    "sinh",
+    "cosh",
+    "tanh",
+    "arcsinh",
+    "erf",
+    "negative",
+    "relu",
+    "relu6",
+    "sigmoid",
+    "sparse_sigmoid",
+    "softplus",
+    "softsign",
+    "soft_shrink",
+    "sparse_plus",
+    "silu",
+    "squareplus",
+    "log_sigmoid",
+    "leaky_relu",
+    "hard_sigmoid",
+    "hard_silu",
+    "hard_tanh",
+    "elu",
+    "selu",
+    "celu",
+    "gelu",
+    "glu",
+    "tanh_shrink",
+    "hard_shrink",
+    "softmax",
+    "log_softmax",
+    "sparsemax",
+    "isnan",
+    "isinf",
+    "isfinite",
+    "isposinf",
+    "isneginf",
+    "ones_like",
+    "zeros_like",
+    "deg2rad",
+    "rad2deg",
+    "sinc",
+    "cbrt",
+    "erfc",
+    "nan_to_num",
+    "signbit",
+    "isreal",
+    "max",
+    "min",
+    "mean",
+    "sum",
+    "prod",
+    "var",
+    "std",
+    "any",
+    "all",
+    "amax",
+    "amin",
+    "argmax",
+    "argmin",
+    "argsort",
+    "sort",
+    "logsumexp",
+    "count_nonzero",
+    "ravel",
+    "median",
+    "ptp",
+    "nansum",
+    "nanmean",
+    "nanmax",
+    "nanmin",
+    "nanvar",
+    "nanstd",
+    "nanprod",
+    "stop_gradient",
+    "copy",
+    "normalize",
+    "rms_normalization",
+    "flip",
+    "average",
+    "array",
+    "logical_not",
+]
+POSITIVE = ["sqrt", "rsqrt", "log", "log2", "log10", "reciprocal", "arccosh"]
+SMALL = ["arcsin", "arccos", "arctanh"]
+BINARY = [
+    "add",
+    "subtract",
+    "multiply",
+    "divide",
+    "true_divide",
+    "maximum",
+    "minimum",
+    "fmax",
+    "fmin",
+    "equal",
+    "not_equal",
+    "greater",
+    "greater_equal",
+    "less",
+    "less_equal",
+    "logical_and",
+    "logical_or",
+    "logical_xor",
+    "hypot",
+    "logaddexp",
+    "logaddexp2",
+    "arctan2",
+    "divide_no_nan",
+    "isclose",
+    "heaviside",
+    "append",
+    "mod",
+    "fmod",
+    "floor_divide",
+]
 
 CASES = {
     "add-int-float": ([(4,), (4,)], [I, F], lambda a, b: a + b),
@@ -30,7 +150,11 @@ CASES = {
     "mod-negative": ([(4,), (4,)], [I, I], lambda a, b: ops.mod(a - 3, b + 1)),
     "mod-negative-divisor": ([(4,), (4,)], [F, F], lambda a, b: ops.mod(a, -ops.abs(b) - 0.5)),
     "power": ([(4,)], [F], lambda x: ops.power(ops.abs(x), 1.7) + ops.square(x) + x**3),
-    "bitwise": ([(4,), (4,)], [I, I], lambda a, b: ops.left_shift(a, b) + ops.right_shift(a + 9, b) - ops.bitwise_not(a)),
+    "bitwise": (
+        [(4,), (4,)],
+        [I, I],
+        lambda a, b: ops.left_shift(a, b) + ops.right_shift(a + 9, b) - ops.bitwise_not(a),
+    ),
     "clip": ([V], [F], lambda x: ops.clip(x, -0.5, 0.7)),
     "clip-tensor": ([V, V], [F, F], lambda x, y: ops.clip(x, ops.minimum(y, 0), 0.5)),
     "where": ([V, V], [F, F], lambda x, y: ops.where(x > y, x, 0.0)),
@@ -89,7 +213,7 @@ CASES = {
     "roll-two": ([(4, 5)], [F], lambda x: ops.roll(x, (1, -2), axis=(1, 2))),
     "tile": ([V], [F], lambda x: ops.tile(x, (1, 2, 3))),
     "repeat": ([V], [F], lambda x: ops.repeat(x, 3, axis=1)),
-    "repeat-each": ([(3,)], [F], lambda x: ops.repeat(x, [1, 0, 2], axis=1)),
+    "repeat-each": ([(3,)], [F], lambda x: ops.repeat(x, np.array([1, 0, 2]), axis=1)),
     "pad": ([V], [F], lambda x: ops.pad(x, [(0, 0), (1, 2), (0, 3)], constant_values=2.0)),
     "pad-reflect": ([V], [F], lambda x: ops.pad(x, [(0, 0), (1, 2), (2, 1)], mode="reflect")),
     "pad-edge": ([V], [F], lambda x: ops.pad(x, [(0, 0), (1, 2), (2, 1)], mode="symmetric")),
@@ -126,7 +250,11 @@ CASES = {
     "linspace": ([(3,)], [F], lambda x: ops.linspace(x, x + 2.0, 5, axis=-1)),
     "isin": ([V], [I], lambda x: ops.isin(x, [1, 3])),
     "bincount": ([(4,)], [I], lambda x: ops.bincount(x, minlength=6)),
-    "segment-sum": ([(4,)], [F], lambda x: ops.segment_sum(ops.transpose(x), np.array([0, 0, 1, 2]), num_segments=3)),
+    "segment-sum": (
+        [(4,)],
+        [F],
+        lambda x: ops.segment_sum(ops.transpose(x), np.array([0, 0, 1, 2], np.int32), num_segments=3),
+    ),
     "vander": ([(4,)], [F], lambda x: ops.vander(x[0], 3)),
     "trapezoid": ([(4,)], [F], lambda x: ops.trapezoid(x, dx=0.5)),
     "norm": ([V], [F], lambda x: ops.norm(x, axis=-1) + ops.norm(x, ord=1, axis=-1)),
@@ -138,7 +266,9 @@ CASES = {
     "while-loop": (
         [(4,)],
         [F],
-        lambda x: ops.while_loop(lambda y: ops.sum(ops.abs(y)) > 1, lambda y: (y * 0.5,), (x,), maximum_iterations=9)[0],
+        lambda x: ops.while_loop(lambda y: ops.sum(ops.abs(y)) > 1, lambda y: (y * 0.5,), (x,), maximum_iterations=9)[
+            0
+        ],
     ),
     "map": ([(3, 4)], [F], lambda x: ops.map(lambda row: row * 2 + 1, ops.transpose(x, (1, 0, 2)))),
     "rearrange": ([(4, 6)], [F], lambda x: ops.rearrange(x, "b h (w c) -> b (h w) c", c=2)),
@@ -153,7 +283,6 @@ CASES = {
     "pad-images": ([(8, 8, 3)], [F], lambda x: ops.image.pad_images(x, 1, 2, target_height=12, target_width=13)),
     "crop-images": ([(8, 8, 3)], [F], lambda x: ops.image.crop_images(x, 1, 2, target_height=4, target_width=5)),
     "extract-patches": ([(8, 8, 3)], [F], lambda x: ops.image.extract_patches(x, 3, strides=2, padding="same")),
-    "blur": ([(8, 8, 3)], [F], lambda x: ops.image.gaussian_blur(x, (3, 5), (1.0, 0.7))),
     "depth-to-space": ([(4, 4, 8)], [F], lambda x: ops.depth_to_space(x, 2) if hasattr(ops, "depth_to_space") else x),
     "space-to-depth": ([(4, 4, 8)], [F], lambda x: ops.space_to_depth(x, 2) if hasattr(ops, "space_to_depth") else x),
     "adaptive": (
@@ -166,12 +295,19 @@ CASES = {
         [F, F],
         lambda q, k: ops.dot_product_attention(q, k, k, is_causal=True),
     ),
-    "layer-norm-axes": ([(3, 4)], [F], lambda x: ops.layer_normalization(x, axis=1) if hasattr(ops, "layer_normalization") else x),
+    "layer-norm-axes": (
+        [(3, 4)],
+        [F],
+        lambda x: ops.layer_normalization(x, axis=1) if hasattr(ops, "layer_normalization") else x,
+    ),
 }
 
 
 def build(shapes, dtypes, function):
-    inputs = [keras.Input(shape, dtype=dtype, name=f"x{i}") for i, (shape, dtype) in enumerate(zip(shapes, dtypes, strict=True))]
+    inputs = [
+        keras.Input(shape, dtype=dtype, name=f"x{i}")
+        for i, (shape, dtype) in enumerate(zip(shapes, dtypes, strict=True))
+    ]
     return keras.Model(inputs if len(inputs) > 1 else inputs[0], function(*inputs))
 
 
@@ -187,7 +323,10 @@ class Wrapped(keras.Model):
 
 
 def run(shapes, dtypes, function):
-    specs = [keras.KerasTensor((None, *shape), dtype=dtype, name=f"x{i}") for i, (shape, dtype) in enumerate(zip(shapes, dtypes, strict=True))]
+    specs = [
+        keras.KerasTensor((None, *shape), dtype=dtype, name=f"x{i}")
+        for i, (shape, dtype) in enumerate(zip(shapes, dtypes, strict=True))
+    ]
     agree(Wrapped(function), inputs=specs if len(specs) > 1 else specs[0], mutant=False, batches=(2, 3), lengths=(6, 9))
 
 
@@ -220,7 +359,6 @@ NOT_TORCH = {
     "test_case[linspace]",  # refused
     "test_case[pad-edge]",  # symmetric padding repeats the edge there
     "test_case[take-flat]",  # negative indices count from the first axis' length there
-    "test_case[blur]",  # all channels are added up there
     "test_case[layer-norm-axes]",  # refused
 }
 

@@ -33,7 +33,11 @@ def signature(model: Any, *, inputs: Any = None, namer: Namer | None = None) -> 
     namer = namer or Namer()
     if inputs is not None:
         structure = tree.map_structure(lambda x: _spec(x, model), inputs)
-        return structure, _flat_names(structure, namer, given=[getattr(x, "name", None) for x in tree.flatten(inputs)]), []
+        return (
+            structure,
+            _flat_names(structure, namer, given=[getattr(x, "name", None) for x in tree.flatten(inputs)]),
+            [],
+        )
     if isinstance(model, keras.Sequential) and not model.built:
         raise ExportError(
             f"the model {model.name!r} has no input shape yet; start it with keras.Input(shape) or call model.build(shape)"

@@ -16,8 +16,8 @@ from mnistkit.export.writer import rewrites as _rewrites  # noqa: F401  importin
 from mnistkit.export.writer.dims import Dim
 from mnistkit.export.writer.graph import Graph, Value
 from mnistkit.export.writer.names import clean
-from mnistkit.export.writer.registry import Unwritable
 from mnistkit.export.writer.optimize import optimize as run_passes
+from mnistkit.export.writer.registry import Unwritable
 from mnistkit.export.writer.serialize import IO, serialize
 from mnistkit.export.writer.trace import Problem, Record, Trace, Weight, _map, trace
 
@@ -110,7 +110,9 @@ def write(  # noqa: PLR0913  the options of an export
         layer_outputs: Add every layer's outputs to the graph's outputs, to find the first layer that differs.
     """
     if opset < MINIMUM_OPSET:
-        raise InputError(f"the writer needs opset {MINIMUM_OPSET} or newer, got {opset}; leave opset out for the default")
+        raise InputError(
+            f"the writer needs opset {MINIMUM_OPSET} or newer, got {opset}; leave opset out for the default"
+        )
     traced = trace(model, batch=batch, inputs=inputs)
     graph = Graph(opset=opset, layouts=optimize)
     ins = _name_inputs(graph, traced, input_names)

@@ -216,7 +216,9 @@ def trunc(graph: Graph, _: Any, x: Any) -> Value:
     value = graph.value(x)
     if not is_float(value.dtype):
         return value
-    return graph.pointwise("Mul", graph.pointwise("Sign", value), graph.pointwise("Floor", graph.pointwise("Abs", value)))
+    return graph.pointwise(
+        "Mul", graph.pointwise("Sign", value), graph.pointwise("Floor", graph.pointwise("Abs", value))
+    )
 
 
 @register_op("Absolute", "Abs", "Fabs")
@@ -367,7 +369,9 @@ def signed_isinf(graph: Graph, op: Any, x: Any) -> Value:
     """Say where a value is infinite with one sign."""
     positive = type(op).__name__ == "Isposinf"
     value = graph.cast(floating(graph, x), "float32")
-    return graph.pointwise("IsInf", value, dtype="bool", detect_positive=int(positive), detect_negative=int(not positive))
+    return graph.pointwise(
+        "IsInf", value, dtype="bool", detect_positive=int(positive), detect_negative=int(not positive)
+    )
 
 
 def _bitwise(onnx_op: str, *names: str) -> None:

@@ -97,14 +97,18 @@ def _slice_all(graph: Graph, value: Value, slices: list[tuple[int, Any, Any, int
     def column(items: list[Any]) -> Value:
         if not any(isinstance(item, (Dim, Value)) for item in items):
             return graph.ints(*(int(item) for item in items))
-        return graph.node("Concat", *[_index(graph, item) for item in items], axis=0, dtype="int64", shape=(len(items),))
+        return graph.node(
+            "Concat", *[_index(graph, item) for item in items], axis=0, dtype="int64", shape=(len(items),)
+        )
 
     starts, stops = column([s[1] for s in slices]), column([s[2] for s in slices])
     axes, steps = graph.ints(*(perm.index(s[0]) for s in slices)), graph.ints(*(s[3] for s in slices))
     if value.const is not None and all(v.const is not None for v in (starts, stops)):
         index: list[Any] = [slice(None)] * value.rank
         for axis, start, stop, step in slices:
-            index[axis] = slice(None if start == HIGHEST else int(start), None if stop in (HIGHEST, LOWEST) else int(stop), step)
+            index[axis] = slice(
+                None if start == HIGHEST else int(start), None if stop in (HIGHEST, LOWEST) else int(stop), step
+            )
         return graph.const(value.const[tuple(index)], hint=value.hint)
     names, _ = graph.raw("Slice", [value, starts, stops, axes, steps], attrs={})
     return Value(names[0], value.dtype, None, perm=value.perm)
@@ -136,7 +140,9 @@ def take(graph: Graph, op: Any, x: Any, indices: Any) -> Value:
     else:
         axis = op.axis % value.rank
     index = graph.value(indices)
-    return graph.node("Gather", value, index if index.dtype in {"int32", "int64"} else graph.cast(index, "int64"), axis=axis)
+    return graph.node(
+        "Gather", value, index if index.dtype in {"int32", "int64"} else graph.cast(index, "int64"), axis=axis
+    )
 
 
 @register_op("TakeAlongAxis")
@@ -195,7 +201,9 @@ def sort(graph: Graph, op: Any, x: Any) -> Value:
     else:
         axis = op.axis % value.rank
         count = graph.dim((value.shape or ())[axis])
-    values, indices = graph.nodes_out("TopK", value, count, dtypes=[value.dtype, "int64"], axis=axis, largest=0, sorted=1)
+    values, indices = graph.nodes_out(
+        "TopK", value, count, dtypes=[value.dtype, "int64"], axis=axis, largest=0, sorted=1
+    )
     return values if type(op).__name__ == "Sort" else indices
 
 
@@ -237,7 +245,9 @@ def slice_update(graph: Graph, _: Any, inputs: Any, start_indices: Any, updates:
         start = graph.node("Gather", starts, graph.const(axis, "int64"), axis=0, shape=())
         count = graph.node("Range", graph.const(0, "int64"), size, graph.const(1, "int64"))
         line = graph.reshape(graph.node("Add", count, start), [-1 if a == axis else 1 for a in range(rank)])
-        grids.append(graph.unsqueeze(graph.node("Expand", line, graph.shape_vector(block.shape), shape=block.shape), -1))
+        grids.append(
+            graph.unsqueeze(graph.node("Expand", line, graph.shape_vector(block.shape), shape=block.shape), -1)
+        )
     index = graph.node("Concat", *grids, axis=-1, dtype="int64")
     return graph.node("ScatterND", value, index, block)
 
@@ -246,7 +256,9 @@ def slice_update(graph: Graph, _: Any, inputs: Any, start_indices: Any, updates:
 def scatter(graph: Graph, op: Any, indices: Any, values: Any) -> Value:
     """Add values into zeros at indices."""
     updates = graph.plain(graph.value(values))
-    zeros = graph.node("Expand", graph.const(0, updates.dtype), graph.shape_vector(tuple(op.shape)), shape=tuple(op.shape))
+    zeros = graph.node(
+        "Expand", graph.const(0, updates.dtype), graph.shape_vector(tuple(op.shape)), shape=tuple(op.shape)
+    )
     return graph.node("ScatterND", zeros, graph.value(indices, "int64"), updates, reduction="add")
 
 

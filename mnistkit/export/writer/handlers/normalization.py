@@ -25,7 +25,9 @@ def batch_norm(  # noqa: PLR0913  the arguments of the operation
     channels = parts[0].shape
     parts += [
         graph.value(scale, value.dtype) if scale is not None else graph.const(np.ones(channels or (1,), value.dtype)),
-        graph.value(offset, value.dtype) if offset is not None else graph.const(np.zeros(channels or (1,), value.dtype)),
+        graph.value(offset, value.dtype)
+        if offset is not None
+        else graph.const(np.zeros(channels or (1,), value.dtype)),
     ]
     if all(p.const is not None for p in parts):
         named = [
@@ -79,7 +81,9 @@ def layer_norm(graph: Graph, op: Any, x: Any, gamma: Any = None, beta: Any = Non
     trailing = axes == list(range(axes[0], value.rank))
     if trailing and not op.rms_scaling and all(type(shape[a]) is int for a in axes):
         sizes = tuple(shape[a] for a in axes)
-        scale = graph.reshape(graph.value(gamma, value.dtype), sizes) if gamma is not None else _ones(graph, value, sizes)
+        scale = (
+            graph.reshape(graph.value(gamma, value.dtype), sizes) if gamma is not None else _ones(graph, value, sizes)
+        )
         offset = graph.reshape(graph.value(beta, value.dtype), sizes) if beta is not None else None
         inputs = [value, scale, offset] if offset is not None else [value, scale]
         out = graph.node("LayerNormalization", *inputs, axis=axes[0] - value.rank, epsilon=float(epsilon), shape=shape)

@@ -26,17 +26,12 @@ def reduce_node(graph: Graph, onnx_op: str, value: Value, axes: list[int], *, ke
     shape = None
     if value.shape is not None:
         shape = tuple(
-            1 if axis in axes else size
-            for axis, size in enumerate(value.shape)
-            if keepdims or axis not in axes
+            1 if axis in axes else size for axis, size in enumerate(value.shape) if keepdims or axis not in axes
         )
     perm = value.perm
     stored_axes = axes if perm is None else sorted(perm.index(axis) for axis in axes)
     if (
-        onnx_op == "ReduceMean"
-        and perm is not None
-        and stored_axes == list(range(2, len(perm)))
-        and len(perm) > 2  # noqa: PLR2004  batch and channels
+        onnx_op == "ReduceMean" and perm is not None and stored_axes == list(range(2, len(perm))) and len(perm) > 2  # noqa: PLR2004  batch and channels
     ):
         names, _ = graph.raw("GlobalAveragePool", [value], attrs={})
         pooled = Value(names[0], value.dtype, shape, perm=perm)
@@ -130,7 +125,9 @@ def var(graph: Graph, op: Any, x: Any) -> Value:
 def std(graph: Graph, op: Any, x: Any) -> Value:
     """Population standard deviation."""
     value = floating(graph, x)
-    return graph.pointwise("Sqrt", variance_value(graph, value, normal_axes(op.axis, value.rank), keepdims=bool(op.keepdims)))
+    return graph.pointwise(
+        "Sqrt", variance_value(graph, value, normal_axes(op.axis, value.rank), keepdims=bool(op.keepdims))
+    )
 
 
 @register_op("Moments")

@@ -144,7 +144,7 @@ def unstack(graph: Graph, op: Any, x: Any) -> list[Value]:
 def split(graph: Graph, op: Any, x: Any) -> list[Value]:
     """Split into equal parts, or at indices."""
     value = graph.value(x)
-    axis = {"Hsplit": 1 if value.rank > 1 else 0, "Vsplit": 0, "Dsplit": 2}.get(type(op).__name__, None)
+    axis = {"Hsplit": 1 if value.rank > 1 else 0, "Vsplit": 0, "Dsplit": 2}.get(type(op).__name__)
     axis = (op.axis if axis is None else axis) % value.rank
     stored = axis if value.perm is None else value.perm.index(axis)
     sizes = [spec.shape[axis] for spec in graph.spec]
@@ -184,7 +184,9 @@ def roll(graph: Graph, op: Any, x: Any) -> Value:
     axes = [op.axis] if isinstance(op.axis, int) else list(op.axis)
     shifts = [op.shift] * len(axes) if isinstance(op.shift, int) else list(op.shift)
     for axis, shift in zip(axes, shifts, strict=True):
-        value = _roll_axis(graph, value, shift=shift, axis=axis % value.rank, size=(value.shape or ())[axis % value.rank])
+        value = _roll_axis(
+            graph, value, shift=shift, axis=axis % value.rank, size=(value.shape or ())[axis % value.rank]
+        )
     return value
 
 
@@ -270,9 +272,7 @@ def pad(graph: Graph, op: Any, x: Any, constant_values: Any = None) -> Value:
     return pad_value(graph, value, widths, mode=op.mode, constant=constant_values)
 
 
-def pad_value(
-    graph: Graph, value: Value, widths: list[Any], *, mode: str = "constant", constant: Any = None
-) -> Value:
+def pad_value(graph: Graph, value: Value, widths: list[Any], *, mode: str = "constant", constant: Any = None) -> Value:
     """Pad every axis by (before, after), in the value's layout."""
     perm = value.perm or tuple(range(value.rank))
     pads = [widths[axis][0] for axis in perm] + [widths[axis][1] for axis in perm]

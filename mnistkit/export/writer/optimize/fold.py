@@ -131,7 +131,11 @@ def _channelwise(
 
 def _pending(name: str, pending: dict[str, _Affine], uses: dict[str, int]) -> _Affine | None:
     affine = pending.get(name)
-    if affine is None or uses.get(name) != 1 or int(affine.node.attrs.get("group", 1)) != 1 and affine.node.op == "ConvTranspose":
+    if (
+        affine is None
+        or uses.get(name) != 1
+        or (int(affine.node.attrs.get("group", 1)) != 1 and affine.node.op == "ConvTranspose")
+    ):
         return None
     return affine
 

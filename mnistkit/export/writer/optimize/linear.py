@@ -27,7 +27,11 @@ def fuse_gemm(graph: Graph, outputs: list[str]) -> None:
             matrix = graph.initializers.get(product.inputs[1])
             if matrix is None or matrix.ndim != MATRIX or ranks.get(product_name) != MATRIX:
                 continue
-            if bias.ndim > MATRIX or bias.size not in (1, matrix.shape[1]) or str(matrix.dtype) not in {"float32", "float64"}:
+            if (
+                bias.ndim > MATRIX
+                or bias.size not in (1, matrix.shape[1])
+                or str(matrix.dtype) not in {"float32", "float64"}
+            ):
                 continue
             node.op, node.attrs = "Gemm", {}
             node.inputs = [product.inputs[0], product.inputs[1], bias_name]

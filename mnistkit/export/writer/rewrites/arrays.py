@@ -111,7 +111,7 @@ def kron(_: Any, x1: Any, x2: Any) -> Any:
     b = ops.reshape(x2, (1,) * (rank - len(x2.shape)) + tuple(x2.shape))
     wide_a = ops.expand_dims(a, tuple(range(1, 2 * rank, 2)))
     wide_b = ops.expand_dims(b, tuple(range(0, 2 * rank, 2)))
-    return ops.reshape(wide_a * wide_b, tuple(m * n for m, n in zip(a.shape, b.shape, strict=True)))
+    return ops.reshape(ops.multiply(wide_a, wide_b), tuple(m * n for m, n in zip(a.shape, b.shape, strict=True)))
 
 
 @register_rewrite("Cross")
@@ -273,8 +273,8 @@ def segment(op: Any, data: Any, segment_ids: Any) -> Any:
     if op.num_segments is None:
         raise Unwritable("a segment reduction without num_segments has a shape that depends on the data")
     kind = type(op).__name__
-    ids = ops.arange(op.num_segments, dtype=segment_ids.dtype)
-    member = ops.equal(ops.expand_dims(ids, 1), ops.expand_dims(segment_ids, 0))
+    ids = np.arange(op.num_segments, dtype="int32")[:, None]
+    member = ops.equal(ids, ops.expand_dims(ops.cast(segment_ids, "int32"), 0))
     member = ops.reshape(member, (*member.shape, *[1] * (len(data.shape) - 1)))
     floating = "float" in data.dtype
     info = np.finfo("float32") if floating else np.iinfo(data.dtype)
@@ -292,8 +292,10 @@ def rearrange(op: Any, tensor: Any, pattern: str, **axes_lengths: int) -> Any:
 
     if set(pattern) & set(string.punctuation) - set("()_->"):
         raise Unwritable(f"the pattern {pattern!r}")
-    return plain.__wrapped__(tensor, pattern, **axes_lengths) if hasattr(plain, "__wrapped__") else _rearranged(
-        tensor, pattern, axes_lengths
+    return (
+        plain.__wrapped__(tensor, pattern, **axes_lengths)
+        if hasattr(plain, "__wrapped__")
+        else _rearranged(tensor, pattern, axes_lengths)
     )
 
 

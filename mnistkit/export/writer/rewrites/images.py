@@ -92,26 +92,6 @@ def extract_patches(op: Any, images: Any) -> Any:
     return ops.squeeze(out, 0) if single else out
 
 
-@register_rewrite("GaussianBlur")
-def gaussian_blur(op: Any, images: Any) -> Any:
-    """Depthwise convolution with a normalised Gaussian, zeros around the image."""
-    last = op.data_format == "channels_last"
-    single = len(images.shape) == 3  # noqa: PLR2004  one image
-    x = ops.expand_dims(images, 0) if single else images
-    channels = int(x.shape[-1] if last else x.shape[1])
-    lines = []
-    for size, sigma in zip(op.kernel_size, op.sigma, strict=True):
-        position = np.arange(size, dtype="float32") - (size - 1) / 2.0
-        line = np.exp(-0.5 * (position / np.float32(sigma)) ** 2)
-        lines.append(line / line.sum())
-    kernel = np.outer(lines[0], lines[1]).astype("float32")[:, :, None, None].repeat(channels, axis=2)
-    given = x.dtype
-    x = real(x)
-    kernel = ops.convert_to_tensor(kernel, dtype=x.dtype)
-    out = ops.cast(ops.depthwise_conv(x, kernel, padding="same", data_format=op.data_format), given)
-    return ops.squeeze(out, 0) if single else out
-
-
 @register_rewrite("RGBToHSV")
 def rgb_to_hsv(op: Any, images: Any) -> Any:
     """Hue, saturation, value."""

@@ -50,7 +50,7 @@ def quantile(op: Any, x: Any, q: Any) -> Any:
     """Value below which a fraction of the sorted values lies."""
     x = real(x)
     rank = len(x.shape)
-    axes = list(range(rank)) if op.axis is None else [a % rank for a in np.atleast_1d(op.axis)]
+    axes = list(range(rank)) if op.axis is None else [int(a) % rank for a in np.atleast_1d(op.axis)]
     kept = [a for a in range(rank) if a not in axes]
     moved = ops.transpose(x, [*kept, *axes])
     count: Any = 1

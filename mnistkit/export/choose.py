@@ -1,0 +1,82 @@
+"""Which exporter writes a model: the writer where it covers it, else one of Keras' own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mnistkit import backend as backends
+from mnistkit.contract import IR_VERSION, OPSET
+from mnistkit.errors import InputError, MissingExtraError, UnsupportedError
+from mnistkit.export.exporters import check_exporter, export_with
+from mnistkit.export.normalise import ir_version_for, normalise
+from mnistkit.export.signature import Signature, signature_of_graph, signature_of_model
+from mnistkit.export.writer import write
+
+if TYPE_CHECKING:
+    import onnx
+
+EXPORTERS = ("auto", "writer", *backends.EXPORTERS)
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A written graph, not proven yet.
+
+    Attributes:
+        proto: The graph, normalised to the contract.
+        signature: Its inputs and outputs and how the Keras model is called.
+        exporter: Who wrote it.
+        reason: Why that one.
+    """
+
+    proto: onnx.ModelProto
+    signature: Signature
+    exporter: str
+    reason: str
+
+
+def choose(model: Any, exporter: str, *, opset: int | None, optimize: bool, batch: int | None) -> Chosen:
+    """Write a model with the exporter asked for; ``auto`` falls back from the writer to Keras' own.
+
+    Raises:
+        InputError: The exporter is unknown.
+        UnsupportedError: The writer was asked for, or is all there is, and cannot write parts of the model.
+        ExportError: The exporter fails.
+        MissingExtraError: The exporter's packages are not installed.
+    """
+    if exporter not in EXPORTERS:
+        raise InputError(f"unknown exporter {exporter!r}; use one of {', '.join(EXPORTERS)}")
+    if exporter in backends.EXPORTERS:
+        return _stock(model, exporter, "asked for by name", opset=opset, batch=batch)
+    try:
+        proto = write(model, opset=opset or OPSET, ir_version=IR_VERSION, batch=batch, optimize=optimize).proto
+    except UnsupportedError as error:
+        if exporter == "writer":
+            raise
+        name = _fallback(error)
+        return _stock(model, name, f"the writer cannot: {error}", opset=opset, batch=batch)
+    proto.ir_version = ir_version_for(proto)
+    reason = "asked for by name" if exporter == "writer" else "it covers the whole model"
+    return Chosen(proto, signature_of_graph(model, proto.graph), "writer", reason)
+
+
+def _fallback(error: UnsupportedError) -> str:
+    """The active backend's own exporter, else any that is installed."""
+    here = backends.active().name
+    for name in sorted(backends.EXPORTERS, key=lambda name: backends.EXPORTERS[name] != here):
+        try:
+            check_exporter(name)
+        except MissingExtraError:
+            continue
+        return name
+    raise UnsupportedError(
+        f"{error}; none of Keras' own exporters is installed either (extras tensorflow, jax2onnx, torch-onnx)"
+    ) from error
+
+
+def _stock(model: Any, name: str, reason: str, *, opset: int | None, batch: int | None) -> Chosen:
+    signature = signature_of_model(model)
+    if batch is not None:
+        signature = signature.with_batch(batch)
+    return Chosen(normalise(export_with(name, model, opset=opset), signature), signature, name, reason)

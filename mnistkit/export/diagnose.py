@@ -1,0 +1,111 @@
+"""When a file answers differently: which Keras layer is the first whose output is off, and by how much."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+from mnistkit.errors import MnistkitError, ParityError
+from mnistkit.export.writer import write
+from mnistkit.export.writer.names import Namer
+from mnistkit.parity import compare
+from mnistkit.runtime import Runtime
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from mnistkit.export.choose import Chosen
+    from mnistkit.export.samples import Sample
+
+
+def first_difference(model: Any, chosen: Chosen, sample: Sample, atol: float) -> str:
+    """A clause for the error message, empty when the layers cannot be compared.
+
+    Only files of the writer can be looked into: it can give every layer's output as an output of the graph.
+    """
+    if chosen.exporter != "writer":
+        return ""
+    try:
+        found = compare_layers(model, chosen, sample, atol=atol)
+    except MnistkitError:
+        return ""
+    return "" if found is None else f"; the first layer that differs is {found[0]} (largest difference {found[1]:.3g})"
+
+
+def compare_layers(model: Any, chosen: Chosen, sample: Sample, *, atol: float) -> tuple[str, float] | None:
+    """Path and largest difference of the first layer whose output differs, ``None`` when all agree.
+
+    Raises:
+        ExportError: The model cannot be written with its layers' outputs.
+        InputError: onnxruntime refuses the sample.
+    """
+    tapped = write(model, layer_outputs=True, optimize=False)
+    _copy_weights(chosen, tapped.proto)
+    runtime = Runtime(tapped.proto.SerializeToString(), device="cpu", exact=True)
+    size = sample.batch_sizes[0]
+    # the sample goes by the final names, the tapped graph by Keras'; their order is the same
+    arrays = [array[:size] for array in sample.inputs.values()]
+    names = keras.tree.flatten(tapped.inputs)
+    taken = {tensor.name for tensor in runtime.inputs}
+    answers = runtime.run({name: array for name, array in zip(names, arrays, strict=True) if name in taken})
+    with _watching(model) as seen:
+        signature = chosen.signature
+        signature.call(model, {t.name: array for t, array in zip(signature.inputs, arrays, strict=True)})
+    for path, outputs in tapped.layers.items():
+        for name, expected in zip(outputs, seen.get(path, []), strict=False):
+            try:
+                compare(expected, answers[name], atol=atol, what=path)
+            except ParityError:
+                return path, _largest(expected, answers[name])
+    return None
+
+
+def _copy_weights(chosen: Chosen, proto: Any) -> None:
+    """Give the tapped graph the weights of the file that failed, where they have the same name."""
+    held = {tensor.name: tensor for tensor in chosen.proto.graph.initializer}
+    for tensor in proto.graph.initializer:
+        other = held.get(tensor.name)
+        if other is not None and list(other.dims) == list(tensor.dims) and other.data_type == tensor.data_type:
+            tensor.CopyFrom(other)
+
+
+def _largest(expected: NDArray[Any], actual: NDArray[Any]) -> float:
+    if expected.shape != actual.shape:
+        return float("nan")
+    return float(np.max(np.abs(expected.astype(np.float64) - actual.astype(np.float64)), initial=0))
+
+
+@contextlib.contextmanager
+def _watching(model: Any) -> Iterator[dict[str, list[NDArray[Any]]]]:
+    """Record what every layer answers while the model is called, under the paths that the writer gives them."""
+    from keras.src.layers.layer import Layer
+
+    namer, scopes = Namer(), []
+    seen: dict[str, list[NDArray[Any]]] = {}
+    calls: dict[str, int] = {}
+    original = Layer.__call__
+
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if self is model:
+            return original(self, *args, **kwargs)
+        scopes.append(namer.name(self))
+        path = "/".join(scopes)
+        try:
+            outputs = original(self, *args, **kwargs)
+        finally:
+            scopes.pop()
+        count = calls[path] = calls.get(path, 0) + 1
+        tensors = [tensor for tensor in keras.tree.flatten(outputs) if keras.ops.is_tensor(tensor)]
+        seen[path if count == 1 else f"{path}:{count}"] = [keras.ops.convert_to_numpy(t) for t in tensors]
+        return outputs
+
+    Layer.__call__ = call
+    try:
+        yield seen
+    finally:
+        Layer.__call__ = original

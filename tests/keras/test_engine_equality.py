@@ -1,0 +1,168 @@
+"""The engine learns what model.fit learns from the same batches: weights, optimizer, metrics, History."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from engine_models import (
+    BATCH,
+    EPOCHS,
+    N,
+    SEED,
+    assert_same_history,
+    assert_same_state,
+    cnn,
+    mlp,
+    pictures,
+    plain_fit,
+    state,
+    two_input_data,
+    two_inputs,
+)
+
+from mnistkit.engine import fit
+
+# NumPy asks __array__ for a copy keyword that the variables of Keras and the tensors of TensorFlow and PyTorch lack
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
+)
+
+
+def both(make, data, *, epochs=EPOCHS, validation=None, **extra):
+    """Train one model with the engine and its twin with model.fit on the same batches."""
+    fast, plain = make(), make()
+    extra["validation_data"] = validation
+    got = fit(fast, *data, epochs=epochs, batch_size=BATCH, seed=SEED, verbose=0, **extra).history
+    return fast, plain, got, plain_fit(plain, *data, epochs=epochs, **extra)
+
+
+@pytest.fixture(autouse=True)
+def no_fallback(capsys):
+    yield
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("name", ["plain-sgd", "sgd", "adam", "adamw", "nadam", "rmsprop", "schedule"])
+def test_tutorial_model(name):
+    fast, plain, got, wanted = both(lambda: mlp(name, activation="tanh"), pictures())
+    assert int(keras.ops.convert_to_numpy(fast.optimizer.iterations.value)) == EPOCHS * N // BATCH
+    assert_same_state(fast, plain)
+    assert_same_history(got, wanted)
+
+
+def test_one_batch_of_another_order_is_seen():
+    fast, plain, _, _ = both(mlp, pictures(), epochs=1)
+    assert_same_state(fast, plain)
+    x, y = pictures()
+    plain.fit(x[:BATCH], y[:BATCH], batch_size=BATCH, verbose=0)
+    with pytest.raises(AssertionError):
+        assert_same_state(fast, plain)
+
+
+def test_cnn_with_dropout_and_batch_normalization():
+    x, y = pictures(channels=True)
+    fast, plain, got, wanted = both(cnn, (x, y), validation=pictures(40, channels=True, seed=1))
+    assert_same_state(fast, plain)
+    assert_same_history(got, wanted)
+
+
+def test_dropout_is_at_work():
+    def without():
+        model = cnn()
+        for layer in model.layers:
+            if isinstance(layer, keras.layers.Dropout):
+                layer.rate = 0.0
+        return model
+
+    x, y = pictures(channels=True)
+    one, two = cnn(), without()
+    for model in (one, two):
+        fit(model, x, y, epochs=1, batch_size=BATCH, seed=SEED, verbose=0)
+    assert np.abs(state(one)[0] - state(two)[0]).max() > 1e-3
+
+
+def test_two_inputs_and_two_outputs():
+    x, y = two_input_data()
+    fast, plain, got, wanted = both(two_inputs, (x, y), validation=two_input_data(40))
+    assert_same_state(fast, plain)
+    assert_same_history(got, wanted)
+
+
+def test_partial_last_batch():
+    n = N - 5
+    fast, plain, got, wanted = both(
+        lambda: mlp("adam", activation="tanh"), pictures(n), validation=pictures(BATCH + 3, seed=1)
+    )
+    assert int(keras.ops.convert_to_numpy(fast.optimizer.iterations.value)) == EPOCHS * N // BATCH
+    assert_same_state(fast, plain)
+    assert_same_history(got, wanted)
+
+
+def test_partial_last_batch_counts_by_its_samples():
+    # the mean over samples and the mean over batches differ when the last batch is small; fit gives the first
+    x, y = pictures(BATCH + 1)
+    model = mlp("plain-sgd")
+    model.optimizer.learning_rate = 0.0
+    history = fit(model, x, y, batch_size=BATCH, seed=0, shuffle=False, verbose=0).history
+    losses = keras.ops.convert_to_numpy(keras.losses.categorical_crossentropy(y, model(x)))
+    by_sample, by_batch = losses.mean(), (losses[:BATCH].mean() + losses[BATCH]) / 2
+    assert history["loss"][0] == pytest.approx(by_sample, abs=1e-5)
+    assert history["loss"][0] != pytest.approx(by_batch, abs=1e-5)
+
+
+def test_class_weight():
+    weights = {0: 5.0, 3: 0.1, 7: 2.0}
+    fast, plain, got, wanted = both(lambda: mlp("adam", activation="tanh"), pictures(), class_weight=weights)
+    assert_same_state(fast, plain)
+    assert_same_history(got, wanted)
+    unweighted = mlp("adam", activation="tanh")
+    fit(unweighted, *pictures(), epochs=EPOCHS, batch_size=BATCH, seed=SEED, verbose=0)
+    with pytest.raises(AssertionError):
+        assert_same_state(fast, unweighted)
+
+
+def test_sample_weight():
+    weight = np.random.default_rng(0).uniform(0, 3, N).astype("float32")
+    fast, plain, got, wanted = both(lambda: mlp("adam", activation="tanh"), pictures(), sample_weight=weight)
+    assert_same_state(fast, plain)
+    assert_same_history(got, wanted)
+    unweighted = mlp("adam", activation="tanh")
+    fit(unweighted, *pictures(), epochs=EPOCHS, batch_size=BATCH, seed=SEED, verbose=0)
+    with pytest.raises(AssertionError):
+        assert_same_state(fast, unweighted)
+
+
+def test_validation_numbers_are_those_of_evaluate():
+    model = mlp()
+    val = pictures(BATCH * 2 + 5, seed=1)
+    history = fit(model, *pictures(), epochs=2, batch_size=BATCH, seed=0, verbose=0, validation_data=val).history
+    wanted = model.evaluate(*val, batch_size=BATCH, verbose=0, return_dict=True)
+    for name, value in wanted.items():
+        assert history[f"val_{name}"][-1] == pytest.approx(value, abs=1e-6)
+        assert history[f"val_{name}"][0] != pytest.approx(value, abs=1e-6)
+
+
+def test_validation_split_takes_the_end():
+    x, y = pictures()
+    one, two = mlp(), mlp()
+    got = fit(one, x, y, batch_size=BATCH, seed=0, verbose=0, validation_split=0.25).history
+    cut = N * 3 // 4
+    wanted = fit(two, x[:cut], y[:cut], batch_size=BATCH, seed=0, verbose=0, validation_data=(x[cut:], y[cut:])).history
+    assert got == wanted
+    assert_same_state(one, two, tolerance=0)
+
+
+def test_mixed_bfloat16():
+    def make():
+        keras.config.set_dtype_policy("mixed_bfloat16")
+        try:
+            return mlp("adam", activation="tanh")
+        finally:
+            keras.config.set_dtype_policy("float32")
+
+    fast, plain, got, wanted = both(make, pictures())
+    assert fast.layers[0].compute_dtype == "bfloat16"
+    # bfloat16 keeps 8 bits, and a compiler may keep more between two operations
+    assert_same_state(fast, plain, tolerance=0.02)
+    assert_same_history(got, wanted, tolerance=0.02)

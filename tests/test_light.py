@@ -1,0 +1,103 @@
+"""What predicting needs stays light: no Keras, no framework, no onnx, not even lazily."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import mnistkit
+
+HEAVY = {"keras", "tensorflow", "jax", "torch", "onnx", "tf2onnx", "jax2onnx", "onnxscript", "scipy", "h5py"}
+ROOT = Path(mnistkit.__file__).parent
+LIGHT_FILES = (
+    "__init__", "__main__", "cli", "contract", "data", "errors", "files", "forks", "images", "inference", "parity",
+    "predict", "runtime",
+)  # fmt: skip
+
+SHOW = "\nimport sys; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+
+USES = {
+    "import mnistkit": "import mnistkit",
+    "a classifier": "import numpy, mnistkit; mnistkit.Classifier(MODEL).predict(numpy.zeros((28, 28)))",
+    "verify": "import mnistkit; mnistkit.verify_file(MODEL)",
+    "data": "import mnistkit; mnistkit.load_data()",
+    "predict": "from mnistkit.cli import main; assert main(['predict', '--model', MODEL, 'seven.png']) == 0",
+    "info": "from mnistkit.cli import main; assert main(['info', MODEL]) == 0",
+    "verify, as a verb": "from mnistkit.cli import main; assert main(['verify', MODEL]) == 0",
+    "the parser": "from mnistkit.cli import build_parser; build_parser().format_help()",
+    "the Keras half, before it is used": "import mnistkit.train, mnistkit.backend, mnistkit.export",
+}
+
+
+@pytest.fixture
+def modules_after(python, asset, tmp_path, seven):
+    def run(code):
+        seven.save(tmp_path / "seven.png")
+        ran = python("-c", f"MODEL = {str(asset)!r}\n{code}{SHOW}", cwd=tmp_path)
+        assert ran.code == 0, ran.err
+        return set(ran.out.splitlines()[-1].split())
+
+    return run
+
+
+@pytest.mark.parametrize("use", USES)
+def test_nothing_heavy_is_imported(modules_after, use):
+    loaded = modules_after(USES[use])
+    assert "mnistkit" in loaded
+    assert not loaded & HEAVY
+
+
+@pytest.mark.parametrize("name", sorted(HEAVY))
+def test_the_check_above_can_fail(python, tmp_path, name):
+    """Its twin: a heavy import is seen, whatever is installed here."""
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "__init__.py").write_text("")
+    ran = python("-c", f"import {name}{SHOW}", cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)})
+    assert set(ran.out.split()) & HEAVY == {name}
+
+
+def test_importing_mnistkit_does_not_even_import_onnxruntime(modules_after):
+    assert "onnxruntime" not in modules_after("import mnistkit")
+
+
+def test_importing_mnistkit_changes_nothing_around_it(python, tmp_path):
+    code = (
+        "import logging, os, warnings, numpy\n"
+        "def state(): return dict(os.environ), list(warnings.filters), logging.root.level, logging.root.handlers[:]\n"
+        "numpy.random.seed(3); first = numpy.random.random(); numpy.random.seed(3)\n"
+        "before = state()\n"
+        "import mnistkit, mnistkit.train, mnistkit.export, mnistkit.backend, mnistkit.cli\n"
+        "assert state() == before\n"
+        "assert numpy.random.random() == first\n"
+    )
+    ran = python("-c", code, cwd=tmp_path)
+    assert (ran.code, ran.out, ran.err) == (0, "", "")
+
+
+def imported(path):
+    """Top-level packages that a file imports, anywhere in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names.add((node.module or "").partition(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("name", LIGHT_FILES)
+def test_light_files_name_no_heavy_package_in_an_import(name):
+    assert not imported(ROOT / f"{name}.py") & HEAVY
+
+
+def test_the_import_finder_finds(tmp_path):
+    path = tmp_path / "module.py"
+    path.write_text("def f():\n    from keras import ops\n    import jax.numpy\n")
+    assert imported(path) & HEAVY == {"keras", "jax"}
+
+
+def test_only_the_files_that_may_import_a_framework_do():
+    frameworks = {"tensorflow", "jax", "torch"}
+    found = {path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py") if imported(path) & frameworks}
+    allowed = {"backend.py", "export/exporters.py"}
+    assert {name for name in found if not name.startswith("engine/")} <= allowed
