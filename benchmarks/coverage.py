@@ -41,7 +41,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--backends", nargs="+", default=list(BACKENDS), choices=BACKENDS)
     parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=PARTS)
-    parser.add_argument("--stock", choices=("none", "first", "all"), default="first", help="cases for Keras' own exporter")
+    parser.add_argument(
+        "--stock", choices=("none", "first", "all"), default="first", help="cases for Keras' own exporter"
+    )
     parser.add_argument("--seconds", type=float, default=float("inf"), help="start no new case after this, per backend")
     parser.add_argument("--render", action="store_true", help="only write the table")
     parser.add_argument("--child", help=argparse.SUPPRESS)
@@ -154,7 +156,7 @@ def judge(case: Any, part: str, backend: str, *, stock: bool) -> dict[str, Any]:
     try:
         model = check_case(case)
         row["writer"] = f"refused: {case.refused}" if case.refused else "ok"
-    except BaseException as error:  # noqa: BLE001  the verdict is the point; pytest's own failures are no Exceptions
+    except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             raise
         row["writer"] = reason(error)
@@ -185,7 +187,7 @@ def stock_verdict(case: Any, model: Any) -> str:
             proto = onnx.load(path)
             del structure
         agree(model, lengths=case.lengths, high=case.high, mutant=False, check=False, draw=drawer(case), foreign=proto)
-    except BaseException as error:  # noqa: BLE001  as above
+    except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             raise
         return reason(error)
@@ -227,7 +229,9 @@ def out_of_scope(verdict: str) -> bool:
 def render(results: dict[str, Any]) -> str:
     """Return the page; every number in it is counted here from the JSON."""
     sys.path[:0] = [str(ROOT / "tests" / "keras")]
-    groups: dict[str, dict[str, dict[str, list[dict[str, Any]]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+    groups: dict[str, dict[str, dict[str, list[dict[str, Any]]]]] = defaultdict(
+        lambda: defaultdict(lambda: defaultdict(list))
+    )
     for row in results["cases"]:
         groups[row["part"]][row["subject"]][row["backend"]].append(row)
     versions = next(iter(results["versions"].values()), {})
@@ -237,7 +241,7 @@ def render(results: dict[str, Any]) -> str:
         "Written by `python benchmarks/coverage.py` from `benchmarks/results/coverage.json`; do not edit.",
         f"Keras {versions.get('keras', '?')}, onnxruntime {versions.get('onnxruntime', '?')}. A subject counts as covered when",
         "every configuration of it answers as Keras does (1e-4, three batch sizes, two or more lengths of each free",
-        "dimension). Stock is `model.export(format=\"onnx\")` after a call, on the first configuration of each subject.",
+        'dimension). Stock is `model.export(format="onnx")` after a call, on the first configuration of each subject.',
         "",
         "| | " + " | ".join(f"{b} | stock" for b in BACKENDS) + " |",
         "|---|" + "---|---|" * len(BACKENDS),
@@ -256,7 +260,11 @@ def totals(subjects: dict[str, Any], backend: str) -> tuple[str, str]:
     """Return "covered of all (per cent)" for the writer and for the stock exporter."""
     judged = {name: [r for r in rows[backend] if not out_of_scope(r["writer"])] for name, rows in subjects.items()}
     judged = {name: rows for name, rows in judged.items() if rows}
-    good = sum(all(passed(r["writer"]) for r in rows if not r["writer"].startswith("refused")) and any(passed(r["writer"]) for r in rows) for rows in judged.values())
+    good = sum(
+        all(passed(r["writer"]) for r in rows if not r["writer"].startswith("refused"))
+        and any(passed(r["writer"]) for r in rows)
+        for rows in judged.values()
+    )
     asked = [r for rows in judged.values() for r in rows if "stock" in r]
     stock = sum(passed(r["stock"]) for r in asked)
 
@@ -267,7 +275,8 @@ def totals(subjects: dict[str, Any], backend: str) -> tuple[str, str]:
 
 
 def table(subjects: dict[str, Any]) -> list[str]:
-    lines = ["| | configurations | " + " | ".join(f"{b} | stock" for b in BACKENDS) + " |", "|---|---|" + "---|---|" * len(BACKENDS)]
+    heads = " | ".join(f"{b} | stock" for b in BACKENDS)
+    lines = [f"| | configurations | {heads} |", "|---|---|" + "---|---|" * len(BACKENDS)]
     notes: list[str] = []
     for subject, by_backend in subjects.items():
         labels = {row["label"] for rows in by_backend.values() for row in rows}

@@ -127,7 +127,15 @@ USERS = [
     Case("transformer", "masks", transformer),
     Case("encoder_decoder", "masks", encoder_decoder),
     Case("tagger", "masks", gelu_tagger),
-    Case("autoencoder", "default", chain((8, 8, 1), lambda: L.Conv2D(4, 3, strides=2, padding="same"), lambda: L.Conv2DTranspose(1, 3, strides=2, padding="same", activation="sigmoid"))),
+    Case(
+        "autoencoder",
+        "default",
+        chain(
+            (8, 8, 1),
+            lambda: L.Conv2D(4, 3, strides=2, padding="same"),
+            lambda: L.Conv2DTranspose(1, 3, strides=2, padding="same", activation="sigmoid"),
+        ),
+    ),
     Case("residual", "functional ops", call([(6, 6, 4)], lambda x: ops.relu(x + L.Conv2D(4, 3, padding="same")(x)))),
 ]
 
@@ -168,21 +176,32 @@ def hub() -> list[Case]:
     from keras_hub import models as M
 
     text = dict(vocabulary_size=9, num_layers=2, num_heads=2, hidden_dim=8, intermediate_dim=16)
-    decoder = dict(vocabulary_size=9, num_layers=2, num_query_heads=4, num_key_value_heads=2, hidden_dim=16, intermediate_dim=24)
+    decoder = dict(
+        vocabulary_size=9, num_layers=2, num_query_heads=4, num_key_value_heads=2, hidden_dim=16, intermediate_dim=24
+    )
     cases = {
         "BertBackbone": lambda: M.BertBackbone(**text, max_sequence_length=32),
         "DistilBertBackbone": lambda: M.DistilBertBackbone(**text, max_sequence_length=32),
         "RobertaBackbone": lambda: M.RobertaBackbone(**text, max_sequence_length=32),
         "AlbertBackbone": lambda: M.AlbertBackbone(**text, embedding_dim=8, max_sequence_length=32),
         "DebertaV3Backbone": lambda: M.DebertaV3Backbone(**text, max_sequence_length=32, bucket_size=8),
-        "ElectraBackbone": lambda: M.ElectraBackbone(**{k: v for k, v in text.items() if k != "vocabulary_size"}, vocab_size=9, embedding_dim=8, max_sequence_length=32),
-        "FNetBackbone": lambda: M.FNetBackbone(**{k: v for k, v in text.items() if k != "num_heads"}, max_sequence_length=32),
+        "ElectraBackbone": lambda: M.ElectraBackbone(
+            **{k: v for k, v in text.items() if k != "vocabulary_size"},
+            vocab_size=9,
+            embedding_dim=8,
+            max_sequence_length=32,
+        ),
+        "FNetBackbone": lambda: M.FNetBackbone(
+            **{k: v for k, v in text.items() if k != "num_heads"}, max_sequence_length=32
+        ),
         "XLNetBackbone": lambda: M.XLNetBackbone(**text),
         "GPT2Backbone": lambda: M.GPT2Backbone(**text, max_sequence_length=32),
         "OPTBackbone": lambda: M.OPTBackbone(**text, max_sequence_length=32),
         "BloomBackbone": lambda: M.BloomBackbone(**text),
         "GPTNeoXBackbone": lambda: M.GPTNeoXBackbone(**text, max_sequence_length=32),
-        "FalconBackbone": lambda: M.FalconBackbone(vocabulary_size=9, num_layers=2, num_attention_heads=2, hidden_dim=8, intermediate_dim=16),
+        "FalconBackbone": lambda: M.FalconBackbone(
+            vocabulary_size=9, num_layers=2, num_attention_heads=2, hidden_dim=8, intermediate_dim=16
+        ),
         "LlamaBackbone": lambda: M.LlamaBackbone(**decoder),
         "MistralBackbone": lambda: M.MistralBackbone(**decoder, sliding_window=8),
         "GemmaBackbone": lambda: M.GemmaBackbone(**decoder, head_dim=4),
@@ -190,13 +209,64 @@ def hub() -> list[Case]:
         "Phi3Backbone": lambda: M.Phi3Backbone(**decoder),
         "T5Backbone": lambda: M.T5Backbone(**text),
         "BartBackbone": lambda: M.BartBackbone(**text, max_sequence_length=32),
-        "WhisperBackbone": lambda: M.WhisperBackbone(**text, num_mels=8, max_encoder_sequence_length=32, max_decoder_sequence_length=32),
-        "ViTBackbone": lambda: M.ViTBackbone(image_shape=(16, 16, 3), patch_size=8, num_layers=2, num_heads=2, hidden_dim=8, mlp_dim=16),
-        "ResNetBackbone": lambda: M.ResNetBackbone(input_conv_filters=[8], input_conv_kernel_sizes=[3], stackwise_num_filters=[8, 16], stackwise_num_blocks=[1, 1], stackwise_num_strides=[1, 2], block_type="basic_block", image_shape=(None, None, 3)),
-        "DenseNetBackbone": lambda: M.DenseNetBackbone(stackwise_num_repeats=[2, 2], compression_ratio=0.5, growth_rate=4, image_shape=(32, 32, 3)),
-        "VGGBackbone": lambda: M.VGGBackbone(stackwise_num_repeats=[1, 1], stackwise_num_filters=[4, 8], image_shape=(16, 16, 3)),
-        "MiTBackbone": lambda: M.MiTBackbone(layerwise_depths=[1, 1], num_layers=2, layerwise_num_heads=[1, 2], layerwise_sr_ratios=[2, 1], max_drop_path_rate=0.1, layerwise_patch_sizes=[7, 3], layerwise_strides=[4, 2], image_shape=(32, 32, 3), hidden_dims=[8, 16]),
-        "SegFormerBackbone": lambda: M.SegFormerBackbone(image_encoder=M.MiTBackbone(layerwise_depths=[1, 1, 1, 1], num_layers=4, layerwise_num_heads=[1, 1, 2, 2], layerwise_sr_ratios=[4, 2, 1, 1], max_drop_path_rate=0.1, layerwise_patch_sizes=[7, 3, 3, 3], layerwise_strides=[4, 2, 2, 2], image_shape=(64, 64, 3), hidden_dims=[8, 8, 16, 16]), projection_filters=8),
-        "CSPNetBackbone": lambda: M.CSPNetBackbone(stem_filters=8, stem_kernel_size=3, stem_strides=2, stackwise_depth=[1, 1], stackwise_strides=[1, 2], stackwise_num_filters=[8, 16], block_type="dark_block", image_shape=(32, 32, 3)),
+        "WhisperBackbone": lambda: M.WhisperBackbone(
+            **text, num_mels=8, max_encoder_sequence_length=32, max_decoder_sequence_length=32
+        ),
+        "ViTBackbone": lambda: M.ViTBackbone(
+            image_shape=(16, 16, 3), patch_size=8, num_layers=2, num_heads=2, hidden_dim=8, mlp_dim=16
+        ),
+        "ResNetBackbone": lambda: M.ResNetBackbone(
+            input_conv_filters=[8],
+            input_conv_kernel_sizes=[3],
+            stackwise_num_filters=[8, 16],
+            stackwise_num_blocks=[1, 1],
+            stackwise_num_strides=[1, 2],
+            block_type="basic_block",
+            image_shape=(None, None, 3),
+        ),
+        "DenseNetBackbone": lambda: M.DenseNetBackbone(
+            stackwise_num_repeats=[2, 2], compression_ratio=0.5, growth_rate=4, image_shape=(32, 32, 3)
+        ),
+        "VGGBackbone": lambda: M.VGGBackbone(
+            stackwise_num_repeats=[1, 1], stackwise_num_filters=[4, 8], image_shape=(16, 16, 3)
+        ),
+        "MiTBackbone": lambda: M.MiTBackbone(
+            layerwise_depths=[1, 1],
+            num_layers=2,
+            layerwise_num_heads=[1, 2],
+            layerwise_sr_ratios=[2, 1],
+            max_drop_path_rate=0.1,
+            layerwise_patch_sizes=[7, 3],
+            layerwise_strides=[4, 2],
+            image_shape=(32, 32, 3),
+            hidden_dims=[8, 16],
+        ),
+        "SegFormerBackbone": lambda: M.SegFormerBackbone(
+            image_encoder=M.MiTBackbone(
+                layerwise_depths=[1, 1, 1, 1],
+                num_layers=4,
+                layerwise_num_heads=[1, 1, 2, 2],
+                layerwise_sr_ratios=[4, 2, 1, 1],
+                max_drop_path_rate=0.1,
+                layerwise_patch_sizes=[7, 3, 3, 3],
+                layerwise_strides=[4, 2, 2, 2],
+                image_shape=(64, 64, 3),
+                hidden_dims=[8, 8, 16, 16],
+            ),
+            projection_filters=8,
+        ),
+        "CSPNetBackbone": lambda: M.CSPNetBackbone(
+            stem_filters=8,
+            stem_kernel_size=3,
+            stem_strides=2,
+            stackwise_depth=[1, 1],
+            stackwise_strides=[1, 2],
+            stackwise_num_filters=[8, 16],
+            block_type="dark_block",
+            image_shape=(32, 32, 3),
+        ),
     }
-    return [Case(name, "tiny", build, lengths=(32, 48) if "ResNet" in name else (16,) if "Whisper" in name else (7, 12)) for name, build in cases.items()]
+    return [
+        Case(name, "tiny", build, lengths=(32, 48) if "ResNet" in name else (16,) if "Whisper" in name else (7, 12))
+        for name, build in cases.items()
+    ]
