@@ -33,9 +33,9 @@ def plot(rows: list[dict]) -> str:
     left, width, bar, gap = 210, 420, 16, 6
     longest = max(row["steady"] for row in rows)
     height = len(rows) * (bar + gap) + 30
+    size = f'viewBox="0 0 {left + width + 70} {height}" font-family="sans-serif" font-size="12"'
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {left + width + 70} {height}" font-family="sans-serif" '
-        'font-size="12">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size}>',
         f'<text x="{left}" y="14">seconds an epoch after the first, shorter is better</text>',
     ]
     for i, row in enumerate(rows):

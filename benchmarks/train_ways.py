@@ -1,4 +1,4 @@
-"""The contenders of benchmarks/train.py: each trains the same model and returns the seconds of each epoch and a loss."""
+"""The contenders of benchmarks/train.py: each trains the model and returns the seconds of each epoch and a loss."""
 
 from __future__ import annotations
 
@@ -198,9 +198,9 @@ def numpy_by_hand(x: np.ndarray, labels: np.ndarray, *, model: str, epochs: int)
             d_hidden = (d_logits @ w2.T) * (hidden > 0)
             grads = [images.T @ d_hidden, d_hidden.sum(0), hidden.T @ d_logits, d_logits.sum(0)]
             for w, s, g in zip(weights, squares, grads, strict=True):
-                s *= RHO
-                s += (1 - RHO) * g * g
-                w -= RATE * g / np.sqrt(s + EPSILON)
+                np.multiply(s, RHO, out=s)
+                np.add(s, (1 - RHO) * g * g, out=s)
+                np.subtract(w, RATE * g / np.sqrt(s + EPSILON), out=w)
         return total / len(order)
 
     return timed(epoch, len(x), epochs=epochs)

@@ -59,7 +59,7 @@ class Spy(keras.callbacks.Callback):
         super().__init__()
         self.act, self.iterations, self.rates, self.kernels = act, [], [], []
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch, logs=None):  # noqa: ARG002 - the hook's signature
         optimizer = self.model.optimizer
         self.iterations.append(int(keras.ops.convert_to_numpy(optimizer.iterations.value)))
         self.rates.append(float(keras.ops.convert_to_numpy(optimizer.learning_rate.value)))
@@ -148,7 +148,7 @@ def test_progress_is_shown_when_asked(capsys):
 
 
 class EachBatch(keras.callbacks.Callback):
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch, logs=None):  # noqa: ARG002 - the hook's signature
         self.seen = batch + 1
 
 
@@ -180,7 +180,7 @@ def test_what_cannot_be_compiled_goes_to_model_fit_and_says_why(capsys):
 
 def test_wrong_arguments_name_the_cure():
     x, y = pictures(BATCH)
-    with pytest.raises(InputError, match="not compiled: call model.compile"):
+    with pytest.raises(InputError, match="the model is not compiled"):
         fit(keras.Sequential([keras.layers.Dense(1)]), x, y)
     with pytest.raises(InputError, match="same number of samples"):
         fit(mlp(), x, y[:-1])
@@ -192,7 +192,7 @@ def test_wrong_arguments_name_the_cure():
 
 def test_ctrl_c_leaves_the_last_finished_stretch():
     class Press(keras.callbacks.Callback):
-        def on_epoch_end(self, epoch, logs=None):
+        def on_epoch_end(self, epoch, logs=None):  # noqa: ARG002 - the hook's signature
             if epoch == 1:
                 os.kill(os.getpid(), signal.SIGINT)
 
