@@ -86,25 +86,31 @@ def _edges(w: GraphWriter, n_out: Value, n_in: Value) -> Value:
     return w.Mul(steps, w.Div(w.Cast(n_in, to=1), w.Cast(n_out, to=1)))
 
 
-def _area_weights(w: GraphWriter, edges: Value, n_in: Value) -> Value:
-    """Weights ``[cells, n_in]`` of the average over each cell; a cell outside the pixels weighs them with zero."""
-    left = w.Unsqueeze(w.Slice(edges, w.ints(0), w.ints(-1), w.ints(0)), w.ints(1))
-    right = w.Unsqueeze(w.Slice(edges, w.ints(1), w.ints(1 << 30), w.ints(0)), w.ints(1))
-    pixel = w.Cast(w.Range(w.constant(0, "int64"), n_in, w.constant(1, "int64")), to=1)
+def _area_weights(w: GraphWriter, edges: Value, n_in: Value, *, axis: int = 0) -> Value:
+    """Weights of the average over each cell; a cell outside the pixels weighs them with zero.
+
+    ``[cells, n_in]`` for axis 0, to be multiplied from the left; ``[n_in, cells]`` for axis 1, from the right. Written
+    down both ways because onnxruntime fuses a Transpose into the product, with other rounding.
+    """
+    left = w.Unsqueeze(w.Slice(edges, w.ints(0), w.ints(-1), w.ints(0)), w.ints(1 - axis))
+    right = w.Unsqueeze(w.Slice(edges, w.ints(1), w.ints(1 << 30), w.ints(0)), w.ints(1 - axis))
+    pixel = w.Unsqueeze(_count(w, n_in), w.ints(axis))
     overlap = w.Relu(w.Sub(w.Min(right, w.Add(pixel, 1)), w.Max(left, pixel)))
     return w.Div(overlap, w.Sub(right, left))
 
 
-def _linear_weights(w: GraphWriter, n_out: Value, n_in: Value) -> Value:
-    """Weights ``[n_out, n_in]`` of linear interpolation between cell centres, flat beyond the outermost."""
+def _linear_weights(w: GraphWriter, n_out: Value, n_in: Value, *, axis: int) -> Value:
+    """Weights of linear interpolation between cell centres, flat beyond the outermost; shaped as `_area_weights`."""
     edges = _edges(w, n_out, n_in)
-    centre = w.Mul(
-        0.5,
-        w.Add(w.Slice(edges, w.ints(0), w.ints(-1), w.ints(0)), w.Slice(edges, w.ints(1), w.ints(1 << 30), w.ints(0))),
-    )
-    position = w.Min(w.Max(w.Sub(centre, 0.5), 0), w.Sub(w.Cast(n_in, to=1), 1))
-    cell = w.Cast(w.Range(w.constant(0, "int64"), n_in, w.constant(1, "int64")), to=1)
-    return w.Relu(w.Sub(1, w.Abs(w.Sub(w.Unsqueeze(position, w.ints(1)), cell))))
+    before, after = w.Slice(edges, w.ints(0), w.ints(-1), w.ints(0)), w.Slice(edges, w.ints(1), w.ints(1 << 30), w.ints(0))
+    position = w.Min(w.Max(w.Sub(w.Mul(0.5, w.Add(before, after)), 0.5), 0), w.Sub(w.Cast(n_in, to=1), 1))
+    place, cell = w.Unsqueeze(position, w.ints(1 - axis)), w.Unsqueeze(_count(w, n_in), w.ints(axis))
+    return w.Relu(w.Sub(1, w.Abs(w.Sub(place, cell))))
+
+
+def _count(w: GraphWriter, n: Value) -> Value:
+    """0, 1, .. n - 1 as float32."""
+    return w.Cast(w.Range(w.constant(0, "int64"), n, w.constant(1, "int64")), to=1)
 
 
 def _size(w: GraphWriter, plane: Value, axis: int) -> Value:
@@ -113,7 +119,7 @@ def _size(w: GraphWriter, plane: Value, axis: int) -> Value:
 
 
 def _both_ways(w: GraphWriter, rows: Value, plane: Value, columns: Value) -> Value:
-    return w.MatMul(w.MatMul(rows, plane), w.Transpose(columns, perm=[1, 0]))
+    return w.MatMul(w.MatMul(rows, plane), columns)
 
 
 def _reduce(w: GraphWriter, picture: Value) -> Value:
@@ -136,7 +142,7 @@ def _reduce(w: GraphWriter, picture: Value) -> Value:
     values = w.Mul(w.Mul(height, width), channels)
     bands = w.Min(w.Add(w.Div(values, w.constant(BAND, "int64")), one), rows)
     per_band = w.Div(w.Sub(w.Add(rows, bands), one), bands)
-    column_weights = w.Transpose(_area_weights(w, _edges(w, columns, width), width), perm=[1, 0])
+    column_weights = _area_weights(w, _edges(w, columns, width), width, axis=1)
     all_edges = _edges(w, rows, height)
 
     b = GraphWriter("band_")
@@ -190,12 +196,11 @@ def _reduce(w: GraphWriter, picture: Value) -> Value:
     stack = w.Transpose(stack, perm=[1, 0, 2])
     # Colour and alpha out of 1 to 4 channels: a table per channel count, four rows cut to those there are.
     table = [[[1, 1, 1, 0]], [[1, 1, 1, 0], [0, 0, 0, 1]], [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]], np.eye(4)]
-    padded = np.stack([np.pad(rows, ((0, 4 - len(rows)), (0, 0))) for rows in table])
+    padded = np.stack([np.pad(np.transpose(rows), ((0, 0), (0, 4 - len(rows)))) for rows in table])
     which = w.Sub(channels, one)
-    spread = w.Slice(w.Gather(w.constant(padded), which), w.ints(0), w.Unsqueeze(channels, w.ints(0)), w.ints(0))
+    spread = w.Slice(w.Gather(w.constant(padded), which), w.ints(0), w.Unsqueeze(channels, w.ints(0)), w.ints(1))
     opaque = w.Gather(w.constant([[0, 0, 0, 1], [0, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, 0]]), which)
-    flat = w.MatMul(
-        w.Transpose(w.Div(spread, 255), perm=[1, 0]),
+    flat = w.MatMul(w.Div(spread, 255),
         w.Reshape(stack, w.Concat(w.Unsqueeze(channels, w.ints(0)), w.ints(-1), axis=0)),
     )
     planes = w.Reshape(flat, w.Concat(w.ints(4), w.Unsqueeze(rows, w.ints(0)), w.Unsqueeze(columns, w.ints(0)), axis=0))
@@ -260,7 +265,8 @@ def _flatten(w: GraphWriter, planes: Value) -> Value:
     # The direction in colour space along which the picture varies most, found from luma by two steps of power
     # iteration: yellow on white differs in blue alone.
     centred = w.Reshape(w.Sub(shown, w.ReduceMean(shown, axes=[1, 2], keepdims=1)), w.ints(3, -1))
-    covariance = w.MatMul(centred, w.Transpose(centred, perm=[1, 0]))
+    pairs = w.Mul(w.Unsqueeze(centred, w.ints(0)), w.Unsqueeze(centred, w.ints(1)))
+    covariance = w.ReduceMean(pairs, axes=[2], keepdims=0)
     direction = w.constant([[v] for v in LUMA])
     for _ in range(2):
         direction = w.MatMul(covariance, direction)
@@ -283,8 +289,8 @@ def _coarse(w: GraphWriter, plane: Value) -> tuple[Value, Value, Value]:
     for axis in range(2):
         n = _size(w, plane, axis)
         m = w.Div(w.Add(n, w.constant(COARSE - 1, "int64")), w.constant(COARSE, "int64"))
-        cut.append(_area_weights(w, _edges(w, m, n), n))
-        back.append(_linear_weights(w, n, m))
+        cut.append(_area_weights(w, _edges(w, m, n), n, axis=axis))
+        back.append(_linear_weights(w, n, m, axis=axis))
     return _both_ways(w, cut[0], plane, cut[1]), back[0], back[1]
 
 
@@ -433,8 +439,8 @@ def _digit(w: GraphWriter, strokes: Value, sure: Value) -> Value:
         n = _size(w, strokes, axis)
         m = w.Div(w.Add(n, w.constant(CELL - 1, "int64")), w.constant(CELL, "int64"))
         edges = _edges(w, m, n)
-        cut.append(_area_weights(w, edges, n))
-        back.append(_linear_weights(w, n, m))
+        cut.append(_area_weights(w, edges, n, axis=axis))
+        back.append(_linear_weights(w, n, m, axis=axis))
     mass = _both_ways(w, cut[0], sure, cut[1])
     rows, columns = _size(w, mass, 0), _size(w, mass, 1)
     ground = w.Cast(w.Greater(_pool(w, mass, "MaxPool", 3), 0.05), to=1)  # strokes one cell apart are one piece
@@ -566,7 +572,7 @@ def _place(w: GraphWriter, strokes: Value, found: Value, *, seen: Value, ink: Va
         # Pixel (14, 14) has its middle at 14.5; the box stays inside the image.
         shift = w.Max(w.Min(w.Round(w.Sub(14.5, centre)), w.Floor(w.Sub(28, cells))), 0)
         edges = w.Add(first, w.Mul(w.Sub(w.constant(list(range(29))), shift), cell))
-        weights.append(_area_weights(w, edges, n))
+        weights.append(_area_weights(w, edges, n, axis=axis))
     small = _both_ways(w, weights[0], strokes, weights[1])
     top = w.Div(_total(w, w.Pow(small, 4)), w.Max(_total(w, w.Pow(small, 3)), 1e-9))
     small = w.Min(w.Div(small, w.Max(w.Min(top, 0.9), 0.05)), 1)

@@ -76,3 +76,10 @@ def python_here(python, here):
 
 def read_json(path):
     return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def pytest_configure(config):
+    # Keras under torch converts by np.array(tensor), which NumPy 2 tells torch off for
+    config.addinivalue_line(
+        "filterwarnings", "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"
+    )
