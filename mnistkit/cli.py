@@ -287,6 +287,19 @@ def _doctor(options: argparse.Namespace) -> int:
     return 0
 
 
+def _add_serve(parser: argparse.ArgumentParser) -> None:
+    from mnistkit.serve.settings import add_flags
+
+    add_flags(parser)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from mnistkit.serve import run
+    from mnistkit.serve.settings import from_flags
+
+    return run(from_flags(options))
+
+
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",")]
 
@@ -316,6 +329,7 @@ VERBS: dict[str, tuple[Callable[..., None], Callable[..., int], str, str]] = {
     "train": (_add_train, _train, "Train a model on MNIST or a set like it.", "KERAS_BACKEND=jax mnistkit train"),
     "export": (_add_export, _export, "Export a .keras file to proven ONNX.", "mnistkit export exports/mnist.keras"),
     "predict": (_add_predict, _predict, "Read digits from picture files.", "mnistkit predict digit.png"),
+    "serve": (_add_serve, _serve, "Serve models over HTTP.", "mnistkit serve --model exports/mnist.onnx"),
     "verify": (_add_file, _verify, "Prove an .onnx file again from the golden pairs inside it.",
                "mnistkit verify exports/mnist.onnx"),
     "info": (_add_file, _info, "Show what an .onnx file takes, gives and says of itself.",

@@ -59,7 +59,8 @@ class Classifier:
     (flat, 28x28, channels first or last, free or fixed batch), one output of ten probabilities or logits.
 
     Args:
-        model: Path of an ``.onnx`` file or its bytes; by default `default_model`.
+        model: Path of an ``.onnx`` file, its bytes, or a `Runtime` that has it open (which then keeps its device and
+            threads); by default `default_model`.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``. A device asked for by name is used or refused.
         threads: Threads inside one operator; by default one for each processor this process may use.
         exact: Turn reduced-precision kernels (TF32) off, as the proof of an export does.
@@ -72,14 +73,17 @@ class Classifier:
 
     def __init__(
         self,
-        model: str | os.PathLike[str] | bytes | None = None,
+        model: str | os.PathLike[str] | bytes | Runtime | None = None,
         *,
         device: str = "auto",
         threads: int | None = None,
         exact: bool = False,
     ) -> None:
-        source = default_model() if model is None else model
-        self._runtime = Runtime(source, device=device, threads=threads, exact=exact)
+        if isinstance(model, Runtime):
+            self._runtime = model
+        else:
+            source = default_model() if model is None else model
+            self._runtime = Runtime(source, device=device, threads=threads, exact=exact)
         self._input = _image_input(self._runtime)
         self._output = _class_output(self._runtime)
         self.labels: tuple[str, ...] = read_labels(self._runtime.metadata) or _DIGITS

@@ -1,4 +1,4 @@
-"""The compiled programs of one model: made when needed, kept for the next call, made anew when the model has changed."""
+"""The compiled programs of a model: made when needed, kept for the next call, made anew when the model has changed."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _shape_of(nest: Nest) -> Any:
 
 
 def _state_of(model: Any) -> list[Any]:
-    """List what a traced step has baked in: which variables play which part, the loss, and the optimizer's constants."""
+    """List what a traced step has baked in: the part of each variable, the loss, the optimizer's constants."""
     optimizer = model.optimizer
     constants = {k: v for k, v in vars(optimizer).items() if isinstance(v, int | float | str | bool | None)}
     parts = [model.trainable_variables, model.non_trainable_variables, model.metrics_variables, optimizer.variables]

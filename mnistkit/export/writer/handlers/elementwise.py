@@ -17,7 +17,9 @@ def result_type(graph: Graph, *operands: Any) -> str:
     """Return the type Keras computes in: numbers of Python are weak, as in NumPy 2."""
     kinds: list[Any] = []
     for x in operands:
-        if isinstance(x, Dim) or (isinstance(x, (bool, int, float)) and not isinstance(x, Dim)):
+        if isinstance(x, type):
+            kinds.append(x)
+        elif isinstance(x, Dim) or (isinstance(x, (bool, int, float)) and not isinstance(x, Dim)):
             kinds.append(int if isinstance(x, Dim) else type(x))
         else:
             kinds.append(graph.value(x).dtype)

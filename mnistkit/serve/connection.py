@@ -1,0 +1,315 @@
+"""One HTTP/1.1 connection: llhttp (through httptools) parses, the service answers, every limit is kept here.
+
+No ASGI between: a small answer is made and written while the bytes that asked for it are being read, which is more
+than half of a small request's cost. `mnistkit.serve.asgi` is there for whoever wants to mount the service elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http
+import logging
+import time
+import urllib.parse
+from collections import deque
+from email.utils import formatdate
+from typing import TYPE_CHECKING
+
+import httptools
+
+from mnistkit.serve.http import Refusal, Request, Response, refusal_response
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from mnistkit.serve.service import Service
+    from mnistkit.serve.settings import Settings
+
+logger = logging.getLogger("mnistkit.serve")
+_LINGER = 1.0  # seconds for which a refused client may go on sending, unread
+_STATUS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in http.HTTPStatus}
+
+
+class Connections:
+    """All connections of a process, and the clock that closes the slow ones."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.settings: Settings = service.settings
+        self.open: set[Connection] = set()
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.stopping = False
+        self.head = b""
+        self.tick()
+
+    def __call__(self) -> Connection:
+        """A protocol for a new connection, as `loop.create_server` asks for."""
+        return Connection(self)
+
+    def tick(self) -> None:
+        """Twice a second: the date header, the deadlines, the log."""
+        self.head = b"date: " + formatdate(usegmt=True).encode() + b"\r\n"
+        now = time.monotonic()
+        for connection in list(self.open):
+            connection.check(now)
+        self.service.log.flush()
+        self.service.metrics.connections.set(len(self.open))
+
+    def stop(self) -> None:
+        """Close idle connections now and the others after their answer."""
+        self.stopping = True
+        for connection in list(self.open):
+            connection.stop()
+
+
+class Connection(asyncio.Protocol):
+    """See the module."""
+
+    __slots__ = (
+        "_body", "_busy", "_client", "_closing", "_expect", "_header_bytes", "_headers", "_in_body", "_keep", "_length",
+        "_parser", "_queue", "_refused", "_shared", "_since", "_stuck", "_transport", "_url", "_used",
+    )  # fmt: skip
+
+    def __init__(self, shared: Connections) -> None:
+        self._shared = shared
+        self._parser = httptools.HttpRequestParser(self)
+        self._transport: asyncio.Transport | None = None
+        self._queue: deque[tuple[Request, bool]] = deque()  # pipelined requests behind a slow one
+        self._busy = False
+        self._closing = False  # nothing more is read
+        self._refused: Refusal | None = None
+        self._client = ""
+        self._since: float | None = None  # when the request being received began
+        self._used = 0.0  # when the connection last did something, for keep-alive
+        self._stuck: float | None = None  # since when the client takes no more of the response
+        self._in_body = False
+        self._reset()
+
+    def _reset(self) -> None:
+        self._url = b""
+        self._headers: dict[bytes, bytes] = {}
+        self._body: list[bytes] = []
+        self._length = 0
+        self._header_bytes = 0
+        self._expect = False
+        self._in_body = False
+
+    # --- asyncio ----------------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client is there."""
+        assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
+        self._transport = transport  # type: ignore[assignment]
+        peer = transport.get_extra_info("peername")
+        self._client = peer[0] if isinstance(peer, tuple) else ""
+        self._since = self._used = time.monotonic()
+        self._shared.open.add(self)
+        limit = self._shared.settings.max_connections
+        if len(self._shared.open) > limit:
+            self._reject(Refusal(503, f"connections: expected at most {limit} at a time, got one more; try again",
+                                 headers=((b"retry-after", b"1"),)))  # fmt: skip
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client has gone; answers under way are thrown away when they come."""
+        del exc
+        self._closing = True
+        self._queue.clear()
+        self._shared.open.discard(self)
+        self._transport = None
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the client."""
+        if self._closing:
+            return
+        if self._since is None:
+            self._since = time.monotonic()
+        if not self._in_body:
+            self._header_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._closing = True  # the request was answered without upgrading, as HTTP allows; what follows is not HTTP
+            self._close_if_done()
+        except httptools.HttpParserCallbackError as error:
+            if self._refused is None:
+                logger.error("a bug in the server", exc_info=error.__context__ or error)
+                self._refused = Refusal(500, "internal error; the server's log has the details")
+            self._reject(self._refused)
+        except httptools.HttpParserError as error:
+            self._reject(Refusal(400, f"request: expected HTTP/1.1, got something else ({error})"))
+        else:
+            # A header that never ends is kept by the parser, out of sight; so bytes are counted as they come.
+            if not self._in_body and self._header_bytes > self._shared.settings.max_header_bytes:
+                self._reject(self._headers_too_large())
+
+    def eof_received(self) -> bool:
+        """The client has sent everything; answers under way still go out."""
+        self._closing = True
+        return self._busy
+
+    def pause_writing(self) -> None:
+        """The client does not take the response."""
+        self._stuck = time.monotonic()
+
+    def resume_writing(self) -> None:
+        """It does again."""
+        self._stuck = None
+
+    # --- httptools --------------------------------------------------------------------------------------------------
+
+    def on_url(self, url: bytes) -> None:
+        """A piece of the request target."""
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes | None) -> None:
+        """One header, whole."""
+        if len(self._headers) >= self._shared.settings.max_headers:
+            self._refuse(self._headers_too_large())
+        name = name.lower()
+        if name == b"expect":
+            self._expect = (value or b"").lower() == b"100-continue"
+        self._headers[name] = value or b""
+
+    def on_headers_complete(self) -> None:
+        """The body comes next; refuse what is announced as too large."""
+        self._in_body = True
+        settings = self._shared.settings
+        size = len(self._url) + sum(map(len, self._headers)) + sum(map(len, self._headers.values()))
+        if size > settings.max_header_bytes:
+            self._refuse(self._headers_too_large())
+        announced = self._headers.get(b"content-length", b"0")
+        if int(announced) > settings.max_body:
+            self._refuse(self._body_too_large())
+        if self._expect and not self._busy and self._transport is not None:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body."""
+        self._length += len(body)
+        if self._length > self._shared.settings.max_body:
+            self._refuse(self._body_too_large())
+        self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        """The request is whole: answer it, or queue it behind the one being answered."""
+        url = self._url
+        if url[:1] != b"/":
+            parsed = urllib.parse.urlsplit(url)  # absolute form, as proxies send it
+            url = (parsed.path or b"/") + (b"?" + parsed.query if parsed.query else b"")
+        raw, _, query = url.partition(b"?")
+        path = raw.decode("latin-1")
+        if "%" in path:
+            path = urllib.parse.unquote(path)
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        method = self._parser.get_method().decode()
+        request = Request(method, path, query, self._headers, body, self._client)
+        keep = self._parser.should_keep_alive() and not self._parser.should_upgrade()
+        self._reset()
+        self._since = None
+        if self._busy:
+            self._queue.append((request, keep))
+        else:
+            self._answer(request, keep)
+
+    # --- answering --------------------------------------------------------------------------------------------------
+
+    def _answer(self, request: Request, keep: bool) -> None:  # noqa: FBT001 - private
+        result = self._shared.service.answer(request)
+        if isinstance(result, Response):
+            self._write(request, result, keep)
+            return
+        self._busy = True
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+        task = asyncio.get_running_loop().create_task(self._later(request, result, keep))
+        self._shared.tasks.add(task)  # the loop itself keeps no hold on it
+        task.add_done_callback(self._shared.tasks.discard)
+
+    async def _later(self, request: Request, work: Awaitable[Response], keep: bool) -> None:  # noqa: FBT001 - private
+        response = await work
+        self._busy = False
+        self._write(request, response, keep)
+        while self._queue and not self._busy and self._transport is not None and not self._transport.is_closing():
+            self._answer(*self._queue.popleft())
+        if not self._busy and self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+            self._close_if_done()
+
+    def _write(self, request: Request, response: Response, keep: bool) -> None:  # noqa: FBT001 - private
+        if self._transport is None or self._transport.is_closing():
+            return
+        keep = keep and not self._shared.stopping
+        self._transport.write(self._bytes(response, keep=keep, with_body=request.method != "HEAD"))
+        self._used = time.monotonic()
+        if not keep:
+            self._closing = True
+            self._transport.close()
+
+    def _bytes(self, response: Response, *, keep: bool, with_body: bool) -> bytes:
+        parts = [_STATUS[response.status], self._shared.head]
+        for name, value in response.headers:
+            parts += (name, b": ", value, b"\r\n")
+        if response.status != http.HTTPStatus.NO_CONTENT:
+            parts += (b"content-type: ", response.content_type, b"\r\n",
+                      b"content-length: ", str(len(response.body)).encode(), b"\r\n")  # fmt: skip
+        parts.append(b"\r\n" if keep else b"connection: close\r\n\r\n")
+        if with_body:
+            parts.append(response.body)
+        return b"".join(parts)
+
+    # --- limits -----------------------------------------------------------------------------------------------------
+
+    def check(self, now: float) -> None:
+        """Close the connection if the other end is too slow."""
+        settings, transport = self._shared.settings, self._transport
+        if transport is None or transport.is_closing():
+            if transport is not None and self._stuck is not None and now - self._stuck > settings.receive_timeout:
+                transport.abort()
+        elif self._stuck is not None and now - self._stuck > settings.receive_timeout:
+            transport.abort()
+        elif self._busy:
+            return
+        elif self._since is not None and now - self._since > settings.receive_timeout:
+            limit = f"{settings.receive_timeout:g} s"
+            self._reject(Refusal(408, f"request: expected all of it within {limit}, got a part"))
+        elif self._since is None and now - self._used > settings.keep_alive:
+            transport.close()
+
+    def stop(self) -> None:
+        """Close now if nothing is under way."""
+        idle = self._since is None or not (self._header_bytes or self._in_body)
+        if not self._busy and idle and self._transport is not None:
+            self._transport.close()
+
+    def _close_if_done(self) -> None:
+        if self._closing and not self._busy and not self._queue and self._transport is not None:
+            self._transport.close()
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """From a parser callback: stop parsing."""
+        self._refused = refusal
+        raise refusal
+
+    def _reject(self, refusal: Refusal) -> None:
+        """Answer outside the service, which never saw a whole request, and close."""
+        self._closing = True
+        if self._transport is None or self._transport.is_closing():
+            return
+        self._shared.service.metrics.answered("refused", refusal.status, 0.0)
+        if self._busy:
+            return  # the answer under way goes out first, and `_later` closes behind it
+        self._transport.write(self._bytes(refusal_response(refusal), keep=False, with_body=True))
+        if refusal.status == http.HTTPStatus.SERVICE_UNAVAILABLE or not self._transport.can_write_eof():
+            self._transport.close()
+            return
+        # Closing while the client still sends would reset the connection, and the client would never see the answer.
+        self._transport.write_eof()
+        asyncio.get_running_loop().call_later(_LINGER, self._transport.close)
+
+    def _body_too_large(self) -> Refusal:
+        return Refusal(413, f"body: expected at most {self._shared.settings.max_body} bytes, got more")
+
+    def _headers_too_large(self) -> Refusal:
+        settings = self._shared.settings
+        return Refusal(431, f"headers: expected at most {settings.max_headers} lines and {settings.max_header_bytes} "
+                            "bytes, got more")  # fmt: skip

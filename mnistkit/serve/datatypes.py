@@ -1,0 +1,99 @@
+"""The protocol's datatypes and NumPy's, and casts between them that never change a value in silence."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mnistkit.serve.http import bad
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# Names from the Open Inference Protocol v2, "Tensor Data Types"; BF16 from Triton's extension, as raw bytes only.
+NUMPY: dict[str, np.dtype[Any]] = {
+    "BOOL": np.dtype(np.bool_),
+    **{f"INT{bits}": np.dtype(f"<i{bits // 8}") for bits in (8, 16, 32, 64)},
+    **{f"UINT{bits}": np.dtype(f"<u{bits // 8}") for bits in (8, 16, 32, 64)},
+    **{f"FP{bits}": np.dtype(f"<f{bits // 8}") for bits in (16, 32, 64)},
+}
+NAMES: dict[str, str] = {dtype.name: name for name, dtype in NUMPY.items()}
+BF16_BYTES = 2
+
+
+def datatype_name(dtype: str) -> str:
+    """The protocol's name for an element type as `TensorInfo.dtype` gives it."""
+    return NAMES.get(dtype, "BYTES" if "string" in dtype else dtype.upper())
+
+
+def check_datatype(datatype: object, field: str) -> str:
+    """A datatype that tensors may have.
+
+    Raises:
+        Refusal: 400, the datatype is unknown or not numeric.
+    """
+    if isinstance(datatype, str) and (datatype in NUMPY or datatype == "BF16"):
+        return datatype
+    raise bad(f"{field}: expected one of {', '.join(NUMPY)}, got {datatype!r:.40}")
+
+
+def from_bytes(content: memoryview, datatype: str, field: str) -> NDArray[Any]:
+    """Little-endian raw bytes as a flat array.
+
+    Raises:
+        Refusal: 400, not a whole number of elements, or a BOOL byte that is neither 0 nor 1.
+    """
+    size = BF16_BYTES if datatype == "BF16" else NUMPY[datatype].itemsize
+    if len(content) % size:
+        raise bad(f"{field}: expected a multiple of {size} bytes for {datatype}, got {len(content)}")
+    if datatype == "BF16":
+        return (np.frombuffer(content, "<u2").astype(np.uint32) << 16).view(np.float32)
+    if datatype == "BOOL":
+        plain = np.frombuffer(content, np.uint8)
+        if plain.size and plain.max() > 1:
+            raise bad(f"{field}: expected bytes 0 or 1 for BOOL, got {plain.max()}")
+        return plain.view(np.bool_)
+    return np.frombuffer(content, NUMPY[datatype])
+
+
+def from_list(data: object, datatype: str, field: str) -> NDArray[Any]:
+    """A list of numbers, flat or nested, as an array of the datatype.
+
+    Raises:
+        Refusal: 400, not a list, ragged, not numbers, or out of the datatype's range.
+    """
+    if not isinstance(data, list):
+        raise bad(f"{field}: expected a list of numbers, got {type(data).__name__}")
+    if not data:
+        return np.zeros(0, NUMPY[datatype])
+    try:
+        array = np.array(data)
+    except (ValueError, OverflowError, RuntimeError):
+        raise bad(f"{field}: expected a flat list, or nested lists of equal lengths, got ragged ones") from None
+    if array.dtype.kind not in "buif":
+        raise bad(f"{field}: expected numbers, got other values among them")
+    return exact(array, NUMPY[datatype], field)
+
+
+def exact(array: NDArray[Any], dtype: np.dtype[Any], field: str) -> NDArray[Any]:
+    """Cast, allowing rounding of fractions alone: no wrap-around, no infinity from a number, no fraction cut off.
+
+    Raises:
+        Refusal: 400, a value does not fit.
+    """
+    if array.dtype == dtype or array.size == 0:
+        return array.astype(dtype, copy=False)
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            made: NDArray[Any] = array.astype(dtype)
+        if array.dtype.itemsize > dtype.itemsize and not np.array_equal(np.isfinite(array), np.isfinite(made)):
+            raise bad(f"{field}: expected numbers within {dtype.name}, got one as large as {np.nanmax(np.abs(array))}")
+        return made
+    if array.dtype.kind == "f" and not (np.isfinite(array).all() and (np.trunc(array) == array).all()):
+        raise bad(f"{field}: expected whole numbers for {dtype.name}, got fractions")
+    low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    least, most = int(array.min()), int(array.max())
+    if least < low or most > high:
+        raise bad(f"{field}: expected values in {low}..{high} for {dtype.name}, got {least} to {most}")
+    return array.astype(dtype)

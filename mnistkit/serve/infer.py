@@ -1,0 +1,271 @@
+"""Inference requests of the Open Inference Protocol v2, and the answers to them.
+
+Written after the protocol's "Inference" section and Triton's binary tensor data extension: a JSON header whose length
+is in ``Inference-Header-Content-Length``, raw little-endian tensors behind it in the order of the header; length 0
+means that the body is one raw tensor for a model with one input.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+
+from mnistkit.serve.datatypes import BF16_BYTES, NUMPY, check_datatype, datatype_name, from_bytes, from_list
+from mnistkit.serve.http import BINARY, JSON, Request, Response, bad, shown
+from mnistkit.serve.repository import VERSION
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mnistkit.serve.repository import ServedModel
+    from mnistkit.serve.settings import Settings
+
+LENGTH_HEADER = b"inference-header-content-length"
+_MAX_DIMENSIONS = 16  # NumPy's own bound is 64; no layout here comes near
+
+
+@dataclass(slots=True)
+class Inference:
+    """A request that has been checked.
+
+    Attributes:
+        feeds: One array for every input of the model.
+        rows: Size of the first axis.
+        outputs: Names to answer with, and whether each is wanted in binary form.
+        id: The client's own name for the request.
+    """
+
+    feeds: dict[str, NDArray[Any]]
+    rows: int
+    outputs: dict[str, bool]
+    id: str | None = None
+
+
+def parse(request: Request, model: ServedModel, settings: Settings) -> Inference:
+    """Read the body of an infer request.
+
+    Raises:
+        Refusal: 400, with the field, what was expected and what was sent.
+    """
+    length = request.headers.get(LENGTH_HEADER)
+    if length is None:
+        return _from_document(parse_json(request.body, settings), memoryview(b""), model, settings)
+    if not length.isdigit() or int(length[:20]) > len(request.body):
+        raise bad(
+            f"header Inference-Header-Content-Length: expected a number up to the body's {len(request.body)} bytes, "
+            f"got {shown(length.decode('latin-1'))}"
+        )
+    size = int(length)
+    if size == 0:
+        return _from_raw(request.body, model, settings)
+    binary = memoryview(request.body)[size:]
+    return _from_document(parse_json(request.body[:size], settings), binary, model, settings)
+
+
+def render(inference: Inference, outputs: dict[str, NDArray[Any]], model: ServedModel) -> Response:
+    """The answer, as JSON or with binary tensors behind it."""
+    entries, raw = [], []
+    for name, binary in inference.outputs.items():
+        array = np.ascontiguousarray(outputs[name])
+        entry: dict[str, Any] = {
+            "name": name,
+            "datatype": datatype_name(array.dtype.name),
+            "shape": list(outputs[name].shape),
+        }
+        if binary:
+            content = array.tobytes()
+            entry["parameters"] = {"binary_data_size": len(content)}
+            raw.append(content)
+        elif array.dtype == np.float16:
+            entry["data"] = array.astype(np.float32).ravel()
+        else:
+            entry["data"] = array.ravel()
+        entries.append(entry)
+    document: dict[str, Any] = {"model_name": model.name, "model_version": VERSION, "outputs": entries}
+    if inference.id is not None:
+        document["id"] = inference.id
+    header = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+    if not raw:
+        return Response(200, header, JSON)
+    length = (LENGTH_HEADER, str(len(header)).encode())
+    return Response(200, b"".join((header, *raw)), BINARY, (length,))
+
+
+def parse_json(body: bytes, settings: Settings) -> dict[str, Any]:
+    """The JSON object in a body.
+
+    Raises:
+        Refusal: 400, not JSON, not an object, or nested too deeply.
+    """
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise bad(f"body: expected JSON, got {len(body)} bytes that are not ({error})") from None
+    if not isinstance(document, dict):
+        raise bad(f"body: expected a JSON object, got {type(document).__name__}")
+    # Every level needs its own bracket, so most bodies are shown to be shallow by counting.
+    if body.count(b"[") + body.count(b"{") > settings.max_json_depth:
+        level: list[Any] = [document]
+        depth = 0
+        while level:
+            depth += 1
+            if depth > settings.max_json_depth:
+                raise bad(f"body: expected at most {settings.max_json_depth} levels of nesting, got more")
+            level = [child for node in level for child in (node.values() if isinstance(node, dict) else node)
+                     if isinstance(child, dict | list)]  # fmt: skip
+    return document
+
+
+def check_shape(shape: object, field: str, settings: Settings) -> tuple[int, ...]:
+    """A shape whose size can be afforded, before anything of that size is made.
+
+    Raises:
+        Refusal: 400, not a list of sizes, or too many elements.
+    """
+    if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
+        raise bad(f"{field}: expected a list of sizes from 0, got {shown(shape)}")
+    if len(shape) > _MAX_DIMENSIONS:
+        raise bad(f"{field}: expected at most {_MAX_DIMENSIONS} dimensions, got {len(shape)}")
+    # An empty tensor can still ask for a huge answer, so sizes of 0 do not hide the others.
+    if math.prod(size or 1 for size in shape) > settings.max_elements:
+        raise bad(f"{field}: expected at most {settings.max_elements} elements, got {shown(shape)}")
+    return tuple(shape)
+
+
+def collect(feeds: dict[str, NDArray[Any]], model: ServedModel) -> int:
+    """Check that every input is there, and give the number of rows.
+
+    Raises:
+        Refusal: 400, an input is missing or their first axes differ.
+    """
+    if len(feeds) != len(model.inputs):
+        missing = [name for name in model.inputs if name not in feeds]
+        raise bad(f"inputs: expected {', '.join(model.inputs)}, got none named {', '.join(missing)}")
+    sizes = {array.shape[0] if array.ndim else 1 for array in feeds.values()}
+    if model.batched and len(sizes) > 1:
+        raise bad(f"inputs: expected one batch size for all, got {sorted(sizes)}")
+    return max(sizes, default=1)
+
+
+def check_name(name: object, known: dict[str, Any], field: str) -> str:
+    """A declared tensor's name.
+
+    Raises:
+        Refusal: 400, there is none of that name.
+    """
+    if isinstance(name, str) and name in known:
+        return name
+    raise bad(f"{field}: expected one of {', '.join(known)}, got {shown(name)}")
+
+
+def _from_document(document: dict[str, Any], binary: memoryview, model: ServedModel, settings: Settings) -> Inference:
+    identifier = document.get("id")
+    if identifier is not None and not isinstance(identifier, str):
+        raise bad(f"id: expected a string, got {shown(identifier)}")
+    parameters = _object(document.get("parameters"), "parameters")
+    inputs = document.get("inputs")
+    if not isinstance(inputs, list) or not inputs:
+        raise bad(f"inputs: expected a list of tensors, got {shown(inputs)}")
+    feeds: dict[str, NDArray[Any]] = {}
+    for number, entry in enumerate(inputs):
+        field = f"inputs[{number}]"
+        if not isinstance(entry, dict):
+            raise bad(f"{field}: expected an object, got {shown(entry)}")
+        name = check_name(entry.get("name"), model.inputs, f"{field}.name")
+        if name in feeds:
+            raise bad(f"{field}.name: expected each input once, got {name} again")
+        shape = check_shape(entry.get("shape"), f"{field}.shape", settings)
+        datatype = check_datatype(entry.get("datatype"), f"{field}.datatype")
+        array, binary = _values(entry, shape, datatype, binary, field)
+        feeds[name] = model.prepare(name, array, shape)
+    if len(binary):
+        raise bad(f"body: expected the declared tensors and no more, got {len(binary)} bytes behind them")
+    rows = collect(feeds, model)
+    return Inference(feeds, rows, _outputs(document.get("outputs"), parameters, model), identifier)
+
+
+def _values(
+    entry: dict[str, Any], shape: tuple[int, ...], datatype: str, binary: memoryview, field: str
+) -> tuple[NDArray[Any], memoryview]:
+    """A tensor's flat values, and the binary data left over."""
+    count = math.prod(shape)
+    parameters = _object(entry.get("parameters"), f"{field}.parameters")
+    if "shared_memory_region" in parameters:
+        raise bad(f"{field}.parameters: expected data in the request, got a shared memory region, which is not served")
+    size = parameters.get("binary_data_size")
+    if size is None:
+        if datatype == "BF16":
+            raise bad(f"{field}.datatype: expected BF16 as binary data, got JSON")
+        data = from_list(entry.get("data"), datatype, f"{field}.data")
+        if data.size != count or (data.ndim > 1 and data.shape != shape):
+            raise bad(f"{field}.data: expected {count} numbers for shape {list(shape)}, got shape {list(data.shape)}")
+        return data.reshape(-1), binary
+    if "data" in entry:
+        raise bad(f"{field}: expected data or parameters.binary_data_size, got both")
+    if type(size) is not int or not 0 <= size <= len(binary):
+        raise bad(
+            f"{field}.parameters.binary_data_size: expected a number up to the {len(binary)} bytes left, got {shown(size)}"
+        )
+    width = BF16_BYTES if datatype == "BF16" else NUMPY[datatype].itemsize
+    if size != count * width:
+        raise bad(
+            f"{field}.parameters.binary_data_size: expected {count * width} for {datatype} {list(shape)}, got {size}"
+        )
+    return from_bytes(binary[:size], datatype, field), binary[size:]
+
+
+def _from_raw(body: bytes, model: ServedModel, settings: Settings) -> Inference:
+    if len(model.inputs) != 1:
+        raise bad(f"body: expected a JSON header, got raw data for a model of {len(model.inputs)} inputs")
+    info = model.runtime.inputs[0]
+    datatype = check_datatype(datatype_name(info.dtype), f"input {info.name}")
+    free = [place for place, size in enumerate(info.shape) if not isinstance(size, int)]
+    if len(free) > 1:
+        raise bad(f"body: expected a JSON header with a shape, got raw data for input {info}")
+    row = math.prod(size for size in info.shape if isinstance(size, int)) * NUMPY[datatype].itemsize
+    if not body or (len(body) % row if free else len(body) != row):
+        raise bad(f"body: expected {'a multiple of ' if free else ''}{row} bytes for input {info}, got {len(body)}")
+    shape = [size if isinstance(size, int) else len(body) // row for size in info.shape]
+    checked = check_shape(shape, "body", settings)
+    array = model.prepare(info.name, from_bytes(memoryview(body), datatype, "body"), checked)
+    return Inference({info.name: array}, array.shape[0] if array.ndim else 1, dict.fromkeys(model.outputs, True))
+
+
+def _outputs(entries: object, parameters: dict[str, Any], model: ServedModel) -> dict[str, bool]:
+    everything = _flag(parameters.get("binary_data_output", False), "parameters.binary_data_output")
+    if entries is None:
+        return dict.fromkeys(model.outputs, everything)
+    if not isinstance(entries, list):
+        raise bad(f"outputs: expected a list, got {shown(entries)}")
+    wanted: dict[str, bool] = {}
+    for number, entry in enumerate(entries):
+        field = f"outputs[{number}]"
+        if not isinstance(entry, dict):
+            raise bad(f"{field}: expected an object, got {shown(entry)}")
+        name = check_name(entry.get("name"), model.outputs, f"{field}.name")
+        if name in wanted:
+            raise bad(f"{field}.name: expected each output once, got {name} again")
+        own = _object(entry.get("parameters"), f"{field}.parameters")
+        for unserved in ("classification", "shared_memory_region"):
+            if unserved in own:
+                raise bad(f"{field}.parameters: expected binary_data alone, got {unserved}, which is not served")
+        wanted[name] = _flag(own.get("binary_data", everything), f"{field}.parameters.binary_data")
+    return wanted or dict.fromkeys(model.outputs, everything)
+
+
+def _object(value: object, field: str) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise bad(f"{field}: expected an object, got {shown(value)}")
+    return value
+
+
+def _flag(value: object, field: str) -> bool:
+    if not isinstance(value, bool):
+        raise bad(f"{field}: expected true or false, got {shown(value)}")
+    return value

@@ -1,0 +1,218 @@
+"""The models being served: loaded with proof, replaced as a whole, never half."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mnistkit.errors import InputError, MnistkitError, ModelFileError
+from mnistkit.inference import Classifier, as_images
+from mnistkit.parity import verify_file
+from mnistkit.runtime import Runtime, TensorInfo
+from mnistkit.serve.datatypes import NUMPY, datatype_name, exact
+from mnistkit.serve.http import Refusal, bad
+from mnistkit.serve.lane import Lane
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+
+    from mnistkit.serve.settings import Settings
+
+VERSION = "1"
+
+
+class ServedModel:
+    """A model ready to answer.
+
+    Args:
+        name: What clients call it.
+        path: The file.
+        settings: Of the server.
+        observe: Called with the rows of each run.
+
+    Raises:
+        ModelFileError: The file cannot be read or used.
+        ParityError: It does not answer as it did when it was exported.
+    """
+
+    def __init__(self, name: str, path: str, *, settings: Settings, observe: Callable[[int], None]) -> None:
+        self.name, self.path = name, path
+        self.stamp = file_stamp(path)
+        self.runtime = Runtime(path, device=settings.device, threads=settings.threads)
+        if self.runtime.metadata:
+            verify_file(self.runtime.source, device=settings.device)
+        self.inputs = {info.name: info for info in self.runtime.inputs}
+        self.outputs = {info.name: info for info in self.runtime.outputs}
+        self.classifier = self._classifier()
+        # Values are held to [0, 1] where the file itself says so; a foreign model may want any range.
+        self._scaled = self.classifier is not None and "preprocessing" in self.runtime.metadata
+        self.batched = all(
+            info.shape and not isinstance(info.shape[0], int) for info in (*self.runtime.inputs, *self.runtime.outputs)
+        )
+        self._cost = self._seconds_per_element()
+        self._inline = settings.inline_ms / 1000
+        self.lane = Lane(
+            self.runtime.run,
+            batched=self.batched,
+            concurrency=settings.concurrency,
+            max_batch=settings.max_batch,
+            max_queue=settings.max_queue,
+            timeout=settings.timeout,
+            observe=observe,
+        )
+
+    @property
+    def provider(self) -> str:
+        """The execution provider that really runs it."""
+        return self.runtime.providers[0]
+
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """Inputs and outputs as text, to tell whether another file has the same."""
+        return tuple(str((info.name, info.dtype, *map(_free, info.shape))) for info in (*self.runtime.inputs,
+                     *self.runtime.outputs))  # fmt: skip
+
+    def is_quick(self, feeds: Mapping[str, NDArray[Any]]) -> bool:
+        """Whether a run is estimated to cost less than handing it to a thread."""
+        return self._cost * sum(array.size for array in feeds.values()) <= self._inline
+
+    def prepare(self, name: str, array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+        """Check a client's tensor against the declared input and cast it to the declared type.
+
+        Args:
+            name: Of a declared input.
+            array: Flat values.
+            shape: What the client calls their shape; its product is the number of values.
+
+        Raises:
+            Refusal: 400, shape, range or type does not fit.
+        """
+        info = self.inputs[name]
+        if self._scaled:
+            try:
+                images = as_images(array.reshape(shape))
+            except InputError as error:
+                raise bad(f"input {name}: {str(error).removeprefix('images: ')}") from None
+            if isinstance(info.shape[0], int) and info.shape[0] != len(images):
+                raise bad(f"input {name}: expected a batch of {info.shape[0]}, got {len(images)}")
+            fixed = [size for size in info.shape[1:] if isinstance(size, int)]
+            layout = fixed if math.prod(fixed) == images.shape[1] else shape[1:]
+            return images.astype(info.dtype, copy=False).reshape(len(images), *layout)
+        if len(shape) != len(info.shape) or any(
+            isinstance(want, int) and want != got for want, got in zip(info.shape, shape, strict=True)
+        ):
+            raise bad(f"input {name}: expected shape {[_free(size) for size in info.shape]}, got {list(shape)}")
+        if info.dtype not in NUMPY_NAMES:
+            raise bad(f"input {name}: expected a numeric tensor, but the model takes {info.dtype}, which is not served")
+        made = exact(array, np.dtype(info.dtype), f"input {name}").reshape(shape)
+        return made if made.flags.aligned else made.copy()
+
+    def metadata(self) -> dict[str, Any]:
+        """The protocol's model metadata."""
+        return {
+            "name": self.name,
+            "versions": [VERSION],
+            "platform": "onnxruntime_onnx",
+            "inputs": [_described(info) for info in self.runtime.inputs],
+            "outputs": [_described(info) for info in self.runtime.outputs],
+        }
+
+    def _classifier(self) -> Classifier | None:
+        try:
+            return Classifier(self.runtime)
+        except ModelFileError:
+            return None
+
+    def _seconds_per_element(self) -> float:
+        """Measured cost of the smallest request; infinite where there is no telling."""
+        feeds = {}
+        for info in self.runtime.inputs:
+            if info.dtype not in NUMPY_NAMES:
+                return math.inf
+            feeds[info.name] = np.zeros([size if isinstance(size, int) else 1 for size in info.shape], info.dtype)
+        try:
+            times = []
+            for _ in range(5):
+                start = time.perf_counter()
+                self.runtime.run(feeds)
+                times.append(time.perf_counter() - start)
+        except MnistkitError:
+            return math.inf
+        return min(times) / max(1, sum(array.size for array in feeds.values()))
+
+
+class Repository:
+    """All models of a server, by name."""
+
+    def __init__(self, settings: Settings, *, observe: Callable[[str, int], None]) -> None:
+        self._settings, self._observe = settings, observe
+        self.models = {name: self._load(name, path) for name, path in settings.models}
+        self.default = next(iter(self.models))
+
+    def get(self, name: str, version: str | None = None) -> ServedModel:
+        """The model of that name.
+
+        Raises:
+            Refusal: 404, there is none, or not in that version.
+        """
+        model = self.models.get(name)
+        if model is None:
+            raise Refusal(404, f"model: expected one of {', '.join(self.models)}, got {name!r:.80}")
+        if version not in {None, "", VERSION}:
+            raise Refusal(404, f"version of {name}: expected {VERSION}, got {version!r:.40}")
+        return model
+
+    def changed(self) -> list[str]:
+        """Names of models whose file is not the one that was loaded."""
+        return [name for name, model in self.models.items() if file_stamp(model.path) not in {model.stamp, None}]
+
+    def load_again(self, name: str) -> ServedModel:
+        """Load and prove a model's file again, without serving it yet; safe in another thread.
+
+        Raises:
+            MnistkitError: The file is not good enough to replace the model that serves.
+        """
+        old = self.models[name]
+        new = self._load(name, old.path)
+        if new.takes != old.takes:
+            new.lane.close()
+            raise ModelFileError(
+                f"{old.path}: expected the tensors of the model being served, {'; '.join(old.takes)}, "
+                f"got {'; '.join(new.takes)}; restart the server to change them"
+            )
+        return new
+
+    def swap(self, model: ServedModel) -> None:
+        """Serve it from now on; requests under way finish on the old one."""
+        old = self.models[model.name]
+        self.models = {**self.models, model.name: model}
+        old.lane.close()
+
+    def _load(self, name: str, path: str) -> ServedModel:
+        return ServedModel(name, path, settings=self._settings, observe=lambda rows: self._observe(name, rows))
+
+
+NUMPY_NAMES = frozenset(dtype.name for dtype in NUMPY.values())
+
+
+def file_stamp(path: str) -> tuple[int, int, int] | None:
+    """What changes when a file is replaced or written to; ``None`` while there is none."""
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _described(info: TensorInfo) -> dict[str, Any]:
+    return {"name": info.name, "datatype": datatype_name(info.dtype), "shape": [_free(size) for size in info.shape]}
+
+
+def _free(size: int | str | None) -> int:
+    return size if isinstance(size, int) else -1
