@@ -301,9 +301,14 @@ def _polarity(w: GraphWriter, grey: Value) -> Value:
     detail = w.Sub(grey, _both_ways(w, up, around, across))
     second = w.Max(_mean(w, w.Mul(detail, detail)), 1e-9)
     skew = w.Div(_mean(w, w.Pow(detail, 3)), w.Pow(second, 1.5))
-    border = w.Concat(
-        *(w.Reshape(w.Gather(grey, w.ints(i), axis=axis), w.ints(-1)) for axis in range(2) for i in (0, -1)), axis=0
-    )
+    rings = []
+    for axis in range(2):
+        # A little inside, where a frame drawn around the picture no longer counts.
+        n = _size(w, grey, axis)
+        first = w.Div(n, w.constant(20, "int64"))
+        for place in (first, w.Sub(w.Sub(n, w.constant(1, "int64")), first)):
+            rings.append(w.Reshape(w.Gather(grey, place, axis=axis), w.ints(-1)))
+    border = w.Concat(*rings, axis=0)
     mean = _mean(w, grey)
     deviation = w.Sqrt(w.Max(_mean(w, w.Pow(w.Sub(grey, mean), 2)), 1e-9))
     frame = w.Div(w.Sub(_mean(w, border), mean), deviation)
@@ -360,26 +365,40 @@ def _without_lines(w: GraphWriter, lifted: Value) -> Value:
         wide = _pool(w, w.Min(plane, level), "MaxPool", 5, 1)
         long = _pool(w, w.Neg(_pool(w, w.Neg(wide), "MaxPool", 1, 61)), "MaxPool", 1, 61)
         thick = _pool(w, w.Neg(_pool(w, w.Neg(long), "MaxPool", 13, 1)), "MaxPool", 13, 1)
-        long = w.Relu(w.Sub(long, thick))
+        ground, long = long, w.Relu(w.Sub(long, thick))
         # Border to border: from each side walk along cells that hold such a line.
-        strong = w.Greater(long, w.Max(w.Mul(_peak(w, lifted), 0.05), 3 / 255))
+        # The walk may cross a thick stroke, but a line begins and ends thin.
+        least = w.Max(w.Mul(_peak(w, lifted), 0.05), 3 / 255)
+        strong = w.Greater(ground, least)
         cells, up, across = _coarse(w, w.Cast(strong, to=1))
         cells = w.Cast(w.Greater(_pool(w, cells, "MaxPool", 3, 5), 0.15), to=1)
+        ends, _, _ = _coarse(w, w.Cast(w.Greater(long, least), to=1))
+        ends = w.Mul(cells, w.Cast(w.Greater(_pool(w, ends, "MaxPool", 3, 5), 0.15), to=1))
         last = w.Sub(_size(w, cells, 1), w.constant(1, "int64"))
         column = w.Range(w.constant(0, "int64"), _size(w, cells, 1), w.constant(1, "int64"))
         both = cells
         for border in (w.constant(0, "int64"), last):
-            start = w.Mul(cells, w.Cast(w.Equal(column, border), to=1))
+            start = w.Mul(ends, w.Cast(w.Equal(column, border), to=1))
             both = w.Mul(both, _walk(w, start, cells))
         crossing = w.Cast(w.Greater(_both_ways(w, up, _pool(w, both, "MaxPool", 3), across), 0.3), to=1)
         line = w.Mul(w.Min(long, plane), crossing)
         # The opening is the line's own level: ink that lies on it is darker and stays.
-        plane = w.Relu(w.Sub(plane, w.Mul(line, 1.3)))
+        # A frame around the picture is as dark as the ink, and gone altogether.
+        edge = w.Mul(crossing, w.Cast(w.Greater(long, 0), to=1))
+        edge = w.Mul(edge, w.Unsqueeze(w.Sub(1, _within(w, _size(w, plane, 0), 8)), w.ints(1)))
+        plane = w.Mul(w.Relu(w.Sub(plane, w.Mul(line, 1.3))), w.Sub(1, edge))
         cleaned = w.Transpose(plane, perm=[1, 0]) if upright else plane
         # A digit that itself runs from border to border is not paper: it would take nearly all ink with it.
         left = w.Div(_total(w, w.Pow(cleaned, 3)), w.Max(_total(w, w.Pow(lifted, 3)), 1e-12))
         lifted = w.Where(w.Greater(left, 0.3), cleaned, lifted)
     return lifted
+
+
+def _within(w: GraphWriter, n: Value, margin: int) -> Value:
+    """1 where an index lies at least ``margin`` from both ends, else 0: float32 ``[n]``."""
+    index = _count(w, n)
+    inside = w.And(w.GreaterOrEqual(index, margin), w.Less(index, w.Sub(w.Cast(n, to=1), margin)))
+    return w.Cast(inside, to=1)
 
 
 def _walk(w: GraphWriter, start: Value, ground: Value) -> Value:
@@ -414,6 +433,7 @@ def _walk(w: GraphWriter, start: Value, ground: Value) -> Value:
 
 def _strokes(w: GraphWriter, lifted: Value) -> tuple[Value, Value, Value]:
     """Ink stretched to 0..1 with the paper at 0; the ink that is surely ink; and whether there is any (bool scalar)."""
+    lifted = _evened(w, lifted)
     peak = _peak(w, lifted)
     # Paper: everything at some distance from ink. Its mean and spread say how low a stroke's edge may reach.
     near_ink = _pool(w, w.Cast(w.Greater(lifted, w.Mul(peak, 0.4)), to=1), "MaxPool", 9)
@@ -430,6 +450,16 @@ def _strokes(w: GraphWriter, lifted: Value) -> tuple[Value, Value, Value]:
     # On clean paper all ink is sure; where shadows and lines were left, only what stands well above them is.
     sure = w.Min(w.Mul(w.Add(mean, w.Mul(spread, 4)), 1.5), w.Mul(peak, 0.5))
     return w.Min(kept, 1), w.Where(w.Greater(lifted, sure), w.Min(kept, 1), 0), found
+
+
+def _evened(w: GraphWriter, lifted: Value) -> Value:
+    """Ink in the shade as strong as ink in the light, up to twice; measured where there is ink, as `_peak` is."""
+    peak = _peak(w, lifted)
+    cubes, up, across = _coarse(w, w.Pow(lifted, 3))
+    squares, _, _ = _coarse(w, w.Pow(lifted, 2))
+    local = w.Div(_pool(w, cubes, "AveragePool", 9), w.Max(_pool(w, squares, "AveragePool", 9), 1e-9))
+    gain = w.Where(w.Greater(local, w.Mul(peak, 0.3)), w.Div(peak, w.Max(local, w.Mul(peak, 0.5))), 1)
+    return w.Mul(lifted, w.Max(_both_ways(w, up, gain, across), 1))
 
 
 def _digit(w: GraphWriter, strokes: Value, sure: Value) -> Value:
