@@ -58,8 +58,7 @@ def session(proto: Any) -> ort.InferenceSession:
 def compare(expected: Any, got: Any, *, atol: float = TOLERANCE) -> float:
     """Return the largest difference; raise when it is over ``atol`` (scaled by the answers' size) or not a number."""
     worst = 0.0
-    for a, b in zip(expected, got, strict=True):
-        a, b = np.asarray(a), np.asarray(b)
+    for a, b in zip(map(np.asarray, expected), map(np.asarray, got), strict=True):
         assert a.shape == b.shape, f"shape {b.shape} in place of {a.shape}"
         # backends disagree about int32 and int64; a file cannot, and has the type of Keras' inference
         same = a.dtype == b.dtype or (a.dtype.kind == b.dtype.kind == "i") or "bfloat16" in str(a.dtype)
@@ -67,11 +66,10 @@ def compare(expected: Any, got: Any, *, atol: float = TOLERANCE) -> float:
         if a.dtype.kind in "biu":
             assert np.array_equal(a, b), f"{np.sum(a != b)} of {a.size} integers differ"
             continue
-        if a.dtype.kind not in "fc":
-            a, b = a.astype("float32"), b.astype("float32")
-        both = (np.isnan(a) & np.isnan(b)) | (a == b)
-        difference = np.where(both, 0.0, np.abs(a.astype("float64") - b.astype("float64")))
-        scale = max(1.0, float(np.max(np.abs(a[np.isfinite(a)]), initial=0.0)))
+        wide, answer = a.astype("float64"), b.astype("float64")
+        both = (np.isnan(wide) & np.isnan(answer)) | (wide == answer)
+        difference = np.where(both, 0.0, np.abs(np.where(both, 0.0, wide) - np.where(both, 0.0, answer)))
+        scale = max(1.0, float(np.max(np.abs(wide[np.isfinite(wide)]), initial=0.0)))
         largest = float(np.max(difference, initial=0.0)) / scale
         assert largest <= atol, f"largest difference {largest:.3g} is over {atol:.3g}"
         worst = max(worst, largest)

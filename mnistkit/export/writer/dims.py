@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from keras import KerasTensor
 
 
-class Dim(int, KerasTensor):  # type: ignore[misc]
+class Dim(int, KerasTensor):
     """One free dimension.
 
     Attributes:
@@ -103,7 +103,7 @@ for _name, _function in {
     setattr(Dim, f"__r{_name}__", _backward)
 
 
-def _negative(self: Dim) -> Dim:
+def _negative(self: Dim) -> Any:
     return 0 - self
 
 

@@ -1,4 +1,4 @@
-"""Shape inference where Keras' own refuses what its operations accept (3.15: grouped convolutions, one-sided batch norm).
+"""Shape inference where Keras' own (3.15) refuses what its operations accept, such as grouped convolutions.
 
 Each function returns symbolic outputs like ``Operation.compute_output_spec``; sizes are plain numbers here.
 """

@@ -4,8 +4,8 @@ The model is *called*, as for training, on tensors that have a shape and no cont
 for the duration of one call and taken away after it, do the rest:
 
 * ``Operation.symbolic_call`` records the operation instead of wiring it into a Keras graph;
-* ``Layer.symbolic_call`` enters the layer (or records it whole, when it has a handler) instead of only inferring shapes;
-* the few backend functions that make tensors out of sizes alone (``zeros``, ``arange`` …) are recorded when a size is free.
+* ``Layer.symbolic_call`` enters the layer, or records it whole when it has a handler, instead of inferring shapes;
+* backend functions that make tensors out of sizes alone (``zeros``, ``eye`` …) are recorded when a size is free.
 
 Everything Keras does around a call (masks, mixed precision, training flags) stays Keras' own. Shapes are inferred twice,
 with two sets of sizes for the free dimensions: an output dimension that differs between the two is free.
@@ -14,7 +14,6 @@ with two sets of sizes for the free dimensions: an output dimension that differs
 from __future__ import annotations
 
 import contextlib
-import copy
 import functools
 import inspect
 import threading

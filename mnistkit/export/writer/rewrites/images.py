@@ -66,10 +66,7 @@ def _around(before: Any, after: Any, target: Any, size: Any, *, sign: int) -> tu
 @register_rewrite("ExtractPatches")
 def extract_patches(op: Any, images: Any) -> Any:
     """Patches as channels: a convolution with a kernel that copies (rows, columns, channels) in this order."""
-    if op.is_3d:
-        size = list(op.size)
-    else:
-        size = list(op.size) if isinstance(op.size, (list, tuple)) else [op.size] * 2
+    size = list(op.size)
     count = len(size)
     strides = op.strides if op.strides is not None else size
     last = op.data_format == "channels_last"
