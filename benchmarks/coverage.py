@@ -45,6 +45,7 @@ def main() -> int:
         "--stock", choices=("none", "first", "all"), default="first", help="cases for Keras' own exporter"
     )
     parser.add_argument("--seconds", type=float, default=float("inf"), help="start no new case after this, per backend")
+    parser.add_argument("--resume", action="store_true", help="skip what the JSON already has")
     parser.add_argument("--render", action="store_true", help="only write the table")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -63,7 +64,7 @@ def spawn(backend: str, options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         lines = Path(folder) / "lines"
         command = [sys.executable, __file__, "--child", str(lines), "--parts", *options.parts, "--stock", options.stock]
-        command += ["--seconds", str(options.seconds)]
+        command += ["--seconds", str(options.seconds), *(["--resume"] if options.resume else [])]
         environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
         subprocess.run(command, env=environment, check=False)
         rows = [json.loads(line) for line in lines.read_text().splitlines()] if lines.exists() else []
@@ -104,6 +105,7 @@ def child(options: argparse.Namespace) -> int:
 
     backend = keras.backend.backend()
     started = time.perf_counter()
+    known = already(backend) if options.resume else set()
     lists = {
         "layers": lambda: cases_layers.CASES,
         "activations": lambda: cases_models.ACTIVATIONS,
@@ -132,11 +134,19 @@ def child(options: argparse.Namespace) -> int:
                     return 0
                 first = case.subject not in seen
                 seen.add(case.subject)
+                if (part, case.subject, case.label) in known:
+                    continue
                 put(judge(case, part, backend, stock=options.stock == "all" or (options.stock == "first" and first)))
             if part == "layers":
                 for name in cases_layers.missing():
                     put(row_of(part, name, "no case", backend) | {"writer": "missing: a new class"})
     return 0
+
+
+def already(backend: str) -> set[tuple[str, str, str]]:
+    """Return the cases of a backend that the JSON has."""
+    rows = json.loads(RESULTS.read_text())["cases"] if RESULTS.exists() else []
+    return {(row["part"], row["subject"], row["label"]) for row in rows if row["backend"] == backend}
 
 
 def row_of(part: str, subject: str, label: str, backend: str) -> dict[str, Any]:
@@ -239,8 +249,8 @@ def render(results: dict[str, Any]) -> str:
         "# What the writer covers",
         "",
         "Written by `python benchmarks/coverage.py` from `benchmarks/results/coverage.json`; do not edit.",
-        f"Keras {versions.get('keras', '?')}, onnxruntime {versions.get('onnxruntime', '?')}. A subject counts as covered when",
-        "every configuration of it answers as Keras does (1e-4, three batch sizes, two or more lengths of each free",
+        f"Keras {versions.get('keras', '?')}, onnxruntime {versions.get('onnxruntime', '?')}.",
+        "A subject counts as covered when every configuration of it answers as Keras does (1e-4, three batch sizes, two or more lengths of each free",
         'dimension). Stock is `model.export(format="onnx")` after a call, on the first configuration of each subject.',
         "",
         "| | " + " | ".join(f"{b} | stock" for b in BACKENDS) + " |",

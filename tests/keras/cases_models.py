@@ -1,4 +1,4 @@
-"""Activations, models as users write them, applications and KerasHub backbones: cases beside those of ``cases_layers``."""
+"""Activations, models as users write them, applications and KerasHub backbones."""
 
 from __future__ import annotations
 
