@@ -29,7 +29,9 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "mnistkit") -> int:
     warnings.showwarning = _show_warning
     run: Callable[[argparse.Namespace], int] = options.run
     try:
-        return run(options)
+        code = run(options)
+        sys.stdout.flush()  # so that a reader that went away is met here, not at exit
+        return code  # noqa: TRY300  # the flush belongs to the same try
     except MnistkitError as error:
         print(f"mnistkit: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
