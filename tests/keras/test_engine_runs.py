@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import warnings
@@ -209,10 +210,14 @@ def test_ctrl_c_leaves_the_last_finished_stretch():
 
 def test_ctrl_c_waits_for_the_end_of_a_stretch():
     finished = []
-    with pytest.raises(KeyboardInterrupt), _uninterrupted():
-        os.kill(os.getpid(), signal.SIGINT)
-        finished.append("held back")
+
+    def stretch(guard, name):
+        with guard:
+            os.kill(os.getpid(), signal.SIGINT)
+            finished.append(name)
+
     with pytest.raises(KeyboardInterrupt):
-        os.kill(os.getpid(), signal.SIGINT)
-        finished.append("not held back")
+        stretch(_uninterrupted(), "held back")
+    with pytest.raises(KeyboardInterrupt):
+        stretch(contextlib.nullcontext(), "not held back")
     assert finished == ["held back"]
