@@ -107,11 +107,27 @@ def more(subject: str, label: str, build: Any, **options: Any) -> None:
 
 # -- core -------------------------------------------------------------------------------------------------------------
 
-add("Dense", dict(units=4), dict(units=3, activation="gelu", use_bias=False), dict(units=3, shape_=(None, 5)), shape=(5,))
+add(
+    "Dense",
+    dict(units=4),
+    dict(units=3, activation="gelu", use_bias=False),
+    dict(units=3, shape_=(None, 5)),
+    shape=(5,),
+)
 add("EinsumDense", dict(equation="ab,bc->ac", output_shape=4, bias_axes="c"), shape=(5,))
-add("EinsumDense", dict(equation="abc,cde->abde", output_shape=(None, 2, 3), bias_axes="de", activation="relu"), shape=(None, 5))
+add(
+    "EinsumDense",
+    dict(equation="abc,cde->abde", output_shape=(None, 2, 3), bias_axes="de", activation="relu"),
+    shape=(None, 5),
+)
 add("Activation", dict(activation="relu"), dict(activation="softmax"), shape=(5,))
-add("Embedding", dict(input_dim=7, output_dim=4), dict(input_dim=7, output_dim=4, mask_zero=True), shape=(None,), dtype="int32")
+add(
+    "Embedding",
+    dict(input_dim=7, output_dim=4),
+    dict(input_dim=7, output_dim=4, mask_zero=True),
+    shape=(None,),
+    dtype="int32",
+)
 add("ReversibleEmbedding", dict(input_dim=7, output_dim=4), shape=(None,), dtype="int32")
 
 
@@ -126,7 +142,11 @@ more("ReversibleEmbedding", "untied,soft_cap", lambda: tied(tie_weights=False, l
 add("Identity", {}, shape=(5,))
 more("Identity", "free length", chain((None, 4), lambda: L.Identity(), lambda: L.Dense(3)))
 more("InputLayer", "default", lambda: keras.Sequential([L.InputLayer(shape=(5,)), L.Dense(3)]))
-more("InputLayer", "int,batch", lambda: keras.Sequential([L.InputLayer(batch_shape=(None, 3), dtype="int32"), L.Embedding(5, 2)]))
+more(
+    "InputLayer",
+    "int,batch",
+    lambda: keras.Sequential([L.InputLayer(batch_shape=(None, 3), dtype="int32"), L.Embedding(5, 2)]),
+)
 more("Lambda", "default", chain((5,), lambda: L.Lambda(lambda x: ops.square(x) + 1.0)))
 more("Lambda", "ops,free", chain((None, 4), lambda: L.Lambda(lambda x: ops.concatenate([x, ops.flip(x, 1)], axis=1))))
 more("Masking", "default", chain((None, 3), lambda: L.Masking(), lambda: L.Dense(2)))
@@ -208,7 +228,12 @@ for rank, shape in ((1, (12, 4)), (2, (9, 12, 4)), (3, (6, 7, 8, 4))):
     pool = dict(pool_size=3, strides=2, padding="same", shape_=free)
     first = (*([None] * rank), 2)
     add(f"MaxPooling{dims}", {}, pool, shape=shape, lengths=(7, 10), mutant=False)
-    add(f"AveragePooling{dims}", dict(pool_size=2), pool, shape=shape, lengths=(7, 10), mutant=False)
+    even = dict(pool_size=3, padding="same", strides=1, shape_=free)
+    uneven = dict(pool_size=3, padding="same", strides=2)
+    add(f"AveragePooling{dims}", dict(pool_size=2), even, uneven, shape=shape, lengths=(7, 10), mutant=False)
+    # on PyTorch, Keras repeats the border when the padding is uneven, which depends on the size
+    torch = "differently from size to size" if keras.backend.backend() == "torch" else ""
+    add(f"AveragePooling{dims}", pool, shape=shape, lengths=(7, 10), mutant=False, refused=torch)
     add(f"GlobalMaxPooling{dims}", {}, dict(keepdims=True, shape_=free), shape=shape, mutant=False)
     add(f"GlobalAveragePooling{dims}", {}, dict(keepdims=True, shape_=free), shape=shape, mutant=False)
     add(f"AdaptiveMaxPooling{dims}", dict(output_size=3), dict(output_size=2), shape=shape, mutant=False)
@@ -218,21 +243,54 @@ for rank, shape in ((1, (12, 4)), (2, (9, 12, 4)), (3, (6, 7, 8, 4))):
     add(f"Cropping{dims}", {}, dict(cropping=2, shape_=free), shape=shape, mutant=False)
     add(f"SpatialDropout{dims}", dict(rate=0.3), dict(rate=0.5, shape_=free), shape=shape, mutant=False)
     del first
-add("UpSampling2D", dict(size=(2, 3), interpolation="bilinear"), dict(size=2, interpolation="bilinear", shape_=(None, None, 3)), shape=(5, 6, 3), mutant=False)
+add(
+    "UpSampling2D",
+    dict(size=(2, 3), interpolation="bilinear"),
+    dict(size=2, interpolation="bilinear", shape_=(None, None, 3)),
+    shape=(5, 6, 3),
+    mutant=False,
+)
 add("UpSampling2D", dict(size=2, interpolation="bicubic"), shape=(5, 6, 3), mutant=False)
 add("ZeroPadding2D", dict(padding=((1, 0), (2, 1))), shape=(5, 6, 3), mutant=False)
 add("Cropping2D", dict(cropping=((1, 0), (2, 1))), shape=(5, 6, 3), mutant=False)
-more("GlobalAveragePooling1D", "mask", chain((None, 3), lambda: L.Masking(), lambda: L.GlobalAveragePooling1D()), mutant=False)
+more(
+    "GlobalAveragePooling1D",
+    "mask",
+    chain((None, 3), lambda: L.Masking(), lambda: L.GlobalAveragePooling1D()),
+    mutant=False,
+)
 
 # -- normalisation and regularisation ---------------------------------------------------------------------------------
 
-add("BatchNormalization", {}, dict(axis=1, center=False, shape_=(4, 6)), dict(scale=False, epsilon=0.1, shape_=(None, None, 3)), shape=(6,))
-add("LayerNormalization", {}, dict(axis=[1, 2], center=False, shape_=(4, 6)), dict(scale=False, shape_=(None, 6)), shape=(6,))
+add(
+    "BatchNormalization",
+    {},
+    dict(axis=1, center=False, shape_=(4, 6)),
+    dict(scale=False, epsilon=0.1, shape_=(None, None, 3)),
+    shape=(6,),
+)
+add(
+    "LayerNormalization",
+    {},
+    dict(axis=[1, 2], center=False, shape_=(4, 6)),
+    dict(scale=False, shape_=(None, 6)),
+    shape=(6,),
+)
 add("RMSNormalization", {}, dict(axis=-1, epsilon=0.1, shape_=(None, 6)), shape=(6,))
-add("GroupNormalization", dict(groups=2), dict(groups=-1, shape_=(None, None, 4)), dict(groups=2, axis=1, scale=False, shape_=(4, 5)), shape=(6,))
+add(
+    "GroupNormalization",
+    dict(groups=2),
+    dict(groups=-1, shape_=(None, None, 4)),
+    dict(groups=2, axis=1, scale=False, shape_=(4, 5)),
+    shape=(6,),
+)
 add("UnitNormalization", {}, dict(axis=1, shape_=(4, 6)), shape=(6,), mutant=False)
 more("SpectralNormalization", "default", chain((6,), lambda: L.SpectralNormalization(L.Dense(4))))
-more("SpectralNormalization", "conv", chain((6, 6, 2), lambda: L.SpectralNormalization(L.Conv2D(4, 3), power_iterations=2)))
+more(
+    "SpectralNormalization",
+    "conv",
+    chain((6, 6, 2), lambda: L.SpectralNormalization(L.Conv2D(4, 3), power_iterations=2)),
+)
 add("Dropout", dict(rate=0.5), dict(rate=0.2, noise_shape=(None, 1), shape_=(6,)), shape=(6,), mutant=False)
 add("AlphaDropout", dict(rate=0.5), dict(rate=0.2, shape_=(None, 3)), shape=(6,), mutant=False)
 add("GaussianDropout", dict(rate=0.5), dict(rate=0.2, shape_=(None, 3)), shape=(6,), mutant=False)
@@ -280,10 +338,26 @@ more("Attention", "masks,causal", masked(L.Attention, use_causal_mask=True))
 more("AdditiveAttention", "default", join([Q, K], L.AdditiveAttention))
 more("AdditiveAttention", "masks,no scale", masked(lambda: L.AdditiveAttention(use_scale=False)))
 more("MultiHeadAttention", "default", call([Q, K], lambda q, k: L.MultiHeadAttention(2, 3)(q, k)))
-more("MultiHeadAttention", "masks,causal", masked(lambda: L.MultiHeadAttention(2, 4, value_dim=3), use_causal_mask=True))
-more("MultiHeadAttention", "scores", call([Q, K], lambda q, k: L.MultiHeadAttention(2, 3, output_shape=5)(q, k, return_attention_scores=True)))
-more("MultiHeadAttention", "mask input", call([(None, 6), (None, None)], lambda q, m: L.MultiHeadAttention(2, 3)(q, q, attention_mask=m), ["float32", "bool"]))
-more("MultiHeadAttention", "2D axes", call([(3, 4, 6)], lambda q: L.MultiHeadAttention(2, 3, attention_axes=(1, 2))(q, q)))
+more(
+    "MultiHeadAttention", "masks,causal", masked(lambda: L.MultiHeadAttention(2, 4, value_dim=3), use_causal_mask=True)
+)
+more(
+    "MultiHeadAttention",
+    "scores",
+    call([Q, K], lambda q, k: L.MultiHeadAttention(2, 3, output_shape=5)(q, k, return_attention_scores=True)),
+)
+more(
+    "MultiHeadAttention",
+    "mask input",
+    call(
+        [(None, 6), (None, None)], lambda q, m: L.MultiHeadAttention(2, 3)(q, q, attention_mask=m), ["float32", "bool"]
+    ),
+)
+more(
+    "MultiHeadAttention",
+    "2D axes",
+    call([(3, 4, 6)], lambda q: L.MultiHeadAttention(2, 3, attention_axes=(1, 2))(q, q)),
+)
 more("GroupQueryAttention", "default", call([Q, K], lambda q, k: L.GroupQueryAttention(3, 4, 2)(q, k)))
 more("GroupQueryAttention", "masks,causal", masked(lambda: L.GroupQueryAttention(3, 4, 2), use_causal_mask=True))
 
@@ -302,13 +376,46 @@ common = [
     dict(units=4, unroll=True, return_sequences=True, shape_=(4, 3)),
 ]
 for name in ("LSTM", "GRU", "SimpleRNN"):
-    gates = [] if name == "SimpleRNN" else [dict(units=4, recurrent_activation="hard_sigmoid"), dict(units=4, recurrent_activation="relu", activation="softsign")]
+    gates = (
+        []
+        if name == "SimpleRNN"
+        else [
+            dict(units=4, recurrent_activation="hard_sigmoid"),
+            dict(units=4, recurrent_activation="relu", activation="softsign"),
+        ]
+    )
     add(name, *common, *gates, shape=SEQ, lengths=TIMES)
     layer = getattr(L, name)
-    for options in (dict(), dict(return_sequences=True, zero_output_for_mask=True), dict(return_sequences=True, return_state=True, go_backwards=True)):
-        more(name, f"masked,{options}"[:90], chain((None,), lambda: L.Embedding(5, 3, mask_zero=True), lambda layer=layer, options=options: layer(4, **options), dtype="int32"), lengths=TIMES, high=3)
-add("GRU", dict(units=4, reset_after=False), dict(units=4, reset_after=False, use_bias=False, return_sequences=True), shape=SEQ, lengths=TIMES)
-more("LSTM", "stateful", lambda: keras.Sequential([keras.Input(batch_shape=(2, None, 3)), L.LSTM(4, stateful=True)]), refused="stateful")
+    for options in (
+        dict(),
+        dict(return_sequences=True, zero_output_for_mask=True),
+        dict(return_sequences=True, return_state=True, go_backwards=True),
+    ):
+        more(
+            name,
+            f"masked,{options}"[:90],
+            chain(
+                (None,),
+                lambda: L.Embedding(5, 3, mask_zero=True),
+                lambda layer=layer, options=options: layer(4, **options),
+                dtype="int32",
+            ),
+            lengths=TIMES,
+            high=3,
+        )
+add(
+    "GRU",
+    dict(units=4, reset_after=False),
+    dict(units=4, reset_after=False, use_bias=False, return_sequences=True),
+    shape=SEQ,
+    lengths=TIMES,
+)
+more(
+    "LSTM",
+    "stateful",
+    lambda: keras.Sequential([keras.Input(batch_shape=(2, None, 3)), L.LSTM(4, stateful=True)]),
+    refused="stateful",
+)
 
 
 def stated(layer: Any) -> Any:
@@ -327,7 +434,12 @@ for name in ("LSTM", "GRU", "SimpleRNN"):
     more(name, "initial_state", stated(getattr(L, name)), lengths=TIMES)
     cell = getattr(L, f"{name}Cell")
     more(f"{name}Cell", "RNN", chain(SEQ, lambda cell=cell: L.RNN(cell(4))), lengths=TIMES)
-    more(f"{name}Cell", "RNN,relu,sequences", chain(SEQ, lambda cell=cell: L.RNN(cell(4, activation="relu", use_bias=False), return_sequences=True)), lengths=TIMES)
+    more(
+        f"{name}Cell",
+        "RNN,relu,sequences",
+        chain(SEQ, lambda cell=cell: L.RNN(cell(4, activation="relu", use_bias=False), return_sequences=True)),
+        lengths=TIMES,
+    )
 
 
 class Minimal(L.Layer):
@@ -348,28 +460,118 @@ class Minimal(L.Layer):
 
 
 more("RNN", "custom cell", chain(SEQ, lambda: L.RNN(Minimal(4))), lengths=TIMES)
-more("RNN", "custom,backwards,state", chain(SEQ, lambda: L.RNN(Minimal(4), return_sequences=True, return_state=True, go_backwards=True)), lengths=TIMES)
-more("RNN", "custom,mask", chain(SEQ, lambda: L.Masking(), lambda: L.RNN(Minimal(4), return_sequences=True)), lengths=TIMES)
-more("RNN", "custom,zero for mask", chain((None,), lambda: L.Embedding(5, 3, mask_zero=True), lambda: L.RNN(Minimal(4), return_sequences=True, zero_output_for_mask=True), dtype="int32"), lengths=TIMES, high=3)
+more(
+    "RNN",
+    "custom,backwards,state",
+    chain(SEQ, lambda: L.RNN(Minimal(4), return_sequences=True, return_state=True, go_backwards=True)),
+    lengths=TIMES,
+)
+more(
+    "RNN",
+    "custom,mask",
+    chain(SEQ, lambda: L.Masking(), lambda: L.RNN(Minimal(4), return_sequences=True)),
+    lengths=TIMES,
+)
+more(
+    "RNN",
+    "custom,zero for mask",
+    chain(
+        (None,),
+        lambda: L.Embedding(5, 3, mask_zero=True),
+        lambda: L.RNN(Minimal(4), return_sequences=True, zero_output_for_mask=True),
+        dtype="int32",
+    ),
+    lengths=TIMES,
+    high=3,
+)
 more("StackedRNNCells", "default", chain(SEQ, lambda: L.RNN([L.LSTMCell(4), L.GRUCell(3)])), lengths=TIMES)
-more("StackedRNNCells", "state,sequences", chain(SEQ, lambda: L.RNN(L.StackedRNNCells([L.LSTMCell(4), L.LSTMCell(4)]), return_state=True, return_sequences=True)), lengths=TIMES)
+more(
+    "StackedRNNCells",
+    "state,sequences",
+    chain(
+        SEQ, lambda: L.RNN(L.StackedRNNCells([L.LSTMCell(4), L.LSTMCell(4)]), return_state=True, return_sequences=True)
+    ),
+    lengths=TIMES,
+)
 for rank, shape in ((1, (None, 6, 2)), (2, (None, 5, 6, 2)), (3, (None, 4, 5, 4, 2))):
-    add(f"ConvLSTM{rank}D", dict(filters=3, kernel_size=3), dict(filters=3, kernel_size=3, padding="same", return_sequences=True, go_backwards=True, recurrent_activation="hard_sigmoid"), dict(filters=2, kernel_size=3, strides=2, return_state=True), shape=shape, lengths=(1, 4))
+    add(
+        f"ConvLSTM{rank}D",
+        dict(filters=3, kernel_size=3),
+        dict(
+            filters=3,
+            kernel_size=3,
+            padding="same",
+            return_sequences=True,
+            go_backwards=True,
+            recurrent_activation="hard_sigmoid",
+        ),
+        dict(filters=2, kernel_size=3, strides=2, return_state=True),
+        shape=shape,
+        lengths=(1, 4),
+    )
 more("Bidirectional", "default", chain(SEQ, lambda: L.Bidirectional(L.LSTM(4))), lengths=TIMES)
 for mode in ("sum", "mul", "ave", None):
-    more("Bidirectional", f"GRU,{mode}", chain(SEQ, lambda mode=mode: L.Bidirectional(L.GRU(4, return_sequences=True), merge_mode=mode)), lengths=TIMES)
-more("Bidirectional", "mask,two layers", chain((None,), lambda: L.Embedding(5, 3, mask_zero=True), lambda: L.Bidirectional(L.LSTM(4, return_sequences=True), backward_layer=L.GRU(4, return_sequences=True, go_backwards=True)), dtype="int32"), lengths=TIMES, high=3)
+    more(
+        "Bidirectional",
+        f"GRU,{mode}",
+        chain(SEQ, lambda mode=mode: L.Bidirectional(L.GRU(4, return_sequences=True), merge_mode=mode)),
+        lengths=TIMES,
+    )
+more(
+    "Bidirectional",
+    "mask,two layers",
+    chain(
+        (None,),
+        lambda: L.Embedding(5, 3, mask_zero=True),
+        lambda: L.Bidirectional(
+            L.LSTM(4, return_sequences=True), backward_layer=L.GRU(4, return_sequences=True, go_backwards=True)
+        ),
+        dtype="int32",
+    ),
+    lengths=TIMES,
+    high=3,
+)
 more("Bidirectional", "state", chain(SEQ, lambda: L.Bidirectional(L.LSTM(4, return_state=True))), lengths=TIMES)
 more("TimeDistributed", "Dense", chain((None, 5), lambda: L.TimeDistributed(L.Dense(3))), lengths=TIMES)
 more("TimeDistributed", "Conv2D,static", chain((3, 6, 6, 2), lambda: L.TimeDistributed(L.Conv2D(3, 3))))
-more("TimeDistributed", "model,free", chain((None, 6, 6, 2), lambda: L.TimeDistributed(keras.Sequential([L.Conv2D(3, 3, padding="same"), L.BatchNormalization(), L.Flatten(), L.Dense(2)]))), lengths=(1, 4))
+more(
+    "TimeDistributed",
+    "model,free",
+    chain(
+        (None, 6, 6, 2),
+        lambda: L.TimeDistributed(
+            keras.Sequential([L.Conv2D(3, 3, padding="same"), L.BatchNormalization(), L.Flatten(), L.Dense(2)])
+        ),
+    ),
+    lengths=(1, 4),
+)
 
 # -- preprocessing ----------------------------------------------------------------------------------------------------
 
 IMAGE, FREE = (8, 10, 3), (None, None, 3)
-add("Rescaling", dict(scale=1 / 255), dict(scale=2.0, offset=-1.0, shape_=FREE), dict(scale=[1.0, 2.0, 3.0], offset=[0.1, 0.2, 0.3]), shape=IMAGE, mutant=False)
-more("Rescaling", "uint8", chain(IMAGE, lambda: L.Rescaling(1 / 127.5, offset=-1.0), dtype="uint8"), high=256, mutant=False)
-add("Normalization", dict(mean=[1.0, 2.0, 3.0], variance=[4.0, 5.0, 6.0]), dict(mean=0.5, variance=2.0, axis=None), dict(mean=[1.0, 2.0, 3.0], variance=[4.0, 5.0, 6.0], invert=True), shape=IMAGE, mutant=False)
+add(
+    "Rescaling",
+    dict(scale=1 / 255),
+    dict(scale=2.0, offset=-1.0, shape_=FREE),
+    dict(scale=[1.0, 2.0, 3.0], offset=[0.1, 0.2, 0.3]),
+    shape=IMAGE,
+    mutant=False,
+)
+more(
+    "Rescaling",
+    "uint8",
+    chain(IMAGE, lambda: L.Rescaling(1 / 127.5, offset=-1.0), dtype="uint8"),
+    high=256,
+    mutant=False,
+)
+add(
+    "Normalization",
+    dict(mean=[1.0, 2.0, 3.0], variance=[4.0, 5.0, 6.0]),
+    dict(mean=0.5, variance=2.0, axis=None),
+    dict(mean=[1.0, 2.0, 3.0], variance=[4.0, 5.0, 6.0], invert=True),
+    shape=IMAGE,
+    mutant=False,
+)
 
 
 def adapted() -> Any:
@@ -380,12 +582,36 @@ def adapted() -> Any:
 
 
 more("Normalization", "adapted", adapted, mutant=False, redraw=False)
-add("Resizing", dict(height=5, width=6), dict(height=12, width=15, shape_=FREE), dict(height=5, width=6, interpolation="nearest", shape_=FREE), dict(height=12, width=7, interpolation="bicubic"), dict(height=5, width=4, antialias=True), dict(height=5, width=9, crop_to_aspect_ratio=True), dict(height=20, width=9, pad_to_aspect_ratio=True, fill_value=0.5), shape=IMAGE, mutant=False)
-add("Resizing", dict(height=5, width=12, interpolation="lanczos3"), shape=IMAGE, mutant=False, only=("tensorflow", "jax"))
+add(
+    "Resizing",
+    dict(height=5, width=6),
+    dict(height=12, width=15, shape_=FREE),
+    dict(height=5, width=6, interpolation="nearest", shape_=FREE),
+    dict(height=12, width=7, interpolation="bicubic"),
+    dict(height=5, width=4, antialias=True),
+    dict(height=5, width=9, crop_to_aspect_ratio=True),
+    dict(height=20, width=9, pad_to_aspect_ratio=True, fill_value=0.5),
+    shape=IMAGE,
+    mutant=False,
+)
+add(
+    "Resizing",
+    dict(height=5, width=12, interpolation="lanczos3"),
+    shape=IMAGE,
+    mutant=False,
+    only=("tensorflow", "jax"),
+)
 add("CenterCrop", dict(height=4, width=5), dict(height=12, width=5), shape=IMAGE, mutant=False)
 more("CenterCrop", "free", chain(FREE, lambda: L.CenterCrop(4, 5)), mutant=False)
 add("AutoContrast", {}, dict(value_range=(0, 1)), shape=IMAGE, mutant=False, pictures=1.0)
-add("ContrastLimitedAdaptiveHistogramEqualization", dict(tile_grid_size=(2, 2)), dict(tile_grid_size=(2, 3), clip_limit=2.0), shape=IMAGE, mutant=False, pictures=250.0)
+add(
+    "ContrastLimitedAdaptiveHistogramEqualization",
+    dict(tile_grid_size=(2, 2)),
+    dict(tile_grid_size=(2, 3), clip_limit=2.0),
+    shape=IMAGE,
+    mutant=False,
+    pictures=250.0,
+)
 augmentation = dict(
     AugMix=[{}, dict(value_range=(0, 1))],
     CutMix=[{}, dict(factor=0.5)],
@@ -409,7 +635,10 @@ augmentation = dict(
     RandomSaturation=[dict(factor=0.2), dict(factor=0.1, value_range=(0, 1))],
     RandomSharpness=[dict(factor=0.2), dict(factor=0.1, value_range=(0, 1))],
     RandomShear=[dict(x_factor=0.2), dict(y_factor=0.1)],
-    RandomTranslation=[dict(height_factor=0.2, width_factor=0.2), dict(height_factor=0.1, width_factor=0.1, fill_mode="constant")],
+    RandomTranslation=[
+        dict(height_factor=0.2, width_factor=0.2),
+        dict(height_factor=0.1, width_factor=0.1, fill_mode="constant"),
+    ],
     RandomZoom=[dict(height_factor=0.2), dict(height_factor=0.1, width_factor=0.3)],
     Solarization=[{}, dict(threshold_factor=0.5, value_range=(0, 1))],
 )
@@ -417,23 +646,118 @@ for name, configurations in augmentation.items():
     if hasattr(L, name):
         add(name, *configurations, shape=IMAGE, mutant=False, pictures=1.0)
 more("Equalization", "default", chain(IMAGE, lambda: L.Equalization(), lambda: L.Rescaling(0.5)), mutant=False)
-more("Equalization", "range,bins", chain(IMAGE, lambda: L.Equalization(value_range=(0, 1), bins=64), lambda: L.Rescaling(0.5)), mutant=False)
-more("Pipeline", "default", chain(IMAGE, lambda: L.Pipeline([L.Rescaling(0.5), L.RandomFlip(), L.CenterCrop(4, 4)])), mutant=False)
+more(
+    "Equalization",
+    "range,bins",
+    chain(IMAGE, lambda: L.Equalization(value_range=(0, 1), bins=64), lambda: L.Rescaling(0.5)),
+    mutant=False,
+)
+more(
+    "Pipeline",
+    "default",
+    chain(IMAGE, lambda: L.Pipeline([L.Rescaling(0.5), L.RandomFlip(), L.CenterCrop(4, 4)])),
+    mutant=False,
+)
 more("Pipeline", "free", chain(FREE, lambda: L.Pipeline([L.Resizing(6, 6), L.RandomRotation(0.1)])), mutant=False)
 add("MaxNumBoundingBoxes", dict(max_number=3), dict(max_number=5, fill_value=0), shape=IMAGE, mutant=False)
-add("CategoryEncoding", dict(num_tokens=6), dict(num_tokens=6, output_mode="count"), dict(num_tokens=6, output_mode="one_hot", shape_=(1,)), dict(num_tokens=6, output_mode="one_hot"), shape=(4,), dtype="int32", mutant=False)
-add("Discretization", dict(bin_boundaries=[-1.0, 0.0, 0.7]), dict(bin_boundaries=[-1.0, 0.5], output_mode="one_hot", shape_=(1,)), dict(bin_boundaries=[-1.0, 0.5], output_mode="count"), dict(bin_boundaries=[-1.0, 0.5], output_mode="multi_hot"), shape=(4,), mutant=False)
-add("IntegerLookup", dict(vocabulary=[2, 4, 7]), dict(vocabulary=[2, 4, 7], mask_token=0, num_oov_indices=2), dict(vocabulary=[2, 4, 7], output_mode="multi_hot"), dict(vocabulary=[2, 4, 7], output_mode="count"), dict(vocabulary=[2, 4], output_mode="tf_idf", idf_weights=[0.3, 0.6]), dict(vocabulary=[2, 4, 7], invert=True), shape=(4,), dtype="int64", high=9, mutant=False)
+add(
+    "CategoryEncoding",
+    dict(num_tokens=6),
+    dict(num_tokens=6, output_mode="count"),
+    dict(num_tokens=6, output_mode="one_hot", shape_=(1,)),
+    dict(num_tokens=6, output_mode="one_hot"),
+    shape=(4,),
+    dtype="int32",
+    mutant=False,
+)
+add(
+    "Discretization",
+    dict(bin_boundaries=[-1.0, 0.0, 0.7]),
+    dict(bin_boundaries=[-1.0, 0.5], output_mode="one_hot", shape_=(1,)),
+    dict(bin_boundaries=[-1.0, 0.5], output_mode="count"),
+    dict(bin_boundaries=[-1.0, 0.5], output_mode="multi_hot"),
+    shape=(4,),
+    mutant=False,
+)
+add(
+    "IntegerLookup",
+    dict(vocabulary=[2, 4, 7]),
+    dict(vocabulary=[2, 4, 7], mask_token=0, num_oov_indices=2),
+    dict(vocabulary=[2, 4, 7], output_mode="multi_hot"),
+    dict(vocabulary=[2, 4, 7], output_mode="count"),
+    dict(vocabulary=[2, 4], output_mode="tf_idf", idf_weights=[0.3, 0.6]),
+    dict(vocabulary=[2, 4, 7], invert=True),
+    shape=(4,),
+    dtype="int64",
+    high=9,
+    mutant=False,
+)
 STRINGS = ("tensorflow",)
-add("StringLookup", dict(vocabulary=["a", "b"]), dict(vocabulary=["a", "b"], output_mode="multi_hot"), shape=(4,), dtype="string", mutant=False, only=STRINGS)
-add("StringLookup", dict(vocabulary=["a", "b"], invert=True), shape=(4,), dtype="int64", mutant=False, high=3, only=STRINGS)
-add("StringLookup", dict(vocabulary=["a", "b"], num_oov_indices=2), shape=(4,), dtype="string", mutant=False, only=STRINGS, refused="hash")
+add(
+    "StringLookup",
+    dict(vocabulary=["a", "b"]),
+    dict(vocabulary=["a", "b"], output_mode="multi_hot"),
+    shape=(4,),
+    dtype="string",
+    mutant=False,
+    only=STRINGS,
+)
+add(
+    "StringLookup",
+    dict(vocabulary=["a", "b"], invert=True),
+    shape=(4,),
+    dtype="int64",
+    mutant=False,
+    high=3,
+    only=STRINGS,
+)
+add(
+    "StringLookup",
+    dict(vocabulary=["a", "b"], num_oov_indices=2),
+    shape=(4,),
+    dtype="string",
+    mutant=False,
+    only=STRINGS,
+    refused="hash",
+)
 add("Hashing", dict(num_bins=5), shape=(4,), dtype="int64", refused="FarmHash", mutant=False)
-more("HashedCrossing", "default", join([(1,), (1,)], lambda: L.HashedCrossing(5), ["int64", "int64"]), refused="FarmHash", mutant=False)
-add("TextVectorization", dict(vocabulary=["a", "b"]), shape=(1,), dtype="string", refused="regular expressions", mutant=False, only=STRINGS)
-add("STFTSpectrogram", dict(frame_length=16), dict(frame_length=16, frame_step=4, mode="psd", padding="same"), dict(mode="angle", frame_length=8, expand_dims=True), dict(mode="magnitude", frame_length=16, fft_length=32, shape_=(None, 2)), shape=(64, 1), lengths=(40, 64))
-add("MelSpectrogram", dict(fft_length=64, sequence_stride=16, num_mel_bins=10), dict(fft_length=64, sequence_stride=16, num_mel_bins=10, power_to_db=False, window="hamming", min_freq=300), shape=(400,))
-more("MelSpectrogram", "free", chain((None,), lambda: L.MelSpectrogram(fft_length=64, sequence_length=48, sequence_stride=16, num_mel_bins=10)), lengths=(100, 160))
+more(
+    "HashedCrossing",
+    "default",
+    join([(1,), (1,)], lambda: L.HashedCrossing(5), ["int64", "int64"]),
+    refused="FarmHash",
+    mutant=False,
+)
+add(
+    "TextVectorization",
+    dict(vocabulary=["a", "b"]),
+    shape=(1,),
+    dtype="string",
+    refused="regular expressions",
+    mutant=False,
+    only=STRINGS,
+)
+add(
+    "STFTSpectrogram",
+    dict(frame_length=16),
+    dict(frame_length=16, frame_step=4, mode="psd", padding="same"),
+    dict(mode="angle", frame_length=8, expand_dims=True),
+    dict(mode="magnitude", frame_length=16, fft_length=32, shape_=(None, 2)),
+    shape=(64, 1),
+    lengths=(40, 64),
+)
+add(
+    "MelSpectrogram",
+    dict(fft_length=64, sequence_stride=16, num_mel_bins=10),
+    dict(fft_length=64, sequence_stride=16, num_mel_bins=10, power_to_db=False, window="hamming", min_freq=300),
+    shape=(400,),
+)
+more(
+    "MelSpectrogram",
+    "free",
+    chain((None,), lambda: L.MelSpectrogram(fft_length=64, sequence_length=48, sequence_stride=16, num_mel_bins=10)),
+    lengths=(100, 160),
+)
 
 # Classes that stand for something else than a computation of their own, and why.
 MEANINGLESS = {

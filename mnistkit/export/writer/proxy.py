@@ -1,7 +1,8 @@
 """Let layers that talk to the backend directly talk to ``keras.ops`` while they are traced.
 
 Keras' preprocessing layers call ``self.backend.numpy.pad(...)`` and the like, so that they also run inside ``tf.data``;
-symbolic tensors cannot go there. For one call, ``self.backend`` becomes this object: the same names from ``keras.ops``.
+symbolic tensors cannot go there. For one call, ``self.backend`` becomes this object: the same names, from
+``keras.ops``.
 """
 
 from __future__ import annotations
