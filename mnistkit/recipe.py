@@ -28,7 +28,7 @@ _PEAK_RATE: Final = 3e-3
 _PLAIN: Final = 0.2  # share of a batch that stays as MNIST has it, so that MNIST itself is not forgotten
 
 
-def fit_augmented(  # noqa: PLR0913 - one knob each
+def fit_augmented(
     model: Any,
     images: NDArray[np.uint8],
     labels: NDArray[np.integer],

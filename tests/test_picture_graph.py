@@ -41,7 +41,9 @@ def usual(digits, classifier):
 
 def scaled(page, factor):
     size = max(round(page.shape[1] * factor), 1), max(round(page.shape[0] * factor), 1)
-    return np.asarray(Image.fromarray(page).resize(size, Image.Resampling.BOX if factor < 1 else Image.Resampling.BICUBIC))
+    return np.asarray(
+        Image.fromarray(page).resize(size, Image.Resampling.BOX if factor < 1 else Image.Resampling.BICUBIC)
+    )
 
 
 def moved(page, down, right):
