@@ -111,6 +111,8 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
     add("pictures", nargs="+", metavar="PICTURE", help="picture files")
     add("--model", help="an .onnx file (default: exports/mnist.onnx if it is there, else the one in the package)")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add("--min-confidence", type=float, default=0.0, help="a reading less sure than this (0 to 1) is an error")
+    add("--show", action="store_true", help="write NAME.shown.png beside each picture and print what was seen")
     add("--json", action="store_true", help="print the readings as JSON")
 
 
@@ -210,9 +212,15 @@ def _predict(options: argparse.Namespace) -> int:
     classifier = Classifier(model, device=options.device)
     failed = False
     rows = []
-    for reading in read_files(classifier, options.pictures):
+    for reading in read_files(classifier, options.pictures, min_confidence=options.min_confidence):
         failed |= reading.error is not None
         found = reading.prediction
+        if options.show and found is not None and reading.seen is not None:
+            from mnistkit import show
+
+            print(
+                f"{show.as_characters(reading.seen)}\n{show.save(reading.source, reading.seen, found)}", file=sys.stderr
+            )
         if options.json:
             rows.append(
                 {"picture": reading.source, "error": None if reading.error is None else str(reading.error)}
@@ -228,7 +236,9 @@ def _predict(options: argparse.Namespace) -> int:
         elif found is None:
             print(f"mnistkit: {reading.error}", file=sys.stderr)
         else:
-            print(f"{reading.source}  {found.label}  ({found.confidence:.1%})".replace("%", " %"))
+            second = reading.runner_up
+            other = "" if second is None else f"  or {classifier.labels[second]} ({found.probabilities[second]:.1%})"
+            print(f"{reading.source}  {found.label}  ({found.confidence:.1%}){other}".replace("%", " %"))
     if options.json:
         _print_json(rows)
     return int(failed)

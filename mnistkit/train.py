@@ -156,7 +156,7 @@ def train(
     seconds = time.perf_counter() - started
     loss, accuracy = (float(value) for value in model.evaluate(x_test, y_test, batch_size=512, verbose=0))
 
-    provenance = {
+    provenance: dict[str, Any] = {
         "model": settings.model,
         "backend": dataclasses.asdict(here),
         "settings": dataclasses.asdict(settings),
