@@ -242,7 +242,7 @@ def _to_eight_bits(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     plane = np.nan_to_num(values.astype(np.float32), posinf=0.0, neginf=0.0)
     low, high = float(plane.min()), float(plane.max())
     ranges = (1, 255, 1023, 4095, 65535) if values.dtype.kind == "f" else (255, 1023, 4095, 65535)
-    white = next((top for top in ranges if low >= 0 and high <= top), None)
-    if white is None:  # no usual range: from darkest to brightest
+    white = float(next((top for top in ranges if low >= 0 and high <= top), 0))
+    if not white:  # no usual range: from darkest to brightest
         plane, white = plane - low, max(high - low, 1e-6)
-    return np.rint(plane * (255 / white)).astype(np.uint8)
+    return np.asarray(np.rint(plane * (255 / white)), dtype=np.uint8)

@@ -1,6 +1,6 @@
 """A classifier and the picture graph as one file: picture in, digit out, with no code around it.
 
-    picture uint8 [height, width, channels]  ->  digit int64 [], probabilities float32 [10], seen [28, 28], ink []
+picture uint8 [height, width, channels]  ->  digit int64 [], probabilities float32 [10], seen [28, 28], ink []
 """
 
 from __future__ import annotations
@@ -75,7 +75,9 @@ def build_picture_model(classifier: str | os.PathLike[str] | bytes) -> onnx.Mode
         content = classifier if isinstance(classifier, bytes) else Path(classifier).read_bytes()
         inner = onnx.load_from_string(content)
     except Exception as error:
-        raise ModelFileError(f"{name}: cannot be read ({' '.join(str(error).split())[:120]}); export it first") from error
+        raise ModelFileError(
+            f"{name}: cannot be read ({' '.join(str(error).split())[:120]}); export it first"
+        ) from error
     _check(inner, name)
     shape = [dimension.dim_value or 1 for dimension in inner.graph.input[0].type.tensor_type.shape.dim]
     graph = compose.add_prefix_graph(inner.graph, "classifier/")
@@ -168,4 +170,6 @@ def _prove(whole: Runtime, classifier: str | os.PathLike[str]) -> None:
         expected = half.probabilities(normalize(picture))[0]
         difference = float(np.abs(answers["probabilities"] - expected).max())
         if not difference <= _TOLERANCE:
-            raise ParityError(f"picture {number}: the combined file differs by {difference:.3g}, allowed {_TOLERANCE:g}")
+            raise ParityError(
+                f"picture {number}: the combined file differs by {difference:.3g}, allowed {_TOLERANCE:g}"
+            )

@@ -102,7 +102,10 @@ def _area_weights(w: GraphWriter, edges: Value, n_in: Value, *, axis: int = 0) -
 def _linear_weights(w: GraphWriter, n_out: Value, n_in: Value, *, axis: int) -> Value:
     """Weights of linear interpolation between cell centres, flat beyond the outermost; shaped as `_area_weights`."""
     edges = _edges(w, n_out, n_in)
-    before, after = w.Slice(edges, w.ints(0), w.ints(-1), w.ints(0)), w.Slice(edges, w.ints(1), w.ints(1 << 30), w.ints(0))
+    before, after = (
+        w.Slice(edges, w.ints(0), w.ints(-1), w.ints(0)),
+        w.Slice(edges, w.ints(1), w.ints(1 << 30), w.ints(0)),
+    )
     position = w.Min(w.Max(w.Sub(w.Mul(0.5, w.Add(before, after)), 0.5), 0), w.Sub(w.Cast(n_in, to=1), 1))
     place, cell = w.Unsqueeze(position, w.ints(1 - axis)), w.Unsqueeze(_count(w, n_in), w.ints(axis))
     return w.Relu(w.Sub(1, w.Abs(w.Sub(place, cell))))
@@ -122,7 +125,7 @@ def _both_ways(w: GraphWriter, rows: Value, plane: Value, columns: Value) -> Val
     return w.MatMul(w.MatMul(rows, plane), columns)
 
 
-def _reduce(w: GraphWriter, picture: Value) -> Value:
+def _reduce(w: GraphWriter, picture: Value) -> Value:  # noqa: PLR0915 - one loop body, told in one go
     """Area averages with the longest side at `SIDE`: float32 ``[4, h, w]`` in [0, 1], colour times alpha, and alpha.
 
     Works through the picture in bands of rows, so that memory stays small beside the picture itself.
@@ -200,7 +203,8 @@ def _reduce(w: GraphWriter, picture: Value) -> Value:
     which = w.Sub(channels, one)
     spread = w.Slice(w.Gather(w.constant(padded), which), w.ints(0), w.Unsqueeze(channels, w.ints(0)), w.ints(1))
     opaque = w.Gather(w.constant([[0, 0, 0, 1], [0, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, 0]]), which)
-    flat = w.MatMul(w.Div(spread, 255),
+    flat = w.MatMul(
+        w.Div(spread, 255),
         w.Reshape(stack, w.Concat(w.Unsqueeze(channels, w.ints(0)), w.ints(-1), axis=0)),
     )
     planes = w.Reshape(flat, w.Concat(w.ints(4), w.Unsqueeze(rows, w.ints(0)), w.Unsqueeze(columns, w.ints(0)), axis=0))
@@ -306,8 +310,8 @@ def _polarity(w: GraphWriter, grey: Value) -> Value:
         # A little inside, where a frame drawn around the picture no longer counts.
         n = _size(w, grey, axis)
         first = w.Div(n, w.constant(20, "int64"))
-        for place in (first, w.Sub(w.Sub(n, w.constant(1, "int64")), first)):
-            rings.append(w.Reshape(w.Gather(grey, place, axis=axis), w.ints(-1)))
+        both = (first, w.Sub(w.Sub(n, w.constant(1, "int64")), first))
+        rings += [w.Reshape(w.Gather(grey, place, axis=axis), w.ints(-1)) for place in both]
     border = w.Concat(*rings, axis=0)
     mean = _mean(w, grey)
     deviation = w.Sqrt(w.Max(_mean(w, w.Pow(w.Sub(grey, mean), 2)), 1e-9))
