@@ -62,9 +62,17 @@ def build_parser(prog: str = "mnistkit") -> argparse.ArgumentParser:
             help=text,
             description=text,
             epilog=f"Example: {example}",
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         )
         add(verb)
+        for action in verb._actions:  # noqa: SLF001  # argparse's own formatter would also print "default: None"
+            told = "default:" in (action.help or "")
+            if (
+                not told
+                and action.default is not None
+                and action.default not in ("", argparse.SUPPRESS)
+                and action.nargs != 0
+            ):
+                action.help = f"{action.help} (default: %(default)s)"
         verb.set_defaults(run=run)
     return parser
 
