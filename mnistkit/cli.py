@@ -29,7 +29,9 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "mnistkit") -> int:
     warnings.showwarning = _show_warning
     run: Callable[[argparse.Namespace], int] = options.run
     try:
-        return run(options)
+        code = run(options)
+        sys.stdout.flush()  # so that a reader that went away is met here, not at exit
+        return code  # noqa: TRY300  # the flush belongs to the same try
     except MnistkitError as error:
         print(f"mnistkit: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
@@ -60,18 +62,26 @@ def build_parser(prog: str = "mnistkit") -> argparse.ArgumentParser:
             help=text,
             description=text,
             epilog=f"Example: {example}",
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         )
         add(verb)
+        for action in verb._actions:  # noqa: SLF001  # argparse's own formatter would also print "default: None"
+            told = "default:" in (action.help or "")
+            if (
+                not told
+                and action.default is not None
+                and action.default not in ("", argparse.SUPPRESS)
+                and action.nargs != 0
+            ):
+                action.help = f"{action.help} (default: %(default)s)"
         verb.set_defaults(run=run)
     return parser
 
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--model", default="mlp", help="model to build: mlp is the tutorial's")
-    add("--epochs", type=int, default=2, help="passes over the training images")
-    add("--batch-size", type=int, default=32, help="images a step")
+    add("--model", default="mlp", help="mlp is the tutorial's; cnn is for real use, with its own recipe")
+    add("--epochs", type=int, help="passes over the training images (default: 2; cnn: 16)")
+    add("--batch-size", type=int, help="images a step (default: 32; cnn: 128)")
     add("--optimizer", default="rmsprop", help="any Keras optimizer")
     add("--learning-rate", type=float, default=0.001, help="its first learning rate")
     add("--rho", type=float, help="its moving-average decay (default: 0.9 for rmsprop, else Keras')")
@@ -95,6 +105,7 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     add("--exporter", default="auto", help="auto, writer, tf2onnx, jax2onnx or torch")
     add("--opset", type=int, help="ONNX opset (default: 17, or the named exporter's own)")
     add("--no-optimize", action="store_true", help="write every operation as it is: fold and fuse nothing")
+    add("--picture", action="store_true", help="also write NAME-picture.onnx, which takes pictures of any size")
     add("--batch", type=int, metavar="N", help="fix the batch axis to this size (default: free)")
     add("--input-names", type=_names, metavar="A,B", help="names for the inputs, in the model's order")
     add("--output-names", type=_names, metavar="A,B", help="names for the outputs, in the model's order")
@@ -110,6 +121,8 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
     add("pictures", nargs="+", metavar="PICTURE", help="picture files")
     add("--model", help="an .onnx file (default: exports/mnist.onnx if it is there, else the one in the package)")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add("--min-confidence", type=float, default=0.0, help="a reading less sure than this (0 to 1) is an error")
+    add("--show", action="store_true", help="write NAME.shown.png beside each picture and print what was seen")
     add("--json", action="store_true", help="print the readings as JSON")
 
 
@@ -134,8 +147,13 @@ def _train(options: argparse.Namespace) -> int:
 
     backends.silence()
     fields = {field.name for field in dataclasses.fields(Settings)}
+    chosen = {key: value for key, value in vars(options).items() if key in fields and value is not None}
+    if options.model == "cnn":
+        from mnistkit import recipe
+
+        chosen = {"epochs": recipe.EPOCHS, "batch_size": recipe.BATCH_SIZE, **chosen}
     report = train(
-        Settings(**{key: value for key, value in vars(options).items() if key in fields}),
+        Settings(**chosen),
         out=options.out,
         data=_load(options),
         backend=options.backend,
@@ -172,6 +190,11 @@ def _export(options: argparse.Namespace) -> int:
         data=_load(options) if options.data else None,
         labels=_labels(options),
     )
+    if options.picture:
+        from mnistkit.export.combine import export_picture_model
+
+        whole = export_picture_model(report.path, report.path.with_name(f"{report.path.stem}-picture.onnx"))
+        print(f"mnistkit: picture model in {whole}", file=sys.stderr)
     external = report.provenance["external_data"]
     if external:
         print(f"mnistkit: the weights are over 2 GB and lie beside the file, in {external}", file=sys.stderr)
@@ -199,9 +222,15 @@ def _predict(options: argparse.Namespace) -> int:
     classifier = Classifier(model, device=options.device)
     failed = False
     rows = []
-    for reading in read_files(classifier, options.pictures):
+    for reading in read_files(classifier, options.pictures, min_confidence=options.min_confidence):
         failed |= reading.error is not None
         found = reading.prediction
+        if options.show and found is not None and reading.seen is not None:
+            from mnistkit import show
+
+            print(
+                f"{show.as_characters(reading.seen)}\n{show.save(reading.source, reading.seen, found)}", file=sys.stderr
+            )
         if options.json:
             rows.append(
                 {"picture": reading.source, "error": None if reading.error is None else str(reading.error)}
@@ -217,7 +246,9 @@ def _predict(options: argparse.Namespace) -> int:
         elif found is None:
             print(f"mnistkit: {reading.error}", file=sys.stderr)
         else:
-            print(f"{reading.source}  {found.label}  ({found.confidence:.1%})".replace("%", " %"))
+            second = reading.runner_up
+            other = "" if second is None else f"  or {classifier.labels[second]} ({found.probabilities[second]:.1%})"
+            print(f"{reading.source}  {found.label}  ({found.confidence:.1%}){other}".replace("%", " %"))
     if options.json:
         _print_json(rows)
     return int(failed)

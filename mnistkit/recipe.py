@@ -28,7 +28,7 @@ _PEAK_RATE: Final = 3e-3
 _PLAIN: Final = 0.2  # share of a batch that stays as MNIST has it, so that MNIST itself is not forgotten
 
 
-def fit_augmented(  # noqa: PLR0913 - one knob each
+def fit_augmented(
     model: Any,
     images: NDArray[np.uint8],
     labels: NDArray[np.integer],
@@ -86,7 +86,8 @@ def _dataset(images: NDArray[np.uint8], labels: NDArray[np.integer], *, epochs: 
 
         def __init__(self) -> None:
             super().__init__(workers=0, use_multiprocessing=False)
-            self._epoch, self._order, self._optimizer = 0, np.arange(len(images)), None
+            self._epoch, self._order = 0, np.arange(len(images))
+            self._optimizer: Any = None
 
         def start(self, epoch: int, optimizer: Any) -> None:
             self._epoch, self._optimizer = epoch, optimizer
@@ -100,12 +101,16 @@ def _dataset(images: NDArray[np.uint8], labels: NDArray[np.integer], *, epochs: 
             self._optimizer.learning_rate = _rate(done)
             chosen = self._order[index * batch_size : (index + 1) * batch_size]
             generator = np.random.default_rng([seed, self._epoch, index])
-            batch, digits = images[chosen].astype(np.float32) / 255, labels[chosen]
+            batch, digits = _scaled(images[chosen]), labels[chosen]
             plain = int(len(batch) * _PLAIN)
             batch[plain:] = augment(batch[plain:], digits[plain:], generator=generator)
-            return batch.reshape(len(batch), -1), np.eye(10, dtype=np.float32)[digits]
+            return batch.reshape(len(batch), -1), np.asarray(np.eye(10)[digits], np.float32)
 
     return Varied()
+
+
+def _scaled(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return np.asarray(images / np.float32(255), dtype=np.float32)
 
 
 def _rate(done: float) -> float:
@@ -122,7 +127,7 @@ def calibrate(model: Any, images: NDArray[np.uint8], labels: NDArray[np.integer]
     Source: Guo et al. 2017, temperature scaling: one number, fitted to the held-out log-likelihood. Written into the
     weights, it reaches every file and every runtime.
     """
-    varied = augment(images.astype(np.float32) / 255, labels, generator=np.random.default_rng([seed, 2**31]))
+    varied = augment(_scaled(images), labels, generator=np.random.default_rng([seed, 2**31]))
     probabilities = np.asarray(model.predict(varied.reshape(len(varied), -1), batch_size=500, verbose=0), np.float64)
     logits = np.log(probabilities.clip(1e-30))
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 DEFAULT_OUT = Path("exports") / "mnist.keras"
+AUGMENTED = "cnn"  # trained by `mnistkit.recipe` instead of the tutorial's steps
 _NOTE = "mnistkit.json"  # the archive member that makes a checkpoint out of a .keras file
 
 
@@ -142,17 +143,20 @@ def train(
         _say(talk, f"nothing to resume at {checkpoint}; starting from the first epoch")
     if model is None:
         model = build_model(settings.model, hidden=settings.hidden, seed=settings.seed)
-        _compile(model, settings)
+        if settings.model != AUGMENTED:
+            _compile(model, settings)
     if talk is not None:
         model.summary(print_fn=lambda line: _say(talk, line))
 
     started = time.perf_counter()
     with _redirected(talk):
-        _fit(model, x_train, y_train, settings=settings, progress=progress, checkpoint=checkpoint, talk=talk)
+        temperature = _fit(
+            model, x_train, y_train, data=data, settings=settings, progress=progress, checkpoint=checkpoint, talk=talk
+        )
     seconds = time.perf_counter() - started
     loss, accuracy = (float(value) for value in model.evaluate(x_test, y_test, batch_size=512, verbose=0))
 
-    provenance = {
+    provenance: dict[str, Any] = {
         "model": settings.model,
         "backend": dataclasses.asdict(here),
         "settings": dataclasses.asdict(settings),
@@ -162,6 +166,8 @@ def train(
         "seconds": {"training": round(seconds, 3), "resumed": resume and progress.epochs_before > 0},
         "weights_sha256": weights_sha256(weights_of(model)),
     }
+    if temperature is not None:
+        provenance["temperature"] = temperature  # in the weights already
     with replacing(path) as temporary:
         model.save(temporary)
     write_json(path.with_suffix(".train.json"), provenance)
@@ -205,11 +211,13 @@ def _fit(
     x: NDArray[np.float32],
     y: NDArray[Any],
     *,
+    data: Dataset,
     settings: Settings,
     progress: _Progress,
     checkpoint: Path,
     talk: TextIO | None,
-) -> None:
+) -> float | None:
+    """Run the epochs that are missing; the temperature of a calibrated model comes back."""
     from mnistkit.engine import fit
 
     keras = backends.load_keras()
@@ -220,8 +228,24 @@ def _fit(
         progress.epochs_done = epoch + 1
         _save_checkpoint(model, checkpoint, progress)
 
+    callbacks = [keras.callbacks.LambdaCallback(on_epoch_end=remember)]
+    verbose = 0 if talk is None else (1 if talk.isatty() else 2)
+    if settings.model == AUGMENTED:
+        from mnistkit.recipe import fit_augmented
+
+        return fit_augmented(
+            model,
+            data.x_train,
+            data.y_train,
+            epochs=settings.epochs,
+            batch_size=settings.batch_size,
+            seed=settings.seed,
+            initial_epoch=progress.epochs_done,
+            callbacks=callbacks,
+            verbose=verbose,
+        )
     if progress.epochs_done >= settings.epochs:
-        return
+        return None
     fit(
         model,
         x,
@@ -230,10 +254,11 @@ def _fit(
         initial_epoch=progress.epochs_done,
         batch_size=settings.batch_size,
         validation_split=settings.validation_split,
-        callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=remember)],
+        callbacks=callbacks,
         seed=settings.seed,
-        verbose=0 if talk is None else (1 if talk.isatty() else 2),
+        verbose=verbose,
     )
+    return None
 
 
 def _save_checkpoint(model: Any, path: Path, progress: _Progress) -> None:

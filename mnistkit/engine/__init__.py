@@ -3,8 +3,8 @@
     from mnistkit.engine import fit
     history = fit(model, x, y, epochs=2, batch_size=32, seed=0)
 
-It takes any compiled Keras 3 model and arrays that fit in memory; what it cannot compile goes to ``model.fit``, with one
-line on stderr that says why.
+It takes any compiled Keras 3 model and arrays that fit in memory; what it cannot compile goes to ``model.fit``, with
+one line on stderr that says why.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["fit"]
 
 
-def fit(  # noqa: PLR0913 - the arguments of model.fit
+def fit(
     model: Any,
     x: Any,
     y: Any = None,
@@ -64,7 +64,8 @@ def fit(  # noqa: PLR0913 - the arguments of model.fit
         shuffle: whether to draw a new order for each epoch.
         initial_epoch: number of the first epoch.
         verbose: 0 silent, 1 progress bar, 2 one line an epoch, "auto" is 1.
-        seed: integer from 0 up; None takes one from NumPy's global generator, which ``keras.utils.set_random_seed`` sets.
+        seed: integer from 0 up; None takes one from NumPy's global generator, which ``keras.utils.set_random_seed``
+            sets.
 
     Returns:
         The ``keras.callbacks.History`` of the run.
@@ -107,7 +108,6 @@ def fit(  # noqa: PLR0913 - the arguments of model.fit
         validation = arrays.gather(val_x, val_y, sample_weight=val_weight, class_weight=None)
     elif validation_split:
         training, validation = arrays.split(training, fraction=validation_split)
-    _build(model, training, batch_size=batch_size)
     programs = Programs(model, batch_size=batch_size, training=training, validation=validation)
     try:
         programs.get(training=True)
@@ -135,14 +135,6 @@ def fit(  # noqa: PLR0913 - the arguments of model.fit
         epochs=epochs,
     )
     return model.history
-
-
-def _build(model: Any, data: Any, *, batch_size: int) -> None:
-    """Create the variables of model, optimizer, loss and metrics, as the first lines of ``model.fit`` do."""
-    from mnistkit.engine.arrays import map_nest
-
-    batch = map_nest(lambda leaf: leaf[:batch_size], data.nest)
-    model._symbolic_build(data_batch=batch)  # noqa: SLF001 - Keras has no public name for it
 
 
 def _fall_back(model: Any, x: Any, y: Any, plain: dict[str, Any], reason: str) -> Any:

@@ -39,7 +39,8 @@ def gather(x: Nest, y: Nest, *, sample_weight: Nest, class_weight: Mapping[int, 
     Floating-point arrays become ``keras.config.floatx()``.
 
     Raises:
-        InputError: no samples, different numbers of samples, both kinds of weights, or class weights for several outputs.
+        InputError: no samples, different numbers of samples, both kinds of weights, or class weights for
+            several outputs.
     """
     x, y, sample_weight = (map_nest(_as_array, nest) for nest in (x, y, sample_weight))
     nested_y = isinstance(y, list | tuple | dict)
@@ -94,7 +95,7 @@ def leaves(nest: Nest) -> list[Any]:
 
 
 def is_in_memory(nest: Nest) -> bool:
-    """Tell whether every leaf is a dense numeric array that NumPy can see whole: no generator, text or sparse matrix."""
+    """Tell whether every leaf is a dense numeric array in memory: no generator, text or sparse matrix."""
     return all(_is_array(leaf) for leaf in leaves(nest))
 
 

@@ -16,7 +16,6 @@ _FACTORIES = {
     _ATEN.ones.default,
     _ATEN.arange.default,
 }
-_SHAPE_ONLY = {_ATEN.ones_like.default, _ATEN.zeros_like.default, _ATEN.full_like.default}
 _IN_PLACE = {
     _ATEN.add.Tensor: _ATEN.add_.Tensor,
     _ATEN.sub.Tensor: _ATEN.sub_.Tensor,

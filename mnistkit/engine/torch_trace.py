@@ -1,4 +1,4 @@
-"""Keras' own train or test step under PyTorch as a graph of ATen operations: forward, backward, optimizer and metrics."""
+"""Keras' own train or test step under PyTorch as a graph of ATen operations, from forward pass to metrics."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def trace(model: Any, batch: Nest, *, training: bool) -> Trace:
         # written one variable at a time does not.
         if not training:
             raise
-        base = next(c for c in type(model.optimizer).__mro__ if c.__name__ == "BaseOptimizer")
+        base: Any = next(c for c in type(model.optimizer).__mro__ if c.__name__ == "BaseOptimizer")
         plain = types.MethodType(base._backend_update_step, model.optimizer)  # noqa: SLF001 - the hook the fused ones override
         with mock.patch.dict(vars(model.optimizer), {"_backend_update_step": plain}):
             return _trace(model, batch, training=training)
@@ -130,7 +130,7 @@ def _trace(model: Any, batch: Nest, *, training: bool) -> Trace:
     return Trace(graph=module, variables=variables, draws=watch.draws)
 
 
-class _Watch(TorchFunctionMode):
+class _Watch(TorchFunctionMode):  # type: ignore[misc]  # the checker does not look into torch
     """Takes the seeded random draws out of a trace, and refuses reads of values that make_fx would not see."""
 
     def __init__(self) -> None:
@@ -183,10 +183,10 @@ def _expose(module: Any, draws: list[Draw]) -> None:
     graph = module.graph
     graph.set_codegen(torch.fx.graph.CodeGen())
     placeholders = [node for node in graph.nodes if node.op == "placeholder"]
-    used = {id(getattr(module, node.target)): [] for node in graph.nodes if node.op == "get_attr"}
+    used: dict[int, list[Any]] = {}
     for node in graph.nodes:
         if node.op == "get_attr":
-            used[id(getattr(module, node.target))].append(node)
+            used.setdefault(id(getattr(module, node.target)), []).append(node)
     after = placeholders[-1]
     for i, draw in enumerate(draws):
         draw.stride = sum(other.seed is draw.seed for other in draws)

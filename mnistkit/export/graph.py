@@ -47,7 +47,7 @@ class GraphWriter:
         """A one-dimensional int64 constant, as shapes, axes and slices take it."""
         return self.constant(list(values), "int64")
 
-    def op(self, kind: str, *inputs: Any, name: Value | None = None, **attributes: Any) -> Value:
+    def op(self, kind: str, *inputs: Any, name: Any = None, **attributes: Any) -> Value:
         """One node with one output; numbers among the inputs become float32 constants."""
         taken = [item if isinstance(item, str) else self.constant(item) for item in inputs]
         # The same question asked twice is one node: sizes, edges and weights come up again and again.

@@ -65,7 +65,7 @@ def rename(model: onnx.ModelProto, signature: Signature) -> None:
 
 def ir_version_for(model: onnx.ModelProto) -> int:
     """The contract's IR version, or the oldest that the file's opset may be used with."""
-    return max(IR_VERSION, onnx.helper.find_min_ir_version_for(list(model.opset_import), ignore_unknown=True))
+    return max(IR_VERSION, int(onnx.helper.find_min_ir_version_for(list(model.opset_import), ignore_unknown=True)))
 
 
 def _declare(value: onnx.ValueInfoProto, tensor: TensorInfo) -> None:

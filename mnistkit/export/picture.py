@@ -86,25 +86,34 @@ def _edges(w: GraphWriter, n_out: Value, n_in: Value) -> Value:
     return w.Mul(steps, w.Div(w.Cast(n_in, to=1), w.Cast(n_out, to=1)))
 
 
-def _area_weights(w: GraphWriter, edges: Value, n_in: Value) -> Value:
-    """Weights ``[cells, n_in]`` of the average over each cell; a cell outside the pixels weighs them with zero."""
-    left = w.Unsqueeze(w.Slice(edges, w.ints(0), w.ints(-1), w.ints(0)), w.ints(1))
-    right = w.Unsqueeze(w.Slice(edges, w.ints(1), w.ints(1 << 30), w.ints(0)), w.ints(1))
-    pixel = w.Cast(w.Range(w.constant(0, "int64"), n_in, w.constant(1, "int64")), to=1)
+def _area_weights(w: GraphWriter, edges: Value, n_in: Value, *, axis: int = 0) -> Value:
+    """Weights of the average over each cell; a cell outside the pixels weighs them with zero.
+
+    ``[cells, n_in]`` for axis 0, to be multiplied from the left; ``[n_in, cells]`` for axis 1, from the right. Written
+    down both ways because onnxruntime fuses a Transpose into the product, with other rounding.
+    """
+    left = w.Unsqueeze(w.Slice(edges, w.ints(0), w.ints(-1), w.ints(0)), w.ints(1 - axis))
+    right = w.Unsqueeze(w.Slice(edges, w.ints(1), w.ints(1 << 30), w.ints(0)), w.ints(1 - axis))
+    pixel = w.Unsqueeze(_count(w, n_in), w.ints(axis))
     overlap = w.Relu(w.Sub(w.Min(right, w.Add(pixel, 1)), w.Max(left, pixel)))
     return w.Div(overlap, w.Sub(right, left))
 
 
-def _linear_weights(w: GraphWriter, n_out: Value, n_in: Value) -> Value:
-    """Weights ``[n_out, n_in]`` of linear interpolation between cell centres, flat beyond the outermost."""
+def _linear_weights(w: GraphWriter, n_out: Value, n_in: Value, *, axis: int) -> Value:
+    """Weights of linear interpolation between cell centres, flat beyond the outermost; shaped as `_area_weights`."""
     edges = _edges(w, n_out, n_in)
-    centre = w.Mul(
-        0.5,
-        w.Add(w.Slice(edges, w.ints(0), w.ints(-1), w.ints(0)), w.Slice(edges, w.ints(1), w.ints(1 << 30), w.ints(0))),
+    before, after = (
+        w.Slice(edges, w.ints(0), w.ints(-1), w.ints(0)),
+        w.Slice(edges, w.ints(1), w.ints(1 << 30), w.ints(0)),
     )
-    position = w.Min(w.Max(w.Sub(centre, 0.5), 0), w.Sub(w.Cast(n_in, to=1), 1))
-    cell = w.Cast(w.Range(w.constant(0, "int64"), n_in, w.constant(1, "int64")), to=1)
-    return w.Relu(w.Sub(1, w.Abs(w.Sub(w.Unsqueeze(position, w.ints(1)), cell))))
+    position = w.Min(w.Max(w.Sub(w.Mul(0.5, w.Add(before, after)), 0.5), 0), w.Sub(w.Cast(n_in, to=1), 1))
+    place, cell = w.Unsqueeze(position, w.ints(1 - axis)), w.Unsqueeze(_count(w, n_in), w.ints(axis))
+    return w.Relu(w.Sub(1, w.Abs(w.Sub(place, cell))))
+
+
+def _count(w: GraphWriter, n: Value) -> Value:
+    """0, 1, .. n - 1 as float32."""
+    return w.Cast(w.Range(w.constant(0, "int64"), n, w.constant(1, "int64")), to=1)
 
 
 def _size(w: GraphWriter, plane: Value, axis: int) -> Value:
@@ -113,10 +122,10 @@ def _size(w: GraphWriter, plane: Value, axis: int) -> Value:
 
 
 def _both_ways(w: GraphWriter, rows: Value, plane: Value, columns: Value) -> Value:
-    return w.MatMul(w.MatMul(rows, plane), w.Transpose(columns, perm=[1, 0]))
+    return w.MatMul(w.MatMul(rows, plane), columns)
 
 
-def _reduce(w: GraphWriter, picture: Value) -> Value:
+def _reduce(w: GraphWriter, picture: Value) -> Value:  # noqa: PLR0915 - one loop body, told in one go
     """Area averages with the longest side at `SIDE`: float32 ``[4, h, w]`` in [0, 1], colour times alpha, and alpha.
 
     Works through the picture in bands of rows, so that memory stays small beside the picture itself.
@@ -136,7 +145,7 @@ def _reduce(w: GraphWriter, picture: Value) -> Value:
     values = w.Mul(w.Mul(height, width), channels)
     bands = w.Min(w.Add(w.Div(values, w.constant(BAND, "int64")), one), rows)
     per_band = w.Div(w.Sub(w.Add(rows, bands), one), bands)
-    column_weights = w.Transpose(_area_weights(w, _edges(w, columns, width), width), perm=[1, 0])
+    column_weights = _area_weights(w, _edges(w, columns, width), width, axis=1)
     all_edges = _edges(w, rows, height)
 
     b = GraphWriter("band_")
@@ -190,12 +199,12 @@ def _reduce(w: GraphWriter, picture: Value) -> Value:
     stack = w.Transpose(stack, perm=[1, 0, 2])
     # Colour and alpha out of 1 to 4 channels: a table per channel count, four rows cut to those there are.
     table = [[[1, 1, 1, 0]], [[1, 1, 1, 0], [0, 0, 0, 1]], [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]], np.eye(4)]
-    padded = np.stack([np.pad(rows, ((0, 4 - len(rows)), (0, 0))) for rows in table])
+    padded = np.stack([np.pad(np.transpose(rows), ((0, 0), (0, 4 - len(rows)))) for rows in table])
     which = w.Sub(channels, one)
-    spread = w.Slice(w.Gather(w.constant(padded), which), w.ints(0), w.Unsqueeze(channels, w.ints(0)), w.ints(0))
+    spread = w.Slice(w.Gather(w.constant(padded), which), w.ints(0), w.Unsqueeze(channels, w.ints(0)), w.ints(1))
     opaque = w.Gather(w.constant([[0, 0, 0, 1], [0, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, 0]]), which)
     flat = w.MatMul(
-        w.Transpose(w.Div(spread, 255), perm=[1, 0]),
+        w.Div(spread, 255),
         w.Reshape(stack, w.Concat(w.Unsqueeze(channels, w.ints(0)), w.ints(-1), axis=0)),
     )
     planes = w.Reshape(flat, w.Concat(w.ints(4), w.Unsqueeze(rows, w.ints(0)), w.Unsqueeze(columns, w.ints(0)), axis=0))
@@ -260,7 +269,8 @@ def _flatten(w: GraphWriter, planes: Value) -> Value:
     # The direction in colour space along which the picture varies most, found from luma by two steps of power
     # iteration: yellow on white differs in blue alone.
     centred = w.Reshape(w.Sub(shown, w.ReduceMean(shown, axes=[1, 2], keepdims=1)), w.ints(3, -1))
-    covariance = w.MatMul(centred, w.Transpose(centred, perm=[1, 0]))
+    pairs = w.Mul(w.Unsqueeze(centred, w.ints(0)), w.Unsqueeze(centred, w.ints(1)))
+    covariance = w.ReduceMean(pairs, axes=[2], keepdims=0)
     direction = w.constant([[v] for v in LUMA])
     for _ in range(2):
         direction = w.MatMul(covariance, direction)
@@ -283,8 +293,8 @@ def _coarse(w: GraphWriter, plane: Value) -> tuple[Value, Value, Value]:
     for axis in range(2):
         n = _size(w, plane, axis)
         m = w.Div(w.Add(n, w.constant(COARSE - 1, "int64")), w.constant(COARSE, "int64"))
-        cut.append(_area_weights(w, _edges(w, m, n), n))
-        back.append(_linear_weights(w, n, m))
+        cut.append(_area_weights(w, _edges(w, m, n), n, axis=axis))
+        back.append(_linear_weights(w, n, m, axis=axis))
     return _both_ways(w, cut[0], plane, cut[1]), back[0], back[1]
 
 
@@ -295,9 +305,14 @@ def _polarity(w: GraphWriter, grey: Value) -> Value:
     detail = w.Sub(grey, _both_ways(w, up, around, across))
     second = w.Max(_mean(w, w.Mul(detail, detail)), 1e-9)
     skew = w.Div(_mean(w, w.Pow(detail, 3)), w.Pow(second, 1.5))
-    border = w.Concat(
-        *(w.Reshape(w.Gather(grey, w.ints(i), axis=axis), w.ints(-1)) for axis in range(2) for i in (0, -1)), axis=0
-    )
+    rings = []
+    for axis in range(2):
+        # A little inside, where a frame drawn around the picture no longer counts.
+        n = _size(w, grey, axis)
+        first = w.Div(n, w.constant(20, "int64"))
+        both = (first, w.Sub(w.Sub(n, w.constant(1, "int64")), first))
+        rings += [w.Reshape(w.Gather(grey, place, axis=axis), w.ints(-1)) for place in both]
+    border = w.Concat(*rings, axis=0)
     mean = _mean(w, grey)
     deviation = w.Sqrt(w.Max(_mean(w, w.Pow(w.Sub(grey, mean), 2)), 1e-9))
     frame = w.Div(w.Sub(_mean(w, border), mean), deviation)
@@ -354,26 +369,40 @@ def _without_lines(w: GraphWriter, lifted: Value) -> Value:
         wide = _pool(w, w.Min(plane, level), "MaxPool", 5, 1)
         long = _pool(w, w.Neg(_pool(w, w.Neg(wide), "MaxPool", 1, 61)), "MaxPool", 1, 61)
         thick = _pool(w, w.Neg(_pool(w, w.Neg(long), "MaxPool", 13, 1)), "MaxPool", 13, 1)
-        long = w.Relu(w.Sub(long, thick))
+        ground, long = long, w.Relu(w.Sub(long, thick))
         # Border to border: from each side walk along cells that hold such a line.
-        strong = w.Greater(long, w.Max(w.Mul(_peak(w, lifted), 0.05), 3 / 255))
+        # The walk may cross a thick stroke, but a line begins and ends thin.
+        least = w.Max(w.Mul(_peak(w, lifted), 0.05), 3 / 255)
+        strong = w.Greater(ground, least)
         cells, up, across = _coarse(w, w.Cast(strong, to=1))
         cells = w.Cast(w.Greater(_pool(w, cells, "MaxPool", 3, 5), 0.15), to=1)
+        ends, _, _ = _coarse(w, w.Cast(w.Greater(long, least), to=1))
+        ends = w.Mul(cells, w.Cast(w.Greater(_pool(w, ends, "MaxPool", 3, 5), 0.15), to=1))
         last = w.Sub(_size(w, cells, 1), w.constant(1, "int64"))
         column = w.Range(w.constant(0, "int64"), _size(w, cells, 1), w.constant(1, "int64"))
         both = cells
         for border in (w.constant(0, "int64"), last):
-            start = w.Mul(cells, w.Cast(w.Equal(column, border), to=1))
+            start = w.Mul(ends, w.Cast(w.Equal(column, border), to=1))
             both = w.Mul(both, _walk(w, start, cells))
         crossing = w.Cast(w.Greater(_both_ways(w, up, _pool(w, both, "MaxPool", 3), across), 0.3), to=1)
         line = w.Mul(w.Min(long, plane), crossing)
         # The opening is the line's own level: ink that lies on it is darker and stays.
-        plane = w.Relu(w.Sub(plane, w.Mul(line, 1.3)))
+        # A frame around the picture is as dark as the ink, and gone altogether.
+        edge = w.Mul(crossing, w.Cast(w.Greater(long, 0), to=1))
+        edge = w.Mul(edge, w.Unsqueeze(w.Sub(1, _within(w, _size(w, plane, 0), 8)), w.ints(1)))
+        plane = w.Mul(w.Relu(w.Sub(plane, w.Mul(line, 1.3))), w.Sub(1, edge))
         cleaned = w.Transpose(plane, perm=[1, 0]) if upright else plane
         # A digit that itself runs from border to border is not paper: it would take nearly all ink with it.
         left = w.Div(_total(w, w.Pow(cleaned, 3)), w.Max(_total(w, w.Pow(lifted, 3)), 1e-12))
         lifted = w.Where(w.Greater(left, 0.3), cleaned, lifted)
     return lifted
+
+
+def _within(w: GraphWriter, n: Value, margin: int) -> Value:
+    """1 where an index lies at least ``margin`` from both ends, else 0: float32 ``[n]``."""
+    index = _count(w, n)
+    inside = w.And(w.GreaterOrEqual(index, margin), w.Less(index, w.Sub(w.Cast(n, to=1), margin)))
+    return w.Cast(inside, to=1)
 
 
 def _walk(w: GraphWriter, start: Value, ground: Value) -> Value:
@@ -408,6 +437,7 @@ def _walk(w: GraphWriter, start: Value, ground: Value) -> Value:
 
 def _strokes(w: GraphWriter, lifted: Value) -> tuple[Value, Value, Value]:
     """Ink stretched to 0..1 with the paper at 0; the ink that is surely ink; and whether there is any (bool scalar)."""
+    lifted = _evened(w, lifted)
     peak = _peak(w, lifted)
     # Paper: everything at some distance from ink. Its mean and spread say how low a stroke's edge may reach.
     near_ink = _pool(w, w.Cast(w.Greater(lifted, w.Mul(peak, 0.4)), to=1), "MaxPool", 9)
@@ -426,6 +456,16 @@ def _strokes(w: GraphWriter, lifted: Value) -> tuple[Value, Value, Value]:
     return w.Min(kept, 1), w.Where(w.Greater(lifted, sure), w.Min(kept, 1), 0), found
 
 
+def _evened(w: GraphWriter, lifted: Value) -> Value:
+    """Ink in the shade as strong as ink in the light, up to twice; measured where there is ink, as `_peak` is."""
+    peak = _peak(w, lifted)
+    cubes, up, across = _coarse(w, w.Pow(lifted, 3))
+    squares, _, _ = _coarse(w, w.Pow(lifted, 2))
+    local = w.Div(_pool(w, cubes, "AveragePool", 9), w.Max(_pool(w, squares, "AveragePool", 9), 1e-9))
+    gain = w.Where(w.Greater(local, w.Mul(peak, 0.3)), w.Div(peak, w.Max(local, w.Mul(peak, 0.5))), 1)
+    return w.Mul(lifted, w.Max(_both_ways(w, up, gain, across), 1))
+
+
 def _digit(w: GraphWriter, strokes: Value, sure: Value) -> Value:
     """The largest connected piece of sure ink and what belongs to it; dust and other marks are dropped."""
     back, cut = [], []
@@ -433,8 +473,8 @@ def _digit(w: GraphWriter, strokes: Value, sure: Value) -> Value:
         n = _size(w, strokes, axis)
         m = w.Div(w.Add(n, w.constant(CELL - 1, "int64")), w.constant(CELL, "int64"))
         edges = _edges(w, m, n)
-        cut.append(_area_weights(w, edges, n))
-        back.append(_linear_weights(w, n, m))
+        cut.append(_area_weights(w, edges, n, axis=axis))
+        back.append(_linear_weights(w, n, m, axis=axis))
     mass = _both_ways(w, cut[0], sure, cut[1])
     rows, columns = _size(w, mass, 0), _size(w, mass, 1)
     ground = w.Cast(w.Greater(_pool(w, mass, "MaxPool", 3), 0.05), to=1)  # strokes one cell apart are one piece
@@ -566,7 +606,7 @@ def _place(w: GraphWriter, strokes: Value, found: Value, *, seen: Value, ink: Va
         # Pixel (14, 14) has its middle at 14.5; the box stays inside the image.
         shift = w.Max(w.Min(w.Round(w.Sub(14.5, centre)), w.Floor(w.Sub(28, cells))), 0)
         edges = w.Add(first, w.Mul(w.Sub(w.constant(list(range(29))), shift), cell))
-        weights.append(_area_weights(w, edges, n))
+        weights.append(_area_weights(w, edges, n, axis=axis))
     small = _both_ways(w, weights[0], strokes, weights[1])
     top = w.Div(_total(w, w.Pow(small, 4)), w.Max(_total(w, w.Pow(small, 3)), 1e-9))
     small = w.Min(w.Div(small, w.Max(w.Min(top, 0.9), 0.05)), 1)

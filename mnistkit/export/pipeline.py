@@ -188,22 +188,20 @@ def _samples(
     if data is None:
         return sample_any(model, signature, batch_sizes=(batch,) if batch else FEW_BATCH_SIZES)
     tensor = signature.inputs[0]
-    sizes = [size for size in tensor.shape[1:] if isinstance(size, int)]
-    images = (data.x_test.astype(np.float32) / 255).reshape(-1, *sizes).astype(tensor.dtype)
+    shape = [size for size in tensor.shape[1:] if isinstance(size, int)]
     rows = max(BATCH_SIZES)
-    noise = np.random.default_rng(0).random((rows, *sizes)).astype(tensor.dtype)
-    edges = draw(signature, rows=rows, lengths=(1,), high=2, edges=True)
-    found = {"test images": {tensor.name: images}, "noise": {tensor.name: noise}, "edges": edges}
-    small = (batch,) if batch else BATCH_SIZES
+    images = (data.x_test.astype(np.float32) / 255).reshape(-1, *shape).astype(tensor.dtype)
+    noise = np.random.default_rng(0).random((rows, *shape)).astype(tensor.dtype)
+    edges = draw(signature, rows=rows, lengths=(1,), high=2, edges=True)[tensor.name]
     return [
         _answered(
             model,
             signature,
             name,
-            arrays,
-            small if batch or len(arrays[tensor.name]) == rows else (*small, len(images)),
+            {tensor.name: array},
+            (batch,) if batch else tuple(sorted({*BATCH_SIZES, len(array)})),
         )
-        for name, arrays in found.items()
+        for name, array in (("test images", images), ("noise", noise), ("edges", edges))
     ]
 
 

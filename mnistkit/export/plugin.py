@@ -72,7 +72,7 @@ def _zeros(part: Any) -> Any:
     return keras.tree.map_structure(zeros, part)
 
 
-class ExportOnnx(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
+class ExportOnnx(keras.callbacks.Callback):
     """Export the model whenever an epoch is the best so far; the file is always a proven one.
 
     Args:

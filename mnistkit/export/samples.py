@@ -107,7 +107,7 @@ def sample_any(model: Any, signature: Signature, *, batch_sizes: Sequence[int]) 
             arrays = draw(signature, rows=size, lengths=lengths, high=high)
             try:
                 expected = signature.call(model, arrays)
-            except Exception as error:  # Keras refuses a size with whatever its backend raises
+            except Exception as error:  # noqa: BLE001  # Keras refuses a size with whatever its backend raises
                 refused = " ".join(str(error).split())[:200]
                 break
             check_finite(expected)

@@ -115,8 +115,8 @@ def signature_of_model(model: Any) -> Signature:
     try:
         traced = trace(model)
     except ExportError:  # the writer cannot follow this model; its outputs are known to Keras alone
-        outputs = [tensor for tensor in keras.tree.flatten(getattr(model, "outputs", None) or []) if tensor is not None]
-        found = [(f"output_{n}", str(tensor.dtype), tuple(tensor.shape)) for n, tensor in enumerate(outputs)]
+        flat = [tensor for tensor in keras.tree.flatten(getattr(model, "outputs", None) or []) if tensor is not None]
+        found = [(f"output_{n}", str(tensor.dtype), tuple(tensor.shape)) for n, tensor in enumerate(flat)]
     else:
         flat = [tensor for tensor in keras.tree.flatten(traced.outputs) if tensor is not None]
         # a free size is an int of a special type there

@@ -1,8 +1,85 @@
-"""Tests that need Keras: one backend for the process, chosen by KERAS_BACKEND."""
+"""Tests that need Keras: one backend for the process, chosen by KERAS_BACKEND as everywhere.
 
-from __future__ import annotations
+A backend that was asked for and cannot be imported fails here, before any test; it never skips.
+"""
 
+import json
+import os
 import sys
+import tempfile
 from pathlib import Path
 
+import numpy as np
+import pytest
+
+# Keras writes a configuration on its first import; a machine's own must neither be changed nor decide anything.
+os.environ.setdefault("KERAS_HOME", tempfile.mkdtemp(prefix="keras-home-"))
 sys.path.insert(0, str(Path(__file__).parent))
+
+from mnistkit import backend as backends
+from mnistkit.data import load_data
+from mnistkit.train import Settings, train
+
+backends.silence()
+keras = backends.load_keras()
+
+
+@pytest.fixture(scope="session")
+def here():
+    """The backend of this process."""
+    return backends.active()
+
+
+@pytest.fixture(scope="session")
+def small_npz(tmp_path_factory):
+    """A small data set: 1,500 training and 300 test images of MNIST."""
+    whole = load_data()
+    path = tmp_path_factory.mktemp("data") / "small.npz"
+    np.savez_compressed(
+        path,
+        x_train=whole.x_train[:1500],
+        y_train=whole.y_train[:1500],
+        x_test=whole.x_test[:300],
+        y_test=whole.y_test[:300],
+    )
+    return path
+
+
+@pytest.fixture(scope="session")
+def small(small_npz):
+    return load_data(small_npz)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, small):
+    """One model, trained once for all tests: two epochs of the small set."""
+    return train(Settings(), out=tmp_path_factory.mktemp("trained") / "mnist.keras", data=small)
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory, trained, small):
+    """Its proven file."""
+    from mnistkit.export import export_onnx
+
+    return export_onnx(trained.path, tmp_path_factory.mktemp("exported") / "mnist.onnx", data=small)
+
+
+@pytest.fixture(scope="session")
+def python_here(python, here):
+    """Run Python in a process of its own under this backend."""
+
+    def run(*arguments, cwd, env=None, timeout=240):
+        return python(*arguments, cwd=cwd, env={"KERAS_BACKEND": here.name, **(env or {})}, timeout=timeout)
+
+    return run
+
+
+def read_json(path):
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def pytest_configure(config):
+    # Keras under torch converts by np.array(tensor), which NumPy 2 tells torch off for
+    config.addinivalue_line(
+        "filterwarnings", "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"
+    )

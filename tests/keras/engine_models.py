@@ -1,4 +1,4 @@
-"""Small models, data and comparisons for the tests of the engine; one Keras backend per process, as KERAS_BACKEND says."""
+"""Small models, data and comparisons for the tests of the engine, on the backend that KERAS_BACKEND names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ BATCH = 16
 N = BATCH * 50
 EPOCHS = 4  # 200 steps
 SEED = 7
-# 200 steps of the same arithmetic in another order of rounding; a model that learned one batch less is 100 times further off
+# 200 steps of the same arithmetic, rounded in another order
 TOLERANCE = 1e-5
 
 
@@ -93,7 +93,7 @@ def two_input_data(n=N):
 
 
 def plain_fit(model, x, y, *, epochs=EPOCHS, sample_weight=None, **extra):
-    """Keras' own fit on the batches that the engine draws: each epoch's samples laid out in order, then not shuffled."""
+    """Keras' own fit on the batches that the engine draws: samples laid out in order, then not shuffled."""
     history = {}
     for epoch in range(epochs):
         rows = epoch_order(len(keras.tree.flatten(x)[0]), seed=SEED, epoch=epoch)

@@ -70,7 +70,7 @@ def test_options_that_do_not_fit(tmp_path, options, message):
 
 
 def test_given_samples_are_what_is_proven(tmp_path):
-    np.savez(tmp_path / "s.npz", **{"input_layer": np.ones((5, 6), np.float32)})
+    np.savez(tmp_path / "s.npz", input_layer=np.ones((5, 6), np.float32))
     report = export_onnx(small(), tmp_path / "m.onnx", samples=tmp_path / "s.npz")
     assert {row.sample for row in report.rows} == {"given samples"}
 
@@ -82,7 +82,7 @@ def test_samples_under_another_name_are_refused(tmp_path):
 
 def test_samples_that_are_no_npz_are_refused(tmp_path):
     (tmp_path / "s.npz").write_text("no")
-    with pytest.raises(InputError, match="not an .npz"):
+    with pytest.raises(InputError, match=r"not an \.npz"):
         export_onnx(small(), tmp_path / "m.onnx", samples=tmp_path / "s.npz")
 
 

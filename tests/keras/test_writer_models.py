@@ -108,7 +108,7 @@ class Subclassed(keras.Model):
         self.first = L.Dense(8, activation="tanh")
         self.second = L.Dense(3)
 
-    def call(self, inputs, training=False):
+    def call(self, inputs, *, training=False):
         x = self.first(inputs)
         if training:
             x = keras.random.dropout(x, 0.5)
@@ -161,7 +161,7 @@ class Registered(Doubling):
 
 
 @register_layer(Registered)
-def registered(graph, layer, x):
+def registered(graph, _, x):
     return graph.pointwise("Mul", x, graph.const(2.0, x.dtype))
 
 

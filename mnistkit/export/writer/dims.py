@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from keras import KerasTensor
 
 
-class Dim(int, KerasTensor):  # type: ignore[misc]
+class Dim(int, KerasTensor):
     """One free dimension.
 
     Attributes:
@@ -31,7 +31,8 @@ class Dim(int, KerasTensor):  # type: ignore[misc]
     name: ClassVar[str] = "dim"
     record_history: ClassVar[bool] = True
 
-    def __new__(cls, value: int, alt: int, expr: tuple[Any, ...]) -> Dim:
+    def __new__(cls, value: int, alt: int, expr: tuple[Any, ...]) -> Dim:  # noqa: PYI034  typing.Self is no help: Dim is final
+        """Make an int with a second value and an expression."""
         self = int.__new__(cls, value)
         self.alt = alt
         self.expr = expr
@@ -103,7 +104,7 @@ for _name, _function in {
     setattr(Dim, f"__r{_name}__", _backward)
 
 
-def _negative(self: Dim) -> Dim:
+def _negative(self: Dim) -> Any:
     return 0 - self
 
 

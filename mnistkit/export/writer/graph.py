@@ -7,6 +7,7 @@ written only where somebody needs the logical layout. ``pointwise`` keeps the la
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,9 +16,10 @@ import numpy as np
 from keras import KerasTensor
 
 from mnistkit.errors import ExportError
+from mnistkit.export.writer.arrays import to_numpy
 from mnistkit.export.writer.dims import Dim
 from mnistkit.export.writer.names import Unique, clean
-from mnistkit.export.writer.trace import Weight, to_numpy
+from mnistkit.export.writer.trace import Weight
 
 Shape = tuple[Any, ...]
 Array = np.ndarray[Any, Any]
@@ -274,9 +276,9 @@ class Graph:
 
     # -- small helpers ------------------------------------------------------------------------------------------------
 
-    def cast(self, value: Any, dtype: str) -> Value:
+    def cast(self, x: Any, dtype: str) -> Value:
         """Cast, unless the type is right already."""
-        value = self.value(value)
+        value = self.value(x)
         if value.dtype == dtype:
             return value
         if value.const is not None:
@@ -332,9 +334,9 @@ class Graph:
             return self.ints(*fixed)
         return self.shape_vector(shape)
 
-    def transpose(self, value: Any, perm: Any) -> Value:
+    def transpose(self, x: Any, perm: Any) -> Value:
         """Transpose; on a value with a layout only the bookkeeping changes when possible."""
-        value = self.value(value)
+        value = self.value(x)
         perm = tuple(axis % value.rank for axis in perm)
         shape = tuple((value.shape or ())[axis] for axis in perm)
         if perm == tuple(range(len(perm))):
@@ -465,7 +467,7 @@ _FOLDS: dict[str, Any] = {
 }
 
 
-def _fold(op: str, values: list[Value | None], attrs: dict[str, Any]) -> Array | None:
+def _fold(op: str, values: Sequence[Value | None], attrs: dict[str, Any]) -> Array | None:
     """Compute exactly defined operations on constants; the others are left to the runtime's own folding."""
     if any(v is None or v.const is None for v in values):
         return None

@@ -66,6 +66,7 @@ class Unique:
         self._taken.add(name)
 
     def __call__(self, name: str) -> str:
+        """Return the name, numbered when it is taken."""
         candidate = name
         while candidate in self._taken:
             candidate = f"{name}_{self._next[name]}"

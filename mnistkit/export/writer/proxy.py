@@ -1,7 +1,8 @@
 """Let layers that talk to the backend directly talk to ``keras.ops`` while they are traced.
 
 Keras' preprocessing layers call ``self.backend.numpy.pad(...)`` and the like, so that they also run inside ``tf.data``;
-symbolic tensors cannot go there. For one call, ``self.backend`` becomes this object: the same names, from ``keras.ops``.
+symbolic tensors cannot go there. For one call, ``self.backend`` becomes this object: the same names, from
+``keras.ops``.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ class OpsBackend:
             return _convert
         if name == "resize":
             return ops.image.resize
+        if name == "one_hot":
+            return _one_hot
         function = getattr(ops, name, None)
         if function is None:
             raise ExportError(f"keras.ops has no {name}; this layer needs a handler of its own")
@@ -44,6 +47,13 @@ def _convert(x: Any, dtype: Any = None, **_: Any) -> Any:
     if isinstance(x, keras.KerasTensor):
         return x if dtype is None or x.dtype == keras.backend.standardize_dtype(dtype) else ops.cast(x, dtype)
     return ops.convert_to_tensor(x, dtype)
+
+
+def _one_hot(x: Any, num_classes: int, axis: int = -1, dtype: Any = None, **_: Any) -> Any:
+    """Backends differ in the type of a one-hot without one; ``keras.ops`` always has the float type."""
+    if dtype is None:
+        dtype = keras.src.backend.nn.one_hot(ops.zeros((1,), "int32"), 2).dtype
+    return ops.one_hot(x, num_classes, axis=axis, dtype=keras.backend.standardize_dtype(dtype))
 
 
 def speaks_to_backend(layer: Any) -> bool:

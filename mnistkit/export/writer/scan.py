@@ -26,8 +26,8 @@ def refuse_stateful(layer: Any) -> None:
     """
     if layer.stateful:
         raise Unwritable(
-            "stateful=True keeps its state between calls, which a file cannot; set stateful=False, or return_state=True "
-            "and feed the states back as initial_state"
+            "stateful=True keeps its state between calls, which a file cannot; set stateful=False, or "
+            "return_state=True and feed the states back as initial_state"
         )
 
 

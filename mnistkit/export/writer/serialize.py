@@ -78,7 +78,7 @@ def subgraph(
     return graph
 
 
-def _fill(  # noqa: PLR0913, PLR0917  the parts of a graph
+def _fill(
     graph: Any,
     name: str,
     nodes: list[Node],

@@ -1,4 +1,4 @@
-"""Shape inference where Keras' own refuses what its operations accept (3.15: grouped convolutions, one-sided batch norm).
+"""Shape inference where Keras' own (3.15) refuses what its operations accept, such as grouped convolutions.
 
 Each function returns symbolic outputs like ``Operation.compute_output_spec``; sizes are plain numbers here.
 """
@@ -31,4 +31,25 @@ def _batch_norm(_: Any, x: Any, *__: Any, **___: Any) -> Any:
     return KerasTensor(x.shape, dtype=x.dtype, name="t")
 
 
-SPECS: dict[str, Callable[..., Any]] = {"Conv": _conv, "BatchNorm": _batch_norm}
+def _adaptive_pool(op: Any, inputs: Any) -> Any:
+    """Keras counts the spatial axes of the output only, and so keeps one too many for some inputs."""
+    sizes = op.output_size
+    count = len(inputs.shape) - 2
+    sizes = (sizes,) * count if isinstance(sizes, int) else tuple(sizes)
+    last = (op.data_format or keras.config.image_data_format()) == "channels_last"
+    shape = (inputs.shape[0], *sizes, inputs.shape[-1]) if last else (*inputs.shape[:2], *sizes)
+    return KerasTensor(shape, dtype=inputs.dtype, name="t")
+
+
+def _multi_hot(op: Any, inputs: Any) -> Any:
+    """The result has the type asked for, not that of the indices."""
+    return KerasTensor(op.compute_output_spec(inputs).shape, dtype=op.dtype, name="t")
+
+
+SPECS: dict[str, Callable[..., Any]] = {
+    "Conv": _conv,
+    "BatchNorm": _batch_norm,
+    "AdaptiveAveragePool": _adaptive_pool,
+    "AdaptiveMaxPool": _adaptive_pool,
+    "MultiHot": _multi_hot,
+}

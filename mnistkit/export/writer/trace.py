@@ -4,28 +4,28 @@ The model is *called*, as for training, on tensors that have a shape and no cont
 for the duration of one call and taken away after it, do the rest:
 
 * ``Operation.symbolic_call`` records the operation instead of wiring it into a Keras graph;
-* ``Layer.symbolic_call`` enters the layer (or records it whole, when it has a handler) instead of only inferring shapes;
-* the few backend functions that make tensors out of sizes alone (``zeros``, ``arange`` …) are recorded when a size is free.
+* ``Layer.symbolic_call`` enters the layer, or records it whole when it has a handler, instead of inferring shapes;
+* backend functions that make tensors out of sizes alone (``zeros``, ``eye`` …) are recorded when a size is free.
 
-Everything Keras does around a call (masks, mixed precision, training flags) stays Keras' own. Shapes are inferred twice,
-with two sets of sizes for the free dimensions: an output dimension that differs between the two is free.
+Everything Keras does around a call (masks, mixed precision, training flags) stays Keras' own. Shapes are inferred
+twice, with two sets of sizes for the free dimensions: an output dimension that differs between the two is free.
 """
 
 from __future__ import annotations
 
 import contextlib
-import copy
+import functools
+import inspect
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import keras
-import numpy as np
 from keras import KerasTensor, tree
 
 from mnistkit.errors import ExportError
-from mnistkit.export.writer import registry, specs
+from mnistkit.export.writer import exact, registry, specs
 from mnistkit.export.writer.dims import Dim, alt, collect, contains_dim
 from mnistkit.export.writer.names import Namer
 from mnistkit.export.writer.proxy import speaks_to_backend, symbolic_backend
@@ -262,7 +262,9 @@ def _spec(target: Any, attributes: dict[str, Any], args: Any, kwargs: Any, side:
         return value
 
     if attributes:
-        target = copy.copy(target)
+        original, target = target, object.__new__(type(target))  # copy.copy would go through Keras' serialisation
+        for name, value in vars(original).items():
+            object.__setattr__(target, name, value)
         for name, value in attributes.items():
             object.__setattr__(target, name, _map(value, plain))
     args, kwargs = _map((args, kwargs), plain)
@@ -306,7 +308,7 @@ def active_tracer() -> Tracer:
 
 
 @contextlib.contextmanager
-def _hooks(tracer: Tracer) -> Iterator[None]:
+def _hooks(tracer: Tracer) -> Iterator[None]:  # noqa: PLR0915  a list of hooks
     """Install the hooks; other threads that use Keras meanwhile get Keras' own behaviour."""
     from keras.src import backend
     from keras.src.backend.common.variables import Variable
@@ -364,8 +366,23 @@ def _hooks(tracer: Tracer) -> Iterator[None]:
 
         return make
 
+    def tensor_hook(replacement: Callable[..., Any]) -> Callable[[Any], Any]:
+        def make(original: Any) -> Any:
+            def function(*args: Any, **kwargs: Any) -> Any:
+                if _active() is not None:
+                    if _has_tensor(args, kwargs):
+                        return replacement(*args, **kwargs)
+                    if replacement.__name__ in exact.FUNCTIONS and not kwargs:
+                        return exact.exactly(replacement.__name__, original, args)
+                return original(*args, **kwargs)
+
+            return function
+
+        return make
+
     with _LOCK:
         try:
+            _let_constants_defer(undo)
             patch(Operation, "symbolic_call", operation_hook)
             patch(layer_class, "symbolic_call", layer_hook)
             patch(layer_module, "Node", node_hook)
@@ -373,12 +390,51 @@ def _hooks(tracer: Tracer) -> Iterator[None]:
             for owner in (backend.numpy, backend.core):
                 for name, replacement in _size_functions().items():
                     patch(owner, name, size_hook(replacement))
+            for owner in (backend, backend.numpy, backend.core, backend.nn, backend.math):
+                for name in _shared_names(owner):
+                    patch(owner, name, tensor_hook(getattr(keras.ops, name)))
             STATE.tracer = tracer
             yield
         finally:
             STATE.tracer = None
             for owner, name, original in reversed(undo):
-                setattr(owner, name, original)
+                if original is None:
+                    delattr(owner, name)
+                else:
+                    setattr(owner, name, original)
+
+
+def _let_constants_defer(undo: list[tuple[Any, str, Any]]) -> None:
+    """Make ``constant * symbolic`` the symbolic tensor's affair: arrays would try to convert it, and fail."""
+    for name in [n for n in vars(KerasTensor) if n.endswith("_array__") and n != "__array__"]:
+        undo.append((KerasTensor, name, vars(KerasTensor)[name]))
+        delattr(KerasTensor, name)
+    undo.append((KerasTensor, "__array_ufunc__", None))
+    KerasTensor.__array_ufunc__ = None
+
+
+def _has_tensor(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Say whether a symbolic tensor that is not a mere size is among the arguments."""
+    for x in (*args, *kwargs.values()):
+        if isinstance(x, KerasTensor):
+            if type(x) is not Dim:
+                return True
+        elif isinstance(x, (list, tuple)) and _has_tensor(tuple(x), {}):
+            return True
+    return False
+
+
+@functools.cache
+def _shared_names(owner: Any) -> tuple[str, ...]:
+    """Functions of a backend module that ``keras.ops`` has by the same name: some layers call them directly."""
+    left_alone = {"is_tensor", "shape", "dtype", "convert_to_numpy", "device_scope", "name_scope"}
+    return tuple(
+        sorted(
+            name
+            for name, value in vars(owner).items()
+            if inspect.isfunction(value) and name not in left_alone and callable(getattr(keras.ops, name, None))
+        )
+    )
 
 
 def _size_functions() -> dict[str, Callable[..., Any]]:
@@ -427,8 +483,8 @@ def _sizes_to_tensor(x: Any, dtype: Any = None, **_: Any) -> Any:
 
 # -- entry ------------------------------------------------------------------------------------------------------------
 
-# Sizes given to free dimensions, tried in turn: (batch, first free axis, step by axis) for both inferences. Multiples of
-# 64 let networks that halve and join again fit; small ones suit tables of few positions.
+# Sizes given to free dimensions, tried in turn: (batch, first free axis, step by axis) for both inferences. Multiples
+# of 64 let networks that halve and join again fit; small ones suit tables of few positions.
 _SIZES = (
     ((2, 128, 64), (3, 320, 128)),
     ((2, 128, 0), (3, 320, 0)),
@@ -531,10 +587,3 @@ def _output_names(tracer: Tracer, outputs: Any) -> list[str]:
         else:
             names.append(tracer.producers.get(id(tensor), "output"))
     return names
-
-
-def to_numpy(value: Any) -> np.ndarray[Any, Any]:
-    """Return a variable's or backend tensor's content as a NumPy array."""
-    if isinstance(value, (np.ndarray, np.generic)):
-        return np.asarray(value)
-    return np.asarray(keras.ops.convert_to_numpy(value))

@@ -12,11 +12,12 @@ from keras import KerasTensor, tree
 from mnistkit.errors import ExportError, InputError, UnsupportedError
 from mnistkit.export.writer import handlers as _handlers  # noqa: F401  importing registers the handlers
 from mnistkit.export.writer import registry
+from mnistkit.export.writer import rewrites as _rewrites  # noqa: F401  importing registers the rewrites
 from mnistkit.export.writer.dims import Dim
 from mnistkit.export.writer.graph import Graph, Value
 from mnistkit.export.writer.names import clean
-from mnistkit.export.writer.registry import Unwritable
 from mnistkit.export.writer.optimize import optimize as run_passes
+from mnistkit.export.writer.registry import Unwritable
 from mnistkit.export.writer.serialize import IO, serialize
 from mnistkit.export.writer.trace import Problem, Record, Trace, Weight, _map, trace
 
@@ -83,7 +84,7 @@ def write_model(
     ).proto
 
 
-def write(  # noqa: PLR0913  the options of an export
+def write(
     model: Any,
     *,
     opset: int = 17,
@@ -237,7 +238,7 @@ def _accepted(handler: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
     parameters = inspect.signature(handler).parameters
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
         return {key: value for key, value in kwargs.items() if key != "training"}
-    dropped = {k for k, v in kwargs.items() if k not in parameters and v is not None and k not in {"training"}}
+    dropped = {k for k, v in kwargs.items() if k not in parameters and v is not None and k != "training"}
     tensors = [k for k in dropped if isinstance(kwargs[k], Value) and not k.endswith("mask")]
     if tensors:
         raise Unwritable(f"its argument {tensors[0]!r} is not supported")
@@ -326,7 +327,7 @@ def _finish(graph: Graph, tensor: Any, name: str) -> IO:
     graph.scope = ""
     value = graph.plain(graph.value(tensor))
     node = graph.identity(value, name)
-    shape = tensor.shape if isinstance(tensor, (KerasTensor, Weight)) else value.shape
+    shape = tensor.shape if isinstance(tensor, (KerasTensor, Weight)) else value.shape or ()
     return IO(node, value.dtype, graph.dim_shape(tuple(shape)))
 
 

@@ -15,6 +15,7 @@ from mnistkit.export.writer.handlers import (
     recurrent,
     reduction,
     shape,
+    special,
     tabular,
     wrappers,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "recurrent",
     "reduction",
     "shape",
+    "special",
     "tabular",
     "wrappers",
 ]

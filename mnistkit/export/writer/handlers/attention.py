@@ -14,7 +14,7 @@ from mnistkit.export.writer.registry import register_op
 
 
 @register_op("DotProductAttention")
-def dot_product_attention(  # noqa: PLR0913  the arguments of the operation
+def dot_product_attention(
     graph: Graph,
     op: Any,
     query: Any,

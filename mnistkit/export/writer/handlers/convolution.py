@@ -64,7 +64,7 @@ def padding_attributes(
     return {"pads": before + after} if any(before + after) else {}
 
 
-def _convolve(  # noqa: PLR0913  a convolution has these parameters
+def _convolve(
     graph: Graph,
     x: Value,
     weights: Value,

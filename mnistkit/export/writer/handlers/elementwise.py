@@ -17,7 +17,9 @@ def result_type(graph: Graph, *operands: Any) -> str:
     """Return the type Keras computes in: numbers of Python are weak, as in NumPy 2."""
     kinds: list[Any] = []
     for x in operands:
-        if isinstance(x, Dim) or (isinstance(x, (bool, int, float)) and not isinstance(x, Dim)):
+        if isinstance(x, type):
+            kinds.append(x)
+        elif isinstance(x, Dim) or (isinstance(x, (bool, int, float)) and not isinstance(x, Dim)):
             kinds.append(int if isinstance(x, Dim) else type(x))
         else:
             kinds.append(graph.value(x).dtype)
@@ -325,7 +327,7 @@ def cast(graph: Graph, op: Any, x: Any) -> Value:
     """Change the type; :class:`SaturateCast` limits to the range of an integer type first."""
     value = graph.value(x)
     dtype = keras.backend.standardize_dtype(op.dtype)
-    if type(op).__name__ == "SaturateCast" and not is_float(dtype) and dtype != "bool" and value.dtype != dtype:
+    if type(op).__name__ == "SaturateCast" and not is_float(dtype) and dtype not in {"bool", value.dtype}:
         limits = np.iinfo(dtype)
         low, high = float(limits.min), float(limits.max)
         if not is_float(value.dtype):

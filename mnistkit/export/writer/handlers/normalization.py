@@ -14,9 +14,7 @@ from mnistkit.export.writer.registry import register_op
 
 
 @register_op("BatchNorm")
-def batch_norm(  # noqa: PLR0913  the arguments of the operation
-    graph: Graph, op: Any, x: Any, mean: Any, variance: Any, offset: Any = None, scale: Any = None
-) -> Value:
+def batch_norm(graph: Graph, op: Any, x: Any, mean: Any, variance: Any, offset: Any = None, scale: Any = None) -> Value:
     """``(x - mean) / sqrt(variance + epsilon) * scale + offset``."""
     value = graph.value(x)
     axis = op.axis % value.rank

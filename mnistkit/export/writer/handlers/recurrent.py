@@ -1,8 +1,8 @@
 """LSTM, GRU and SimpleRNN as the ONNX operators of these names, with a free time axis.
 
-Weights are put into ONNX's order of gates (``iofc`` for LSTM, ``zrh`` for GRU: the same as Keras'). Keras' masks need not
-be a prefix: a masked step leaves the state alone, wherever it is. So the unmasked steps are gathered to the front, the
-operator runs on that many, and each step reads the output of the last unmasked one before it.
+Weights are put into ONNX's order of gates (``iofc`` for LSTM, ``zrh`` for GRU: the same as Keras'). Keras' masks need
+not be a prefix: a masked step leaves the state alone, wherever it is. So the unmasked steps are gathered to the front,
+the operator runs on that many, and each step reads the output of the last unmasked one before it.
 
 Everything else that repeats (custom cells, stacks, convolutional LSTMs, activations that ONNX does not list) is written
 as a Scan: see :mod:`mnistkit.export.writer.scan`.
@@ -150,7 +150,7 @@ def _gather_front(graph: Graph, x: Value, mask: Value) -> tuple[Value, Value]:
 
 
 def _spread_back(graph: Graph, every: Value, mask: Value, *, zero: bool) -> Value:
-    """Give each step the output of the last unmasked step up to it; zeros before the first (and at all masked if asked)."""
+    """Give each step the output of the last unmasked step up to it; zeros before the first, and where asked for."""
     count = graph.node("CumSum", graph.cast(mask, "int64"), graph.const(1, "int64"), dtype="int64")
     index = graph.node("Max", graph.node("Sub", count, graph.const(1, "int64")), graph.const(0, "int64"), dtype="int64")
     picked = graph.node("GatherND", every, graph.node("Unsqueeze", index, graph.ints(2)), batch_dims=1)

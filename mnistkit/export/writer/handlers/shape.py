@@ -144,7 +144,7 @@ def unstack(graph: Graph, op: Any, x: Any) -> list[Value]:
 def split(graph: Graph, op: Any, x: Any) -> list[Value]:
     """Split into equal parts, or at indices."""
     value = graph.value(x)
-    axis = {"Hsplit": 1 if value.rank > 1 else 0, "Vsplit": 0, "Dsplit": 2}.get(type(op).__name__, None)
+    axis = {"Hsplit": 1 if value.rank > 1 else 0, "Vsplit": 0, "Dsplit": 2}.get(type(op).__name__)
     axis = (op.axis if axis is None else axis) % value.rank
     stored = axis if value.perm is None else value.perm.index(axis)
     sizes = [spec.shape[axis] for spec in graph.spec]

@@ -17,13 +17,12 @@ from mnistkit.export.writer.registry import Unwritable, register_layer, register
 
 
 @register_op("Digitize")
-def digitize(graph: Graph, op: Any, x: Any) -> Value:
+def digitize(graph: Graph, _: Any, x: Any, bins: Any) -> Value:
     """Count the bin edges that are not over each number: edges rise."""
-    bins = op.bins.tolist() if hasattr(op.bins, "tolist") else list(op.bins)
     value = graph.value(x)
     kind = value.dtype if value.dtype.startswith("float") else "float32"
     wide = graph.unsqueeze(graph.cast(value, kind), value.rank)
-    over = graph.node("GreaterOrEqual", wide, graph.const(bins, kind, hint="bins"), dtype="bool")
+    over = graph.node("GreaterOrEqual", wide, graph.value(bins, kind), dtype="bool")
     counts = graph.node("ReduceSum", graph.cast(over, "int32"), graph.ints(value.rank), keepdims=0)
     return Value(counts.name, "int32", value.shape)
 
@@ -129,7 +128,7 @@ def index_lookup(layer: Any, inputs: Any, **_: Any) -> Any:
         return indices
     depth = layer.max_tokens if layer.pad_to_max_tokens else layer.vocabulary_size()
     mode = "count" if layer.output_mode == "tf_idf" else layer.output_mode
-    encoded = encode(indices, mode, depth=depth, dtype=layer.compute_dtype)
+    encoded = encode(indices, mode, depth=depth, dtype=layer._value_dtype)  # noqa: SLF001  Keras' name for the type
     if layer.output_mode == "tf_idf":
         return ops.multiply(encoded, np.asarray(layer.idf_weights_const, "float32"))
     return encoded
@@ -149,7 +148,7 @@ def _look_up(layer: Any, inputs: Any) -> Any:
     if layer.num_oov_indices > 1:
         spread = ops.mod(ops.cast(inputs, "int64"), layer.num_oov_indices) + start
         indices = ops.where(ops.equal(indices, -1), spread, indices)
-    return indices
+    return ops.cast(indices, "int64")
 
 
 @register_layer("Hashing")

@@ -6,6 +6,7 @@ from typing import Any
 
 from keras import ops, tree
 
+from mnistkit.export.writer.proxy import symbolic_backend
 from mnistkit.export.writer.registry import register_layer_rewrite
 
 
@@ -46,6 +47,16 @@ def bidirectional(layer: Any, sequences: Any, initial_state: Any = None, mask: A
     }
     output = merge[layer.merge_mode]()
     return (output, *states) if layer.return_state else output
+
+
+@register_layer_rewrite("BaseImagePreprocessingLayer")
+def preprocess(layer: Any, data: Any, **_: Any) -> Any:
+    """Images as at inference: no random numbers are drawn, so augmentation leaves them alone."""
+    with symbolic_backend(layer):
+        if isinstance(data, dict):
+            return layer.call(data, training=False)
+        images = ops.convert_to_tensor(data)
+        return layer.transform_images(images, transformation=None, training=False)
 
 
 @register_layer_rewrite("AlphaDropout", "GaussianDropout", "GaussianNoise")

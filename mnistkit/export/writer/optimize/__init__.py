@@ -7,7 +7,7 @@ from typing import Any
 from mnistkit.export.writer.graph import Graph, Node
 from mnistkit.export.writer.optimize.fold import fold_into_convolutions, fold_pads
 from mnistkit.export.writer.optimize.linear import fuse_gemm
-from mnistkit.export.writer.optimize.tidy import remove_dead, remove_identities
+from mnistkit.export.writer.optimize.tidy import remove_dead, remove_identities, skip_flattened_pools
 
 
 def optimize(graph: Graph, outputs: list[str], *, enabled: bool) -> tuple[list[Node], dict[str, Any]]:
@@ -21,6 +21,7 @@ def optimize(graph: Graph, outputs: list[str], *, enabled: bool) -> tuple[list[N
     remove_dead(graph, outputs)
     remove_identities(graph, outputs)
     if enabled:
+        skip_flattened_pools(graph)
         fuse_gemm(graph, outputs)
         fold_pads(graph, outputs)
         fold_into_convolutions(graph, outputs)

@@ -134,8 +134,7 @@ def _pending(name: str, pending: dict[str, _Affine], uses: dict[str, int]) -> _A
     if (
         affine is None
         or uses.get(name) != 1
-        or int(affine.node.attrs.get("group", 1)) != 1
-        and affine.node.op == "ConvTranspose"
+        or (int(affine.node.attrs.get("group", 1)) != 1 and affine.node.op == "ConvTranspose")
     ):
         return None
     return affine
@@ -156,7 +155,7 @@ def _per_channel(array: Array, affine: _Affine) -> Array | None:
 
 
 def fold_pads(graph: Graph, outputs: list[str]) -> None:
-    """Move zero padding into the convolution that reads it, or into a maximum pooling of numbers that are never negative."""
+    """Move zero padding into the convolution that reads it, or into a maximum of numbers that are never negative."""
     uses = use_counts(graph, outputs)
     sources = producers(graph)
     dropped: set[int] = set()

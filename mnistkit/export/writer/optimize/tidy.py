@@ -37,3 +37,20 @@ def remove_identities(graph: Graph, outputs: list[str]) -> None:
     for node in graph.nodes:
         node.inputs = [renamed.get(name, name) for name in node.inputs]
         node.outputs = [renamed.get(name, name) for name in node.outputs]
+
+
+def skip_flattened_pools(graph: Graph) -> None:
+    """Let who unsqueezes a flattened global pooling read the pooling: (batch, channels, 1, 1) all along."""
+    producer = {name: node for node in graph.nodes for name in node.outputs}
+    renamed: dict[str, str] = {}
+    for node in graph.nodes:
+        node.inputs = [renamed.get(name, name) for name in node.inputs]
+        if node.op != "Unsqueeze":
+            continue
+        flat = producer.get(node.inputs[0])
+        if flat is None or flat.op != "Flatten":
+            continue
+        pool = producer.get(flat.inputs[0])
+        axes = graph.initializers.get(node.inputs[1])
+        if pool is not None and pool.op == "GlobalAveragePool" and axes is not None and axes.tolist() == [2, 3]:
+            renamed[node.outputs[0]] = pool.outputs[0]

@@ -1,0 +1,227 @@
+"""The contenders of benchmarks/train.py: each trains the model and returns the seconds of each epoch and a loss."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+
+BATCH = 32
+RATE, RHO, EPSILON = 0.001, 0.9, 1e-8
+SEED = 1337
+
+
+def keras_model(name: str, **compile_options: Any) -> Any:
+    import keras
+
+    from mnistkit.models import build_model
+
+    model = build_model(name, seed=SEED)
+    optimizer = keras.optimizers.RMSprop(RATE, rho=RHO, epsilon=EPSILON)
+    model.compile(optimizer, "categorical_crossentropy", metrics=["accuracy"], **compile_options)
+    return model
+
+
+def one_hot(labels: np.ndarray) -> np.ndarray:
+    return np.eye(10, dtype=np.float32)[labels]
+
+
+def timed_fit(train: Any, *, epochs: int) -> tuple[list[float], float]:
+    import keras
+
+    ends: list[float] = []
+    watch = keras.callbacks.LambdaCallback(on_epoch_end=lambda _epoch, _logs: ends.append(time.perf_counter()))
+    begun = time.perf_counter()
+    history = train(epochs=epochs, callbacks=[watch], batch_size=BATCH, verbose=0).history
+    return [end - start for start, end in zip([begun, *ends], ends, strict=False)], history["loss"][-1]
+
+
+def plain_fit(x: np.ndarray, labels: np.ndarray, *, model: str, epochs: int) -> tuple[list[float], float]:
+    fit = keras_model(model).fit
+    return timed_fit(lambda **options: fit(x, one_hot(labels), **options), epochs=epochs)
+
+
+def best_fit(x: np.ndarray, labels: np.ndarray, *, model: str, epochs: int) -> tuple[list[float], float]:
+    """Keras' own settings for few Python calls; found by trying, per backend."""
+    import keras
+
+    steps = 25 if keras.backend.backend() == "jax" else len(x) // BATCH
+    fit = keras_model(model, steps_per_execution=steps, jit_compile=True).fit
+    return timed_fit(lambda **options: fit(x, one_hot(labels), **options), epochs=epochs)
+
+
+def ours(x: np.ndarray, labels: np.ndarray, *, model: str, epochs: int) -> tuple[list[float], float]:
+    from mnistkit.engine import fit
+
+    made = keras_model(model)
+    return timed_fit(lambda **options: fit(made, x, one_hot(labels), seed=SEED, **options), epochs=epochs)
+
+
+def hand_written(x: np.ndarray, labels: np.ndarray, *, model: str, epochs: int) -> tuple[list[float], float]:
+    import keras
+
+    del model
+    epoch = {"jax": _jax, "tensorflow": _tensorflow, "torch": _torch}[keras.backend.backend()](x, labels)
+    return timed(epoch, len(x), epochs=epochs)
+
+
+def timed(epoch: Any, n: int, *, epochs: int) -> tuple[list[float], float]:
+    generator = np.random.default_rng(SEED)
+    seconds, loss = [], 0.0
+    for _ in range(epochs):
+        begun = time.perf_counter()
+        loss = float(epoch(generator.permutation(n)[: n // BATCH * BATCH].reshape(-1, BATCH)))
+        seconds.append(time.perf_counter() - begun)
+    return seconds, loss
+
+
+def initial() -> list[np.ndarray]:
+    generator = np.random.default_rng(SEED)
+
+    def kernel(rows: int, columns: int) -> np.ndarray:
+        limit = np.sqrt(6 / (rows + columns))
+        return generator.uniform(-limit, limit, (rows, columns)).astype(np.float32)
+
+    return [kernel(784, 32), np.zeros(32, np.float32), kernel(32, 10), np.zeros(10, np.float32)]
+
+
+def _jax(x: np.ndarray, labels: np.ndarray) -> Any:
+    import jax
+    import jax.numpy as jnp
+
+    def loss_of(weights: Any, x: Any, labels: Any) -> Any:
+        w1, b1, w2, b2 = weights
+        logits = jax.nn.relu(x @ w1 + b1) @ w2 + b2
+        return -jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=1).mean()
+
+    def run(state: Any, x: Any, labels: Any, order: Any) -> Any:
+        def step(state: Any, rows: Any) -> Any:
+            weights, squares = state
+            loss, grads = jax.value_and_grad(loss_of)(weights, x[rows], labels[rows])
+            squares = [RHO * s + (1 - RHO) * g * g for s, g in zip(squares, grads, strict=True)]
+            weights = [w - RATE * g / jnp.sqrt(s + EPSILON) for w, g, s in zip(weights, grads, squares, strict=True)]
+            return (weights, squares), loss
+
+        state, losses = jax.lax.scan(step, state, order)
+        return state, losses.mean()
+
+    compiled = jax.jit(run, donate_argnums=0)
+    weights = [jnp.array(w) for w in initial()]
+    state = (weights, [jnp.zeros_like(w) for w in weights])
+    x, labels = jax.device_put(x), jax.device_put(labels.astype(np.int32))
+
+    def epoch(order: np.ndarray) -> float:
+        nonlocal state
+        state, loss = compiled(state, x, labels, order.astype(np.int32))
+        return float(loss)
+
+    return epoch
+
+
+def _tensorflow(x: np.ndarray, labels: np.ndarray) -> Any:
+    import tensorflow as tf
+
+    weights = [tf.Variable(w) for w in initial()]
+    squares = [tf.Variable(tf.zeros_like(w)) for w in weights]
+    total = tf.Variable(0.0)
+    x, labels = tf.constant(x), tf.constant(labels.astype(np.int32))
+
+    @tf.function(jit_compile=True, autograph=False)
+    def run(x: Any, labels: Any, order: Any) -> Any:
+        total.assign(0.0)
+
+        def step(i: Any) -> Any:
+            rows = tf.gather(order, i)
+            with tf.GradientTape() as tape:
+                hidden = tf.nn.relu(tf.gather(x, rows) @ weights[0] + weights[1])
+                logits = hidden @ weights[2] + weights[3]
+                loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(tf.gather(labels, rows), logits))
+            for w, s, g in zip(weights, squares, tape.gradient(loss, weights), strict=True):
+                s.assign(RHO * s + (1 - RHO) * g * g)
+                w.assign_sub(RATE * g / tf.sqrt(s + EPSILON))
+            total.assign_add(loss)
+            return [i + 1]
+
+        tf.while_loop(lambda i: i < order.shape[0], step, [tf.constant(0)], parallel_iterations=1)
+        return total / order.shape[0]
+
+    return lambda order: float(run(x, labels, tf.constant(order.astype(np.int32))))
+
+
+def _torch(x: np.ndarray, labels: np.ndarray) -> Any:
+    import torch
+
+    torch.set_num_threads(1)  # faster than two for products this small
+    weights = [torch.tensor(w, requires_grad=True) for w in initial()]
+    squares = [torch.zeros_like(w) for w in weights]
+    x, labels = torch.as_tensor(x), torch.as_tensor(labels.astype(np.int64))
+    cross_entropy = torch.nn.functional.cross_entropy
+
+    def epoch(order: np.ndarray) -> float:
+        rows = torch.as_tensor(order.reshape(-1))
+        total = torch.zeros(())
+        for images, targets in zip(x[rows].split(BATCH), labels[rows].split(BATCH), strict=True):
+            hidden = torch.relu(torch.addmm(weights[1], images, weights[0]))
+            loss = cross_entropy(torch.addmm(weights[3], hidden, weights[2]), targets)
+            grads = torch.autograd.grad(loss, weights)
+            with torch.no_grad():
+                torch._foreach_mul_(squares, RHO)
+                torch._foreach_addcmul_(squares, grads, grads, 1 - RHO)
+                below = torch._foreach_add(squares, EPSILON)  # noqa: SLF001
+                torch._foreach_sqrt_(below)
+                torch._foreach_addcdiv_(weights, grads, below, -RATE)
+                total += loss.detach()
+        return float(total) / len(order)
+
+    return epoch
+
+
+def numpy_by_hand(x: np.ndarray, labels: np.ndarray, *, model: str, epochs: int) -> tuple[list[float], float]:
+    del model
+    weights = initial()
+    squares = [np.zeros_like(w) for w in weights]
+    targets = one_hot(labels)
+
+    def epoch(order: np.ndarray) -> float:
+        total = 0.0
+        for rows in order:
+            w1, b1, w2, b2 = weights
+            images, wanted = x[rows], targets[rows]
+            hidden = np.maximum(images @ w1 + b1, 0)
+            logits = hidden @ w2 + b2
+            logits -= logits.max(1, keepdims=True)
+            exp = np.exp(logits)
+            probabilities = exp / exp.sum(1, keepdims=True)
+            total -= float(np.log((probabilities * wanted).sum(1)).mean())
+            d_logits = (probabilities - wanted) / len(rows)
+            d_hidden = (d_logits @ w2.T) * (hidden > 0)
+            grads = [images.T @ d_hidden, d_hidden.sum(0), hidden.T @ d_logits, d_logits.sum(0)]
+            for w, s, g in zip(weights, squares, grads, strict=True):
+                np.multiply(s, RHO, out=s)
+                np.add(s, (1 - RHO) * g * g, out=s)
+                np.subtract(w, RATE * g / np.sqrt(s + EPSILON), out=w)
+        return total / len(order)
+
+    return timed(epoch, len(x), epochs=epochs)
+
+
+def scikit_learn(x: np.ndarray, labels: np.ndarray, *, model: str, epochs: int) -> tuple[list[float], float]:
+    """It has no RMSprop; Adam costs about the same."""
+    from sklearn.neural_network import MLPClassifier
+
+    del model
+    network = MLPClassifier(
+        (32,), solver="adam", alpha=0.0, batch_size=BATCH, max_iter=1, warm_start=True, random_state=SEED
+    )
+    return timed(lambda _order: network.fit(x, labels).loss_, len(x), epochs=epochs)
+
+
+WAYS = {
+    "plain fit": plain_fit,
+    "best fit": best_fit,
+    "mnistkit.fit": ours,
+    "hand-written": hand_written,
+    "NumPy by hand": numpy_by_hand,
+    "scikit-learn": scikit_learn,
+}

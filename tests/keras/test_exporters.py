@@ -1,0 +1,76 @@
+"""Keras' own exporters, by name: each under its own backend, in a process of its own."""
+
+import onnx
+import pytest
+
+import mnistkit
+from mnistkit import Classifier, verify_file
+from mnistkit.backend import EXPORTERS, is_installed
+from mnistkit.errors import ExportError, MissingExtraError
+from mnistkit.export import export_onnx
+from mnistkit.export.exporters import PACKAGES, check_exporter, export_with
+from mnistkit.models import build_model
+from mnistkit.parity import compare
+
+HERE = [name for name in EXPORTERS if all(map(is_installed, (EXPORTERS[name], PACKAGES[name][0])))]
+
+
+@pytest.fixture
+def own(here):
+    """The exporter of the active backend, where its packages are installed."""
+    name = next(name for name, backend in EXPORTERS.items() if backend == here.name)
+    if name not in HERE:
+        pytest.skip(f"{PACKAGES[name][0]} is not installed")  # an extra of its own, which a user may lack too
+    return name
+
+
+def test_the_active_backends_own(own, trained, small, exported, tmp_path):
+    """Independent judges of the default exporter: other code, the same contract and the same answers."""
+    report = export_onnx(trained.path, tmp_path / "model.onnx", exporter=own, data=small)
+    assert (report.exporter, report.reason) == (own, "asked for by name")
+    assert report.largest <= report.atol
+    verify_file(report.path)
+    proto = onnx.load(report.path)
+    assert [value.name for value in (*proto.graph.input, *proto.graph.output)] == ["image", "probabilities"]
+    assert proto.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
+    assert [path.name for path in tmp_path.iterdir() if path.suffix not in {".json", ".onnx"}] == []
+    content = report.path.read_bytes()
+    assert str(trained.path.parent).encode() not in content
+    assert b"/site-packages/" not in content
+    images = small.x_test[:100]
+    compare(
+        Classifier(exported.path).probabilities(images),
+        Classifier(report.path).probabilities(images),
+        atol=1e-6,
+        what="two exporters",
+    )
+
+
+@pytest.mark.skipif("tf2onnx" not in HERE, reason="tf2onnx is not installed")
+def test_tf2onnx_whatever_the_backend(small, tmp_path):
+    report = export_onnx(build_model(), tmp_path / "model.onnx", exporter="tf2onnx", data=small)
+    assert report.exporter == "tf2onnx"
+    assert report.largest <= report.atol
+
+
+@pytest.mark.parametrize("name", EXPORTERS)
+def test_missing_packages_with_the_cure(monkeypatch, name, tmp_path):
+    monkeypatch.setattr("mnistkit.export.exporters.is_installed", lambda package: package != PACKAGES[name][0])
+    cure = rf"the exporter {name} needs {PACKAGES[name][0]}, which is not installed; run `pip install 'mnistkit\["
+    with pytest.raises(MissingExtraError, match=cure + PACKAGES[name][1]):
+        check_exporter(name)
+    with pytest.raises(MissingExtraError):
+        export_onnx(build_model(), tmp_path / "model.onnx", exporter=name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_framework_that_breaks_is_told_with_version_and_cure(own, monkeypatch, tmp_path):
+    """Installed, and its import raises something else than ImportError."""
+    framework = EXPORTERS[own]
+    (tmp_path / framework).mkdir()
+    (tmp_path / framework / "__init__.py").write_text("raise RuntimeError('undefined\\nsymbol')")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{mnistkit.__file__.rpartition('/mnistkit/')[0]}")
+    words = rf"the exporter {own} \(.*\d\) fails: {framework} \d.* is installed but its import fails .*undefined symbol"
+    with pytest.raises(ExportError, match=words + ".*run `pip install --force-reinstall") as caught:
+        export_with(own, build_model(), opset=None)
+    assert "\n" not in str(caught.value)

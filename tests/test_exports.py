@@ -1,0 +1,60 @@
+"""The committed results are proven, complete, and what the package ships."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from mnistkit import Classifier, load_data, verify_file
+from mnistkit.errors import ParityError
+
+EXPORTS = Path(__file__).parent.parent / "exports"
+FILES = sorted(path.name for path in EXPORTS.glob("mnist-*.onnx") if not path.stem.endswith("-picture"))
+TRAINED = ("jax", "tensorflow", "torch")
+
+
+def about(name):
+    return json.loads((EXPORTS / name).with_suffix(".json").read_text(encoding="utf-8"))
+
+
+def test_there_is_one_of_each_backend():
+    assert {f"mnist-{backend}.onnx" for backend in TRAINED} <= set(FILES)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_it_verifies(name):
+    assert verify_file(EXPORTS / name, device="cpu").pairs >= 1
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_one_changed_weight_is_noticed(name):
+    content = bytearray((EXPORTS / name).read_bytes())
+    middle = len(content) // 4  # inside the first and largest weight
+    content[middle : middle + 400] = bytes(400)
+    with pytest.raises(ParityError):
+        verify_file(bytes(content), device="cpu")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_json_beside_it_speaks_of_this_file(name):
+    found = about(name)
+    assert found["sha256"] == hashlib.sha256((EXPORTS / name).read_bytes()).hexdigest()
+    assert found["file"] == name
+    assert found["proof"]["largest"] <= found["proof"]["atol"]
+
+
+@pytest.mark.parametrize("backend", TRAINED)
+def test_it_was_trained_on_the_backend_it_is_named_after(backend):
+    assert about(f"mnist-{backend}.onnx")["training"]["backend"]["name"] == backend
+
+
+def test_the_three_trainings_reach_the_same():
+    data = load_data()
+    accuracy = {}
+    for backend in TRAINED:
+        scores = Classifier(EXPORTS / f"mnist-{backend}.onnx", device="cpu").probabilities(data.x_test)
+        accuracy[backend] = (scores.argmax(axis=1) == data.y_test).mean()
+        assert f"{accuracy[backend]:.4f}" == f"{about(f'mnist-{backend}.onnx')['accuracy']['onnxruntime']:.4f}"
+    assert min(accuracy.values()) >= 0.940
+    assert max(accuracy.values()) - min(accuracy.values()) <= 0.005

@@ -1,0 +1,49 @@
+"""The README is true: its Python runs, its tables are those of the measured JSON, its commands parse."""
+
+import contextlib
+import importlib.util
+import io
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from mnistkit.cli import VERBS, build_parser
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+ALL = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+PYTHON = [code for code in ALL if "keras" not in code]  # the rest runs in tests/keras/test_readme_keras.py
+VERB = "|".join(VERBS)
+COMMANDS = sorted(
+    set(re.findall(rf"(?:python -m mnistkit\.|mnistkit )((?:{VERB})\b.*?)(?= &&|$|`)", README, re.MULTILINE))
+)
+
+
+@pytest.mark.parametrize("code", PYTHON, ids=range(len(PYTHON)))
+def test_its_python_prints_what_it_says(code, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(code, "README.md", "exec"), {})  # noqa: S102  # our own README
+    said = re.findall(r"print\(.*\)  # (.+)", code)
+    assert printed.getvalue().splitlines()[: len(said)] == said
+
+
+def test_its_tables_are_up_to_date():
+    spec = importlib.util.spec_from_file_location("readme", ROOT / "benchmarks" / "readme.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.render(README) == README
+    assert module.render(README.replace("| jax ", "| abacus ")) == README
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_its_commands_are_understood(command):
+    build_parser().parse_args(shlex.split(command))
+
+
+def test_there_is_python_and_there_are_commands():
+    assert PYTHON
+    assert len(COMMANDS) > 5
