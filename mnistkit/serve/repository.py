@@ -138,7 +138,7 @@ class ServedModel:
             feeds[info.name] = np.zeros([size if isinstance(size, int) else 1 for size in info.shape], info.dtype)
         try:
             times = []
-            for _ in range(5):
+            for _ in range(20):
                 start = time.perf_counter()
                 self.runtime.run(feeds)
                 times.append(time.perf_counter() - start)
