@@ -185,7 +185,8 @@ def hub() -> list[Case]:
         "RobertaBackbone": lambda: M.RobertaBackbone(**text, max_sequence_length=32),
         "AlbertBackbone": lambda: M.AlbertBackbone(num_segments=5, **text, embedding_dim=8, max_sequence_length=32),
         "DebertaV3Backbone": lambda: M.DebertaV3Backbone(**text, max_sequence_length=32, bucket_size=8),
-        "ElectraBackbone": lambda: M.ElectraBackbone(num_segments=5, 
+        "ElectraBackbone": lambda: M.ElectraBackbone(
+            num_segments=5,
             **{k: v for k, v in text.items() if k != "vocabulary_size"},
             vocab_size=9,
             embedding_dim=8,
