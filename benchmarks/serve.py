@@ -42,7 +42,7 @@ CONCURRENCY = (1, 16, 64)
 def main() -> int:
     """Run everything."""
     parser = argparse.ArgumentParser(description="Compare servers.")
-    parser.add_argument("--seconds", type=float, default=3)
+    parser.add_argument("--seconds", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs="*", default=list(CONTENDERS))
     parser.add_argument("--venvs", default=str(Path(tempfile.gettempdir()) / "mnistkit-bench"))
@@ -87,7 +87,7 @@ def table(report: dict[str, Any]) -> str:
 
 
 def _requests(folder: Path) -> dict[str, tuple[str, str]]:
-    """wrk scripts: for us the protocol's requests, for the others the same JSON and one raw tensor."""
+    """Scripts for wrk: for us the protocol's requests, for the others the same JSON and one raw tensor."""
     pixels = [round(((index * 37) % 256) / 255, 4) for index in range(784)]
     import array
 
@@ -95,7 +95,10 @@ def _requests(folder: Path) -> dict[str, tuple[str, str]]:
     entry = {"name": "image", "shape": [1, 784], "datatype": "FP32"}
     document = json.dumps({"inputs": [{**entry, "data": pixels}]}).encode()
     header = json.dumps(
-        {"inputs": [{**entry, "parameters": {"binary_data_size": len(raw)}}], "parameters": {"binary_data_output": True}}
+        {
+            "inputs": [{**entry, "parameters": {"binary_data_size": len(raw)}}],
+            "parameters": {"binary_data_output": True},
+        }
     ).encode()
     bodies = {"json": (document, {}), "raw": (raw, {}),
               "binary": (header + raw, {"Inference-Header-Content-Length": str(len(header))})}  # fmt: skip
@@ -122,7 +125,7 @@ def _python(name: str, venvs: Path) -> str:
     return str(venv / "bin" / "python")
 
 
-def _measure(name: str, python: str, scripts: dict[str, str], seconds: float) -> dict[str, dict[str, float]]:
+def _measure(name: str, python: str, scripts: dict[str, str], seconds: int) -> dict[str, dict[str, float]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -134,12 +137,22 @@ def _measure(name: str, python: str, scripts: dict[str, str], seconds: float) ->
                    "--device", "cpu", "--access-log", os.devnull, "--grace", "0", "--workers", workers]  # fmt: skip
         paths = {"json": ("/v2/models/mnist/infer", "json"), "binary": ("/v2/models/mnist/infer", "binary")}
     else:
-        command = [python, str(Path(__file__).with_name("serve_contenders.py")), name, str(port), model]
+        file = Path(__file__).with_name("serve_contenders.py")
+        command = [python, str(file), name, str(port), model]
+        if name == "litserve":
+            command = [python, str(file.with_name("serve_litserve.py")), str(port), model]
+        if name == "mosec":
+            command = [python, str(file.with_name("serve_mosec.py")), "--port", str(port), "--address", "127.0.0.1"]
         paths = {"json": ("/json", "json"), "binary": ("/binary", "raw")}
         if name == "litserve":
             del paths["binary"]
     server = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        command,
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        env={**os.environ, "MODEL": model},
     )
     try:
         _wait(port, paths["json"][0], Path(scripts["json"]).with_suffix(".body").read_bytes())
@@ -172,8 +185,8 @@ def _wait(port: int, path: str, body: bytes) -> None:
     raise SystemExit(f"the server on {port} never answered")
 
 
-def _wrk(url: str, script: str, count: int, seconds: float) -> dict[str, float] | None:
-    command = ["wrk", "-t1", f"-c{count}", f"-d{seconds:g}s", "--latency", "-s", script, url]
+def _wrk(url: str, script: str, count: int, seconds: int) -> dict[str, float] | None:
+    command = ["wrk", "-t1", f"-c{count}", f"-d{seconds}s", "--latency", "-s", script, url]
     text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     if "Non-2xx" in text:
         print(f"{url}: answers other than 200\n{text}", file=sys.stderr)

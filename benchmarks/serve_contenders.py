@@ -89,72 +89,8 @@ def fastapi(port: int, model: str) -> None:
     uvicorn.run(app, port=port, log_level="error", access_log=False)
 
 
-def litserve(port: int, model: str) -> None:
-    """LitServe, one worker, JSON."""
-    import litserve as server
-
-    class Api(server.LitAPI):
-        def setup(self, device: str) -> None:
-            del device
-            self.run = session(model)
-
-        def decode_request(self, request: Any) -> Any:
-            given = request["inputs"][0]
-            return np.array(given["data"], np.float32).reshape(given["shape"])
-
-        def predict(self, x: Any) -> Any:
-            return self.run.run(None, {"image": x})[0]
-
-        def encode_response(self, output: Any) -> Any:
-            return {"outputs": [{"name": "probabilities", "shape": list(output.shape), "datatype": "FP32",
-                                 "data": output.ravel().tolist()}]}  # fmt: skip
-
-    api = Api(api_path="/json")
-    server.LitServer(api, accelerator="cpu", workers_per_device=1).run(
-        port=port, host="127.0.0.1", num_api_servers=1, generate_client_file=False, log_level="error"
-    )
-
-
-def mosec(port: int, model: str) -> None:
-    """mosec: a front in Rust, one Python worker with batches of 64."""
-    import json
-
-    import mosec as server
-
-    class Json(server.Worker):
-        def __init__(self) -> None:
-            self.run = session(model)
-
-        def deserialize(self, data: bytes) -> Any:
-            return np.array(json.loads(data)["inputs"][0]["data"], np.float32)
-
-        def serialize(self, data: Any) -> bytes:
-            return json.dumps({"outputs": [{"name": "probabilities", "data": data.tolist()}]}).encode()
-
-        def forward(self, data: list[Any]) -> list[Any]:
-            return list(self.run.run(None, {"image": np.stack(data)})[0])
-
-    class Binary(Json):
-        def deserialize(self, data: bytes) -> Any:
-            return np.frombuffer(data, np.float32)
-
-        def serialize(self, data: Any) -> bytes:
-            return bytes(data.tobytes())
-
-    # mosec reads its own command line
-    sys.argv = [sys.argv[0], "--port", str(port), "--address", "127.0.0.1", "--log-level", "error"]
-    app = server.Server()
-    app.register_runtime(
-        {
-            "/json": [server.Runtime(Json, max_batch_size=64, max_wait_time=1)],
-            "/binary": [server.Runtime(Binary, max_batch_size=64, max_wait_time=1)],
-        }
-    )
-    app.run()
-
-
 def constant(port: int, model: str) -> None:
-    """uvicorn answering a constant: what its HTTP alone costs."""
+    """An uvicorn answering a constant: what its HTTP alone costs."""
     import uvicorn
 
     del model
@@ -169,6 +105,6 @@ def constant(port: int, model: str) -> None:
 
 
 if __name__ == "__main__":
-    {function.__name__: function for function in (starlette, fastapi, litserve, mosec, constant)}[sys.argv[1]](
+    {function.__name__: function for function in (starlette, fastapi, constant)}[sys.argv[1]](
         int(sys.argv[2]), sys.argv[3]
     )

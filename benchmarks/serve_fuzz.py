@@ -113,7 +113,9 @@ def _change(document: Any, source: random.Random) -> None:
     elif action == 1 and isinstance(node, list):
         node.append(copy.deepcopy(node[key]))
     elif action == 2 and isinstance(node, dict):
-        node[source.choice(("parameters", "shape", "data", "binary_data_size", "name"))] = copy.deepcopy(source.choice(ODD))
+        node[source.choice(("parameters", "shape", "data", "binary_data_size", "name"))] = copy.deepcopy(
+            source.choice(ODD)
+        )
     else:
         node[key] = copy.deepcopy(source.choice(ODD))
 

@@ -159,6 +159,29 @@ def test_no_batches_when_turned_off(started, slow_model):
         assert server.metric("mnistkit_batch_rows_count") == 6
 
 
+def test_small_requests_queue_when_told_to(started, digits):
+    """With --inline-ms 0 even the smallest goes through the queue, here with two workers: all answers stay right."""
+    one = [{"inputs": [tensor(digits[digit].reshape(1, 784), datatype="UINT8")]} for digit in range(10)]
+    with started("--inline-ms", "0", "--concurrency", "2", "--max-batch", "4") as server, ThreadPoolExecutor(8) as pool:
+        for _ in range(5):
+            answers = list(pool.map(server.infer, one))
+            assert [int(np.argmax(answer.json["outputs"][0]["data"])) for answer in answers] == list(range(10))
+
+
+def test_what_does_not_finish_in_time_is_given_up(started, slow_model):
+    flags = ("--model", slow_model, "--grace", "0", "--stop-timeout", "0.3", "--max-batch", "1")
+    with started(*flags) as server, ThreadPoolExecutor(20) as pool:
+        asked = [pool.submit(server.infer, row(number), model="slow") for number in range(20)]
+        time.sleep(0.2)
+        before = time.monotonic()
+        server.signal(signal.SIGTERM)
+        server.process.wait(20)
+        assert time.monotonic() - before < 10
+        assert server.events()[-1]["event"] == "stopped"
+        assert server.events()[-1]["unfinished"] > 0
+        assert any(future.exception() for future in asked)
+
+
 def other_model(asset):
     """The same model with another bias: a file that is in order but is not what its golden pairs say."""
     import onnxfile
