@@ -12,8 +12,11 @@ from keras import ops
 ACTIVATIONS = [
     Case(name, "default", chain((6,), lambda name=name: L.Activation(name)), mutant=False)
     for name in sorted(dir(keras.activations))
-    if not name.startswith("_") and name not in {"deserialize", "get", "serialize"}
+    if not name.startswith("_") and name not in {"deserialize", "get", "serialize", "threshold"}
 ]
+ACTIVATIONS.append(
+    Case("threshold", "default", call([(6,)], lambda x: keras.activations.threshold(x, 0.2, -1.0)), mutant=False)
+)
 
 
 # -- users' models ----------------------------------------------------------------------------------------------------
