@@ -45,6 +45,7 @@ def main() -> int:
         "--stock", choices=("none", "first", "all"), default="first", help="cases for Keras' own exporter"
     )
     parser.add_argument("--seconds", type=float, default=float("inf"), help="start no new case after this, per backend")
+    parser.add_argument("--resume", action="store_true", help="skip what the JSON already has")
     parser.add_argument("--render", action="store_true", help="only write the table")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -63,7 +64,7 @@ def spawn(backend: str, options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         lines = Path(folder) / "lines"
         command = [sys.executable, __file__, "--child", str(lines), "--parts", *options.parts, "--stock", options.stock]
-        command += ["--seconds", str(options.seconds)]
+        command += ["--seconds", str(options.seconds), *(["--resume"] if options.resume else [])]
         environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
         subprocess.run(command, env=environment, check=False)
         rows = [json.loads(line) for line in lines.read_text().splitlines()] if lines.exists() else []
@@ -104,6 +105,7 @@ def child(options: argparse.Namespace) -> int:
 
     backend = keras.backend.backend()
     started = time.perf_counter()
+    known = already(backend) if options.resume else set()
     lists = {
         "layers": lambda: cases_layers.CASES,
         "activations": lambda: cases_models.ACTIVATIONS,
@@ -132,11 +134,19 @@ def child(options: argparse.Namespace) -> int:
                     return 0
                 first = case.subject not in seen
                 seen.add(case.subject)
+                if (part, case.subject, case.label) in known:
+                    continue
                 put(judge(case, part, backend, stock=options.stock == "all" or (options.stock == "first" and first)))
             if part == "layers":
                 for name in cases_layers.missing():
                     put(row_of(part, name, "no case", backend) | {"writer": "missing: a new class"})
     return 0
+
+
+def already(backend: str) -> set[tuple[str, str, str]]:
+    """Return the cases of a backend that the JSON has."""
+    rows = json.loads(RESULTS.read_text())["cases"] if RESULTS.exists() else []
+    return {(row["part"], row["subject"], row["label"]) for row in rows if row["backend"] == backend}
 
 
 def row_of(part: str, subject: str, label: str, backend: str) -> dict[str, Any]:
@@ -222,6 +232,10 @@ def passed(verdict: str | None) -> bool:
     return verdict == "ok"
 
 
+def accepted(verdict: str) -> bool:
+    return passed(verdict) or verdict.startswith("refused")
+
+
 def out_of_scope(verdict: str) -> bool:
     return verdict.startswith("not in Keras")
 
@@ -239,9 +253,12 @@ def render(results: dict[str, Any]) -> str:
         "# What the writer covers",
         "",
         "Written by `python benchmarks/coverage.py` from `benchmarks/results/coverage.json`; do not edit.",
-        f"Keras {versions.get('keras', '?')}, onnxruntime {versions.get('onnxruntime', '?')}. A subject counts as covered when",
-        "every configuration of it answers as Keras does (1e-4, three batch sizes, two or more lengths of each free",
-        'dimension). Stock is `model.export(format="onnx")` after a call, on the first configuration of each subject.',
+        f"Keras {versions.get('keras', '?')}, onnxruntime {versions.get('onnxruntime', '?')}.",
+        "A subject counts as covered when every configuration of it answers as Keras does (1e-4, three batch sizes,",
+        "two or more lengths of each free dimension) or, where this backend's Keras differs, is refused with the",
+        "reason. A subject with a configuration that has not been run yet on a backend is counted as not run there,",
+        "never as covered.",
+        'Stock is `model.export(format="onnx")` after a call, on the first configuration of each subject.',
         "",
         "| | " + " | ".join(f"{b} | stock" for b in BACKENDS) + " |",
         "|---|" + "---|---|" * len(BACKENDS),
@@ -257,21 +274,26 @@ def render(results: dict[str, Any]) -> str:
 
 
 def totals(subjects: dict[str, Any], backend: str) -> tuple[str, str]:
-    """Return "covered of all (per cent)" for the writer and for the stock exporter."""
-    judged = {name: [r for r in rows[backend] if not out_of_scope(r["writer"])] for name, rows in subjects.items()}
-    judged = {name: rows for name, rows in judged.items() if rows}
-    good = sum(
-        all(passed(r["writer"]) for r in rows if not r["writer"].startswith("refused"))
-        and any(passed(r["writer"]) for r in rows)
-        for rows in judged.values()
-    )
-    asked = [r for rows in judged.values() for r in rows if "stock" in r]
-    stock = sum(passed(r["stock"]) for r in asked)
+    """Return the shares of covered subjects, of those that this backend's Keras has: the writer's and the stock's."""
+    good = run = missing = stock = asked = 0
+    for by_backend in subjects.values():
+        labels = {row["label"] for rows in by_backend.values() for row in rows}
+        rows = by_backend.get(backend, [])
+        if {row["label"] for row in rows} != labels:
+            missing += 1
+            continue
+        rows = [row for row in rows if not out_of_scope(row["writer"])]
+        if not rows:
+            continue
+        run += 1
+        good += any(passed(row["writer"]) for row in rows) and all(accepted(row["writer"]) for row in rows)
+        asked += any("stock" in row for row in rows)
+        stock += any(passed(row.get("stock")) for row in rows)
 
     def share(part: int, whole: int) -> str:
         return f"{part}/{whole} ({100 * part / whole:.1f} %)" if whole else "not run"
 
-    return share(good, len(judged)), share(stock, len(asked))
+    return share(good, run) + (f", {missing} not run" if missing and run else ""), share(stock, asked)
 
 
 def table(subjects: dict[str, Any]) -> list[str]:
@@ -310,7 +332,7 @@ def summary(rows: list[dict[str, Any]]) -> str:
     rows = [row for row in rows if not out_of_scope(row["writer"])]
     if not rows:
         return ""
-    good = sum(passed(row["writer"]) or row["writer"].startswith("refused") for row in rows)
+    good = sum(accepted(row["writer"]) for row in rows)
     if all(row["writer"].startswith("refused") for row in rows):
         return "refused"
     return "yes" if good == len(rows) else f"{good} of {len(rows)}"

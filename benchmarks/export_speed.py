@@ -3,7 +3,7 @@
     python benchmarks/export_speed.py [MODEL ...]
 
 Each model of ``keras.applications`` gets random weights, is written by mnistkit and exported by Keras under TensorFlow
-(tf2onnx) and under PyTorch, each in a process of its own. All files of one model are then timed in turn, in one process,
+(tf2onnx) and under PyTorch, each in a process of its own. All files of one model are timed in turn, in one process,
 with one thread and one image; the fastest of the rounds counts. The table and ``results/export_speed.json`` give the
 ratio to the fastest stock file: below 1 is faster.
 """

@@ -29,7 +29,9 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "mnistkit") -> int:
     warnings.showwarning = _show_warning
     run: Callable[[argparse.Namespace], int] = options.run
     try:
-        return run(options)
+        code = run(options)
+        sys.stdout.flush()  # so that a reader that went away is met here, not at exit
+        return code  # noqa: TRY300  # the flush belongs to the same try
     except MnistkitError as error:
         print(f"mnistkit: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
@@ -60,9 +62,17 @@ def build_parser(prog: str = "mnistkit") -> argparse.ArgumentParser:
             help=text,
             description=text,
             epilog=f"Example: {example}",
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         )
         add(verb)
+        for action in verb._actions:  # noqa: SLF001  # argparse's own formatter would also print "default: None"
+            told = "default:" in (action.help or "")
+            if (
+                not told
+                and action.default is not None
+                and action.default not in ("", argparse.SUPPRESS)
+                and action.nargs != 0
+            ):
+                action.help = f"{action.help} (default: %(default)s)"
         verb.set_defaults(run=run)
     return parser
 

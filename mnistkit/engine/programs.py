@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any, Protocol
 
-from mnistkit.engine.arrays import leaves
+from mnistkit.engine.arrays import leaves, map_nest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,6 +51,7 @@ class Programs:
             self._placed[training] = self._backend.place(arrays.nest)
         placed = self._placed[training]
         size = min(self._batch_size, arrays.n)
+        self._build()
         key = (training, size, *_layout(arrays))
         current = _state_of(self._model)
         known = self._store.entries.get(key)
@@ -61,6 +62,13 @@ class Programs:
                 program.compile(placed, arrays.n, size=arrays.n % size)
             known = self._store.entries[key] = (current, program)
         return known[1], placed
+
+    def _build(self) -> None:
+        """Create the variables that are missing, as ``model.fit`` does; a callback may have compiled anew."""
+        arrays = self._arrays[True]
+        assert arrays is not None
+        batch = map_nest(lambda leaf: leaf[: self._batch_size], arrays.nest)
+        self._model._symbolic_build(data_batch=batch)  # noqa: SLF001 - Keras has no public name for it
 
 
 class _Store:

@@ -130,9 +130,9 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserUpgrade:
             self._closing = True  # the request was answered without upgrading, as HTTP allows; what follows is not HTTP
             self._close_if_done()
-        except httptools.HttpParserCallbackError as error:
+        except httptools.HttpParserCallbackError:
             if self._refused is None:
-                logger.error("a bug in the server", exc_info=error.__context__ or error)
+                logger.exception("a bug in the server")
                 self._refused = Refusal(500, "internal error; the server's log has the details")
             self._reject(self._refused)
         except httptools.HttpParserError as error:
@@ -277,7 +277,9 @@ class Connection(asyncio.Protocol):
 
     def stop(self) -> None:
         """Close now if nothing is under way."""
-        idle = self._since is None or not (self._header_bytes or self._in_body)
+        # One that was made a moment ago is about to ask: closing it would lose a request that was let in.
+        fresh = self._since is not None and time.monotonic() - self._since < _LINGER
+        idle = self._since is None or not (self._header_bytes or self._in_body or fresh)
         if not self._busy and idle and self._transport is not None:
             self._transport.close()
 

@@ -208,7 +208,8 @@ def _values(
         raise bad(f"{field}: expected data or parameters.binary_data_size, got both")
     if type(size) is not int or not 0 <= size <= len(binary):
         raise bad(
-            f"{field}.parameters.binary_data_size: expected a number up to the {len(binary)} bytes left, got {shown(size)}"
+            f"{field}.parameters.binary_data_size: expected a number up to the {len(binary)} bytes left, "
+            f"got {shown(size)}"
         )
     width = BF16_BYTES if datatype == "BF16" else NUMPY[datatype].itemsize
     if size != count * width:

@@ -1,7 +1,7 @@
 """The protobuf messages of ``inference.GRPCInferenceService``, made when they are first needed.
 
-Field names and numbers are those of the Open Inference Protocol's ``grpc_predict_v2.proto``. They are written as a table
-and not as generated code, because generated code is bound to one release of protobuf and this is not; a pool of their
+Field names and numbers are those of the Open Inference Protocol's ``grpc_predict_v2.proto``. They are a table and no
+generated code, because generated code is bound to one release of protobuf and this is not; a pool of their
 own keeps them apart from a client library's copy in the same process.
 """
 
@@ -96,7 +96,7 @@ def messages() -> SimpleNamespace:
             if fields is _PARAMETERS:
                 message.field[-1].oneof_index = 0
     pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)  # type: ignore[no-untyped-call]
+    pool.Add(file)
     classes: dict[str, Any] = {
         name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{PACKAGE}.{name}")) for name in _MESSAGES
     }

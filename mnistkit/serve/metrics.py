@@ -80,10 +80,10 @@ class Metrics:
     def exposition(self) -> bytes:
         """The text to scrape."""
         if FOLDER_VARIABLE not in os.environ:
-            return prometheus.generate_latest(self._registry)
+            return bytes(prometheus.generate_latest(self._registry))
         registry = prometheus.CollectorRegistry()
-        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-        return prometheus.generate_latest(registry)
+        multiprocess.MultiProcessCollector(registry)
+        return bytes(prometheus.generate_latest(registry))
 
 
 def _info(model: ServedModel) -> tuple[str, str, str]:

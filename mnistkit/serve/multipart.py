@@ -30,7 +30,7 @@ def parse_multipart(body: bytes, content_type: bytes, *, limit: int) -> list[Par
         raise bad("header Content-Type: expected a boundary for multipart/form-data, got none")
     reader = _Reader(limit)
     try:
-        parser = MultipartParser(boundary, reader.callbacks())  # type: ignore[arg-type]
+        parser = MultipartParser(boundary, reader.callbacks())
         parser.write(body)
         parser.finalize()
     except (FormParserError, ValueError, IndexError) as error:

@@ -142,7 +142,7 @@ class Rpc:
         """Run a model."""
         model = self._service.repository.get(request.model_name, request.model_version)
         inference = self._parse(request, model)
-        work = asyncio.run_coroutine_threadsafe(self._service.infer(model, inference), self._loop)
+        work = asyncio.run_coroutine_threadsafe(self._service.run(model, inference), self._loop)
         try:
             outputs = work.result(self._settings.timeout + 5)  # the queue's own deadline comes first
         except concurrent.futures.TimeoutError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -101,9 +102,10 @@ class Server:
         if connections.open or self._settings.grace:
             await self._wait(self._settings.grace)
         server.close()
+        await self._empty_backlog(connections)
         connections.stop()
         deadline = loop.time() + self._settings.stop_timeout
-        while connections.open and loop.time() < deadline and not self._hurry.is_set():
+        while (connections.open or self._tasks) and loop.time() < deadline and not self._hurry.is_set():
             await asyncio.sleep(0.02)
             connections.stop()
         if rpc is not None:
@@ -112,6 +114,19 @@ class Server:
         ticking.cancel()
         self._note("stopped", unfinished=left)
         self.service.close()
+
+    async def _empty_backlog(self, connections: Connections) -> None:
+        """Take in what waits in the kernel's queue, then close the listener, which would reset it."""
+        loop = asyncio.get_running_loop()
+        listener = self._listener
+        while True:
+            try:
+                link, _ = listener.accept()
+            except OSError:
+                break
+            link.setblocking(False)
+            self._start(_adopt(loop, connections, link, self._tls))
+        listener.close()
 
     def stop(self) -> None:
         """Begin to drain; a second time cuts the waiting short."""
@@ -185,12 +200,20 @@ class Server:
         self.service.log.flush()
 
 
+async def _adopt(
+    loop: asyncio.AbstractEventLoop, connections: Connections, link: socket.socket, tls: ssl.SSLContext | None
+) -> None:
+    with contextlib.suppress(OSError):  # the client may have gone already
+        await loop.connect_accepted_socket(connections, link, ssl=tls)
+
+
 def _new_loop() -> asyncio.AbstractEventLoop:
     try:
         import uvloop
     except ImportError:
         return asyncio.new_event_loop()  # slower, the same otherwise
-    return uvloop.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
 
 
 def _tls(settings: Settings) -> ssl.SSLContext | None:

@@ -73,7 +73,7 @@ class Service:
             return self._finish(request, route, result, start)
         return self._later(request, route, result, start)
 
-    async def infer(self, model: ServedModel, inference: infer.Inference) -> dict[str, Any]:
+    async def run(self, model: ServedModel, inference: infer.Inference) -> dict[str, Any]:
         """Run a checked request, at once or through the queue; for carriers other than HTTP."""
         if model.is_quick(inference.feeds):
             return model.lane.now(inference.feeds, rows=inference.rows)

@@ -1,16 +1,18 @@
-"""What an operator can set, each with its flag: one table makes the dataclass, the command line and the documentation."""
+"""What an operator can set: one table makes the dataclass, the command line and the documentation."""
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mnistkit.errors import InputError
 from mnistkit.inference import default_model
+
+if TYPE_CHECKING:
+    import argparse
 
 
 def _flag(default: Any, text: str) -> Any:
@@ -81,7 +83,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=None,
         metavar="[NAME=]PATH",
-        help="a model file, may be repeated; the name is the file's unless given (default: as for predict, named mnist)",
+        help="a model file, may be repeated; the name is the file's unless given (default: predict's, named mnist)",
     )
     for item in _flags():
         flag = f"--{item.name.replace('_', '-')}"

@@ -51,8 +51,8 @@ class _Supervisor:
         self._early_deaths = 0
 
     def run(self) -> int:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._stop)
+        signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(signal.SIGINT, self._stop)
         signal.signal(signal.SIGHUP, self._pass_on)
         for number in range(self._settings.workers):
             self._start(announce=number == 0)
@@ -65,7 +65,7 @@ class _Supervisor:
     def _start(self, *, announce: bool) -> None:
         descriptor = self._listener.fileno()
         job = {"settings": dataclasses.asdict(self._settings), "descriptor": descriptor, "announce": announce}
-        worker = subprocess.Popen(  # noqa: S603 - this very program
+        worker = subprocess.Popen(
             [sys.executable, "-m", "mnistkit.serve.workers"],
             stdin=subprocess.PIPE,
             pass_fds=[descriptor],
@@ -92,8 +92,9 @@ class _Supervisor:
         self._say(f"worker {worker.pid} ended with {worker.returncode}; starting another")
         self._start(announce=False)
 
-    def _stop(self, number: int = signal.SIGTERM, _: FrameType | None = None) -> None:
+    def _stop(self, number: int = signal.SIGTERM.value, _: FrameType | None = None) -> None:
         self._stopping = True
+        self._listener.close()  # the workers have it too, and nobody must queue behind the last of them
         self._signal(signal.Signals(number))
 
     def _pass_on(self, number: int, _: FrameType | None) -> None:

@@ -205,10 +205,12 @@ for rank, shape in ((1, (12, 4)), (2, (9, 12, 4)), (3, (6, 7, 8, 4))):
         dict(filters=3, kernel_size=3, strides=2, padding="same", shape_=free),
         dict(filters=3, kernel_size=4, strides=3, output_padding=1),
         dict(filters=3, kernel_size=2, strides=3),
-        dict(filters=3, kernel_size=3, dilation_rate=2),
         shape=shape,
         lengths=(7, 10),
     )
+    # TensorFlow has no dilated transposed convolution on the CPU
+    dilated = dict(filters=3, kernel_size=3, dilation_rate=2)
+    add(f"Conv{rank}DTranspose", dilated, shape=shape, only=("jax", "torch"))
     if rank < 3:
         add(
             f"DepthwiseConv{rank}D",
@@ -228,7 +230,12 @@ for rank, shape in ((1, (12, 4)), (2, (9, 12, 4)), (3, (6, 7, 8, 4))):
     pool = dict(pool_size=3, strides=2, padding="same", shape_=free)
     first = (*([None] * rank), 2)
     add(f"MaxPooling{dims}", {}, pool, shape=shape, lengths=(7, 10), mutant=False)
-    add(f"AveragePooling{dims}", dict(pool_size=2), pool, shape=shape, lengths=(7, 10), mutant=False)
+    even = dict(pool_size=3, padding="same", strides=1, shape_=free)
+    uneven = dict(pool_size=3, padding="same", strides=2)
+    add(f"AveragePooling{dims}", dict(pool_size=2), even, uneven, shape=shape, lengths=(7, 10), mutant=False)
+    # on PyTorch, Keras repeats the border when the padding is uneven, which depends on the size
+    torch = "differently from size to size" if keras.backend.backend() == "torch" else ""
+    add(f"AveragePooling{dims}", pool, shape=shape, lengths=(7, 10), mutant=False, refused=torch)
     add(f"GlobalMaxPooling{dims}", {}, dict(keepdims=True, shape_=free), shape=shape, mutant=False)
     add(f"GlobalAveragePooling{dims}", {}, dict(keepdims=True, shape_=free), shape=shape, mutant=False)
     add(f"AdaptiveMaxPooling{dims}", dict(output_size=3), dict(output_size=2), shape=shape, mutant=False)

@@ -1,4 +1,4 @@
-"""Activations, models as users write them, applications and KerasHub backbones: cases beside those of ``cases_layers``."""
+"""Activations, models as users write them, applications and KerasHub backbones."""
 
 from __future__ import annotations
 
@@ -180,12 +180,13 @@ def hub() -> list[Case]:
         vocabulary_size=9, num_layers=2, num_query_heads=4, num_key_value_heads=2, hidden_dim=16, intermediate_dim=24
     )
     cases = {
-        "BertBackbone": lambda: M.BertBackbone(**text, max_sequence_length=32),
+        "BertBackbone": lambda: M.BertBackbone(num_segments=5, **text, max_sequence_length=32),
         "DistilBertBackbone": lambda: M.DistilBertBackbone(**text, max_sequence_length=32),
         "RobertaBackbone": lambda: M.RobertaBackbone(**text, max_sequence_length=32),
-        "AlbertBackbone": lambda: M.AlbertBackbone(**text, embedding_dim=8, max_sequence_length=32),
+        "AlbertBackbone": lambda: M.AlbertBackbone(num_segments=5, **text, embedding_dim=8, max_sequence_length=32),
         "DebertaV3Backbone": lambda: M.DebertaV3Backbone(**text, max_sequence_length=32, bucket_size=8),
         "ElectraBackbone": lambda: M.ElectraBackbone(
+            num_segments=5,
             **{k: v for k, v in text.items() if k != "vocabulary_size"},
             vocab_size=9,
             embedding_dim=8,
@@ -198,7 +199,7 @@ def hub() -> list[Case]:
         "GPT2Backbone": lambda: M.GPT2Backbone(**text, max_sequence_length=32),
         "OPTBackbone": lambda: M.OPTBackbone(**text, max_sequence_length=32),
         "BloomBackbone": lambda: M.BloomBackbone(**text),
-        "GPTNeoXBackbone": lambda: M.GPTNeoXBackbone(**text, max_sequence_length=32),
+        "GPTNeoXBackbone": lambda: M.GPTNeoXBackbone(**{**text, "hidden_dim": 16}, max_sequence_length=32),
         "FalconBackbone": lambda: M.FalconBackbone(
             vocabulary_size=9, num_layers=2, num_attention_heads=2, hidden_dim=8, intermediate_dim=16
         ),

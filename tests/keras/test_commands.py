@@ -66,20 +66,20 @@ def test_export(road):
     ]
 
 
-def test_json_is_all_of_stdout_and_quiet_is_quiet(tmp_path, python_here, small_npz):
-    """Trained in another process with the same seed: the same bits as the session's own model."""
+def test_json_is_all_of_stdout_and_quiet_is_quiet(tmp_path, python_here, small_npz, trained):
+    """And another process with the same seed gets the same bits."""
     ran = python_here("-m", "mnistkit.train", "--data", small_npz, "--quiet", "--json", cwd=tmp_path)
     assert (ran.code, ran.err) == (0, "")
     told = json.loads(ran.out)
     assert told == json.loads((tmp_path / "exports" / "mnist.train.json").read_text(encoding="utf-8"))
-    ran = python_here("-m", "mnistkit", "export", "--data", small_npz, "--json", cwd=tmp_path)
+    assert told["weights_sha256"] == trained.provenance["weights_sha256"]
+
+
+def test_json_of_an_export(cli, tmp_path, monkeypatch, small_npz, trained):
+    monkeypatch.chdir(tmp_path)
+    ran = cli("export", trained.path, "--out", "mnist.onnx", "--data", small_npz, "--json")
     assert (ran.code, ran.err) == (0, "")
-    assert json.loads(ran.out) == json.loads((tmp_path / "exports" / "mnist.json").read_text(encoding="utf-8"))
-
-
-def test_another_process_gets_the_same_bits(tmp_path, python_here, small_npz, trained):
-    ran = python_here("-m", "mnistkit.train", "--data", small_npz, "--quiet", "--json", cwd=tmp_path)
-    assert json.loads(ran.out)["weights_sha256"] == trained.provenance["weights_sha256"]
+    assert json.loads(ran.out) == json.loads((tmp_path / "mnist.json").read_text(encoding="utf-8"))
 
 
 WRONG = {

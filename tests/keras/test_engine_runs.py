@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import warnings
@@ -12,6 +13,7 @@ import pytest
 from engine_models import BATCH, EPOCHS, SEED, N, assert_same_state, mlp, pictures, state
 
 from mnistkit.engine import fit
+from mnistkit.engine.loop import _uninterrupted
 from mnistkit.engine.order import epoch_order
 from mnistkit.errors import InputError
 
@@ -204,3 +206,18 @@ def test_ctrl_c_leaves_the_last_finished_stretch():
     fit(model, *pictures(), epochs=3, initial_epoch=2, batch_size=BATCH, seed=SEED, verbose=0)  # and it can go on
     with pytest.raises(AssertionError):
         assert_same_state(model, twin, tolerance=0)
+
+
+def test_ctrl_c_waits_for_the_end_of_a_stretch():
+    finished = []
+
+    def stretch(guard, name):
+        with guard:
+            os.kill(os.getpid(), signal.SIGINT)
+            finished.append(name)
+
+    with pytest.raises(KeyboardInterrupt):
+        stretch(_uninterrupted(), "held back")
+    with pytest.raises(KeyboardInterrupt):
+        stretch(contextlib.nullcontext(), "not held back")
+    assert finished == ["held back"]

@@ -3,7 +3,9 @@
 import io
 import json
 import shutil
+import socket
 import zipfile
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -117,11 +119,11 @@ def test_the_backend_of_the_other_road_is_not_in_the_file(exported):
 
 
 def test_nothing_of_this_machine_is_in_the_file(exported, trained):
-    import socket
-    from pathlib import Path
-
     content = exported.path.read_bytes()
-    for secret in (str(Path.home()), str(Path.cwd()), socket.gethostname(), str(trained.path.parent), "/tmp", "pytest"):  # noqa: S108  # looked for
+    host = socket.gethostname()
+    places = (str(Path.home()), str(Path.cwd()), str(trained.path.parent), "site-packages", "pytest")
+    # a name of two or three letters is among 100,000 bytes of weights by chance
+    for secret in (*places, *([host] if len(host) > 4 else [])):
         assert secret.encode() not in content, secret
 
 

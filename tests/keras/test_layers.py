@@ -71,5 +71,5 @@ def test_the_refusal_says_where_and_what_to_do():
     x = keras.Input((2,), dtype="int64")
     model = keras.Model(x, L.Hashing(3, name="inner")(x))
     assert [problem.path for problem in find_unsupported(model)] == ["inner"]
-    with pytest.raises(UnsupportedError, match="inner .Hashing.: it hashes text with FarmHash"):
+    with pytest.raises(UnsupportedError, match=r"inner .Hashing.: it hashes text with FarmHash"):
         write(model)

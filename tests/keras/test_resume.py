@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,22 +29,30 @@ def whole(tmp_path_factory, small):
     return train(LONG, out=tmp_path_factory.mktemp("whole") / "mnist.keras", data=small)
 
 
-@pytest.fixture
-def stopped(tmp_path, small, monkeypatch):
-    """A run that ends after its first epoch was saved; returns where its model was to go."""
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory, small):
+    """What a run leaves that ends after its first epoch was saved."""
     from mnistkit import train as module
 
+    folder = tmp_path_factory.mktemp("stopped")
     saved = module._save_checkpoint
 
     def save_and_stop(*arguments):
         saved(*arguments)
         raise StopError
 
-    monkeypatch.setattr(module, "_save_checkpoint", save_and_stop)
-    with pytest.raises(StopError):
-        train(LONG, out=tmp_path / "mnist.keras", data=small)
-    monkeypatch.setattr(module, "_save_checkpoint", saved)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["mnist.resume.keras"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_save_checkpoint", save_and_stop)
+        with pytest.raises(StopError):
+            train(LONG, out=folder / "mnist.keras", data=small)
+    assert [path.name for path in folder.iterdir()] == ["mnist.resume.keras"]
+    return folder / "mnist.resume.keras"
+
+
+@pytest.fixture
+def stopped(checkpoint, tmp_path):
+    """Such a run in a folder of its own; returns where its model was to go."""
+    shutil.copy(checkpoint, tmp_path)
     return tmp_path / "mnist.keras"
 
 
@@ -136,7 +145,13 @@ def large_npz(tmp_path_factory):
     """Enough images for a signal to arrive in the middle of an epoch."""
     whole = mnistkit.load_data()
     path = tmp_path_factory.mktemp("data") / "large.npz"
-    np.savez(path, x_train=whole.x_train, y_train=whole.y_train, x_test=whole.x_test[:100], y_test=whole.y_test[:100])
+    np.savez(
+        path,
+        x_train=whole.x_train[:20000],
+        y_train=whole.y_train[:20000],
+        x_test=whole.x_test[:100],
+        y_test=whole.y_test[:100],
+    )
     return path
 
 

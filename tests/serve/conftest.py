@@ -1,4 +1,4 @@
-"""Servers and models for the tests of the server. The onnx package makes the odd models; the server never imports it."""
+"""Servers and models for the tests. The onnx package makes the odd models; the server never imports it."""
 
 import io
 import sys
@@ -46,7 +46,9 @@ def slow_model(tmp_path_factory):
     """Some 0.1 s of work; the answer to a row filled with k is k."""
     size = 1024
     nodes = [
-        helper.make_node("Constant", [], ["shape"], value=helper.make_tensor("s", TensorProto.INT64, [2], [size, size])),
+        helper.make_node(
+            "Constant", [], ["shape"], value=helper.make_tensor("s", TensorProto.INT64, [2], [size, size])
+        ),
         helper.make_node(
             "ConstantOfShape", ["shape"], ["w"], value=helper.make_tensor("v", TensorProto.FLOAT, [1], [1 / size])
         ),

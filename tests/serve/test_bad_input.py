@@ -220,7 +220,9 @@ def test_damaged_and_empty_pictures(server, png):
     assert "cut off" in server.post("/predict", cut[0][:-20], cut[1]).error
 
 
-@pytest.mark.parametrize("query", ["explain=maybe", "model=none", "other=1", "&".join("model=mnist" for _ in range(20))])
+@pytest.mark.parametrize(
+    "query", ["explain=maybe", "model=none", "other=1", "&".join("model=mnist" for _ in range(20))]
+)
 def test_bad_queries(server, png, query):
     reply = server.post(f"/predict?{query}", png(1))
     assert reply.status in {400, 404}

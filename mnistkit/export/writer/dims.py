@@ -31,7 +31,8 @@ class Dim(int, KerasTensor):
     name: ClassVar[str] = "dim"
     record_history: ClassVar[bool] = True
 
-    def __new__(cls, value: int, alt: int, expr: tuple[Any, ...]) -> Dim:
+    def __new__(cls, value: int, alt: int, expr: tuple[Any, ...]) -> Dim:  # noqa: PYI034  typing.Self is no help: Dim is final
+        """Make an int with a second value and an expression."""
         self = int.__new__(cls, value)
         self.alt = alt
         self.expr = expr

@@ -16,9 +16,10 @@ import numpy as np
 from keras import KerasTensor
 
 from mnistkit.errors import ExportError
+from mnistkit.export.writer.arrays import to_numpy
 from mnistkit.export.writer.dims import Dim
 from mnistkit.export.writer.names import Unique, clean
-from mnistkit.export.writer.trace import Weight, to_numpy
+from mnistkit.export.writer.trace import Weight
 
 Shape = tuple[Any, ...]
 Array = np.ndarray[Any, Any]

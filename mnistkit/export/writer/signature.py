@@ -40,7 +40,7 @@ def signature(model: Any, *, inputs: Any = None, namer: Namer | None = None) -> 
         )
     if isinstance(model, keras.Sequential) and not model.built:
         raise ExportError(
-            f"the model {model.name!r} has no input shape yet; start it with keras.Input(shape) or call model.build(shape)"
+            f"the model {model.name!r} has no input shape yet; start it with keras.Input(shape) or build it"
         )
     struct = getattr(model, "_inputs_struct", None)
     if struct is None and isinstance(model, keras.Sequential):

@@ -7,8 +7,8 @@ for the duration of one call and taken away after it, do the rest:
 * ``Layer.symbolic_call`` enters the layer, or records it whole when it has a handler, instead of inferring shapes;
 * backend functions that make tensors out of sizes alone (``zeros``, ``eye`` …) are recorded when a size is free.
 
-Everything Keras does around a call (masks, mixed precision, training flags) stays Keras' own. Shapes are inferred twice,
-with two sets of sizes for the free dimensions: an output dimension that differs between the two is free.
+Everything Keras does around a call (masks, mixed precision, training flags) stays Keras' own. Shapes are inferred
+twice, with two sets of sizes for the free dimensions: an output dimension that differs between the two is free.
 """
 
 from __future__ import annotations
@@ -22,11 +22,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import keras
-import numpy as np
 from keras import KerasTensor, tree
 
 from mnistkit.errors import ExportError
-from mnistkit.export.writer import registry, specs
+from mnistkit.export.writer import exact, registry, specs
 from mnistkit.export.writer.dims import Dim, alt, collect, contains_dim
 from mnistkit.export.writer.names import Namer
 from mnistkit.export.writer.proxy import speaks_to_backend, symbolic_backend
@@ -309,7 +308,7 @@ def active_tracer() -> Tracer:
 
 
 @contextlib.contextmanager
-def _hooks(tracer: Tracer) -> Iterator[None]:
+def _hooks(tracer: Tracer) -> Iterator[None]:  # noqa: PLR0915  a list of hooks
     """Install the hooks; other threads that use Keras meanwhile get Keras' own behaviour."""
     from keras.src import backend
     from keras.src.backend.common.variables import Variable
@@ -370,8 +369,11 @@ def _hooks(tracer: Tracer) -> Iterator[None]:
     def tensor_hook(replacement: Callable[..., Any]) -> Callable[[Any], Any]:
         def make(original: Any) -> Any:
             def function(*args: Any, **kwargs: Any) -> Any:
-                if _active() is not None and _has_tensor(args, kwargs):
-                    return replacement(*args, **kwargs)
+                if _active() is not None:
+                    if _has_tensor(args, kwargs):
+                        return replacement(*args, **kwargs)
+                    if replacement.__name__ in exact.FUNCTIONS and not kwargs:
+                        return exact.exactly(replacement.__name__, original, args)
                 return original(*args, **kwargs)
 
             return function
@@ -481,8 +483,8 @@ def _sizes_to_tensor(x: Any, dtype: Any = None, **_: Any) -> Any:
 
 # -- entry ------------------------------------------------------------------------------------------------------------
 
-# Sizes given to free dimensions, tried in turn: (batch, first free axis, step by axis) for both inferences. Multiples of
-# 64 let networks that halve and join again fit; small ones suit tables of few positions.
+# Sizes given to free dimensions, tried in turn: (batch, first free axis, step by axis) for both inferences. Multiples
+# of 64 let networks that halve and join again fit; small ones suit tables of few positions.
 _SIZES = (
     ((2, 128, 64), (3, 320, 128)),
     ((2, 128, 0), (3, 320, 0)),
@@ -585,10 +587,3 @@ def _output_names(tracer: Tracer, outputs: Any) -> list[str]:
         else:
             names.append(tracer.producers.get(id(tensor), "output"))
     return names
-
-
-def to_numpy(value: Any) -> np.ndarray[Any, Any]:
-    """Return a variable's or backend tensor's content as a NumPy array."""
-    if isinstance(value, (np.ndarray, np.generic)):
-        return np.asarray(value)
-    return np.asarray(keras.ops.convert_to_numpy(value))

@@ -13,7 +13,7 @@ from mnistkit.export.writer.registry import register_op
 
 
 @register_op("Arange")
-def arange(graph: Graph, op: Any, start: Any, stop: Any = None, step: Any = None) -> Value:
+def arange(graph: Graph, _: Any, start: Any, stop: Any = None, step: Any = None) -> Value:
     """Count from start to stop."""
     if stop is None:
         start, stop = 0, start
@@ -57,7 +57,7 @@ def like(graph: Graph, op: Any, x: Any) -> Value:
 
 
 @register_op("FullLike")
-def full_like(graph: Graph, op: Any, x: Any, fill_value: Any) -> Value:
+def full_like(graph: Graph, _: Any, x: Any, fill_value: Any) -> Value:
     """One value in the shape of another tensor."""
     return _fill_shape(graph, graph.value(x), graph.value(fill_value, graph.spec[0].dtype))
 

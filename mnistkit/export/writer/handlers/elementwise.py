@@ -327,7 +327,7 @@ def cast(graph: Graph, op: Any, x: Any) -> Value:
     """Change the type; :class:`SaturateCast` limits to the range of an integer type first."""
     value = graph.value(x)
     dtype = keras.backend.standardize_dtype(op.dtype)
-    if type(op).__name__ == "SaturateCast" and not is_float(dtype) and dtype != "bool" and value.dtype != dtype:
+    if type(op).__name__ == "SaturateCast" and not is_float(dtype) and dtype not in {"bool", value.dtype}:
         limits = np.iinfo(dtype)
         low, high = float(limits.min), float(limits.max)
         if not is_float(value.dtype):

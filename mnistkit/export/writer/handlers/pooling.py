@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
+import keras
 import numpy as np
 
 from mnistkit.export.writer.dims import Dim
@@ -27,9 +29,39 @@ def pool(graph: Graph, op: Any, inputs: Any) -> Value:
     assert x.shape is not None
     sizes = list(x.shape[1:-1] if last else x.shape[2:])
     attrs: dict[str, Any] = {"kernel_shape": kernel, "strides": strides}
+    if op.padding == "same" and type(op).__name__ == "AveragePool" and repeats_border():
+        pads = _uneven(sizes, kernel=kernel, strides=strides)
+        if pads is not None:
+            whole = [0, 0, *(p[0] for p in pads), 0, 0, *(p[1] for p in pads)]
+            stored = Value(graph.use(enter(graph, x, last=last)), x.dtype)
+            padded = graph.node("Pad", stored, graph.ints(*whole), mode="edge")
+            names, _ = graph.raw("AveragePool", [padded], attrs=attrs)
+            return graph.cast(leave(graph, names[0], x, last=last), given)
     attrs |= padding_attributes(op.padding, sizes, kernel=kernel, strides=strides, dilations=[1] * count)
     names, _ = graph.raw(type(op).__name__, [enter(graph, x, last=last)], attrs=attrs)
     return graph.cast(leave(graph, names[0], x, last=last), given)
+
+
+@functools.cache
+def repeats_border() -> bool:
+    """Ask Keras how it averages over uneven ``same`` padding: real elements only, or with the border repeated."""
+    line = np.asarray([0.0, 0.0, 0.0, 1.0], np.float32).reshape(1, 4, 1)
+    mean = keras.ops.average_pool(line, 3, strides=2, padding="same", data_format="channels_last")
+    return float(keras.ops.convert_to_numpy(mean)[0, 1, 0]) > 0.6  # noqa: PLR2004  1/2 or 2/3
+
+
+def _uneven(sizes: list[Any], *, kernel: list[int], strides: list[int]) -> list[tuple[int, int]] | None:
+    """Return the paddings when one of them is uneven; else None."""
+    pads = []
+    for size, window, stride in zip(sizes, kernel, strides, strict=True):
+        if isinstance(size, Dim) and stride > 1:
+            raise Unwritable(
+                "this backend averages over 'same' padding differently from size to size; fix the height and width, "
+                "use padding='valid', or export under another backend"
+            )
+        total = max(window - 1 if stride == 1 else (-(-size // stride) - 1) * stride + window - size, 0)
+        pads.append((total // 2, total - total // 2))
+    return pads if any(a != b for a, b in pads) else None
 
 
 @register_op("AdaptiveMaxPool", "AdaptiveAveragePool")

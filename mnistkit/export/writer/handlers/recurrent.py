@@ -1,8 +1,8 @@
 """LSTM, GRU and SimpleRNN as the ONNX operators of these names, with a free time axis.
 
 Weights are put into ONNX's order of gates (``iofc`` for LSTM, ``zrh`` for GRU: the same as Keras'). Keras' masks need
-not be a prefix: a masked step leaves the state alone, wherever it is. So the unmasked steps are gathered to the front, the
-operator runs on that many, and each step reads the output of the last unmasked one before it.
+not be a prefix: a masked step leaves the state alone, wherever it is. So the unmasked steps are gathered to the front,
+the operator runs on that many, and each step reads the output of the last unmasked one before it.
 
 Everything else that repeats (custom cells, stacks, convolutional LSTMs, activations that ONNX does not list) is written
 as a Scan: see :mod:`mnistkit.export.writer.scan`.

@@ -1,0 +1,206 @@
+"""Requests per second of ``mnistkit serve`` beside other servers, on this machine, in one run.
+
+    python benchmarks/serve.py [--seconds 3] [--rounds 3] [--only NAME ...] [--venvs DIR]
+
+Needs wrk. Makes one virtual environment for each contender, starts one server at a time (one process, one thread of
+onnxruntime), and drives it over loopback with one wrk thread at concurrency 1, 16 and 64: one image a request, as JSON
+and in binary. Rounds are interleaved, so that what else the machine does falls on all alike; the best round of each
+cell counts. Writes benchmarks/results/serve.json and prints the table that docs/serving.md shows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+CONTENDERS = {
+    "mnistkit": [],
+    "mnistkit --workers 2": [],
+    "starlette": ["starlette", "uvicorn", "uvloop", "httptools", "orjson"],
+    "fastapi": ["fastapi", "uvicorn", "uvloop", "httptools"],
+    "constant": ["uvicorn", "uvloop", "httptools"],
+    "litserve": ["litserve"],
+    "mosec": ["mosec"],
+}
+CONCURRENCY = (1, 16, 64)
+
+
+def main() -> int:
+    """Run everything."""
+    parser = argparse.ArgumentParser(description="Compare servers.")
+    parser.add_argument("--seconds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", nargs="*", default=list(CONTENDERS))
+    parser.add_argument("--venvs", default=str(Path(tempfile.gettempdir()) / "mnistkit-bench"))
+    options = parser.parse_args()
+    if shutil.which("wrk") is None:
+        print("wrk is not installed; get it from your distribution", file=sys.stderr)
+        return 1
+    cells: dict[str, dict[str, dict[str, float]]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        scripts = _requests(Path(folder))
+        for round_ in range(options.rounds):
+            for name in options.only:
+                python = _python(name, Path(options.venvs))
+                for cell, found in _measure(name, python, scripts, options.seconds).items():
+                    best = cells.setdefault(name, {}).get(cell)
+                    if best is None or found["rate"] > best["rate"]:
+                        cells[name][cell] = found
+                print(f"round {round_ + 1}: {name}", file=sys.stderr)
+    report = {
+        "machine": {"processors": len(os.sched_getaffinity(0)), "python": platform.python_version(),
+                    "load_at_end": os.getloadavg()[0]},
+        "seconds": options.seconds, "rounds": options.rounds, "cells": cells,
+    }  # fmt: skip
+    target = ROOT / "benchmarks" / "results" / "serve.json"
+    target.parent.mkdir(exist_ok=True)
+    target.write_text(json.dumps(report, indent=1) + "\n")
+    print(table(report))
+    return 0
+
+
+def table(report: dict[str, Any]) -> str:
+    """The report as Markdown: requests a second, with p50 / p99 in milliseconds."""
+    heads = [f"{kind} {count}" for kind in ("json", "binary") for count in CONCURRENCY]
+    lines = ["| server | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
+    for name, cells in report["cells"].items():
+        row = []
+        for head in heads:
+            cell = cells.get(head)
+            row.append(f"{cell['rate']:,.0f} ({cell['p50']:.2f} / {cell['p99']:.2f})" if cell else "")
+        lines.append(f"| {name} | " + " | ".join(row) + " |")
+    return "\n".join(lines)
+
+
+def _requests(folder: Path) -> dict[str, tuple[str, str]]:
+    """Scripts for wrk: for us the protocol's requests, for the others the same JSON and one raw tensor."""
+    pixels = [round(((index * 37) % 256) / 255, 4) for index in range(784)]
+    import array
+
+    raw = array.array("f", pixels).tobytes()
+    entry = {"name": "image", "shape": [1, 784], "datatype": "FP32"}
+    document = json.dumps({"inputs": [{**entry, "data": pixels}]}).encode()
+    header = json.dumps(
+        {
+            "inputs": [{**entry, "parameters": {"binary_data_size": len(raw)}}],
+            "parameters": {"binary_data_output": True},
+        }
+    ).encode()
+    bodies = {"json": (document, {}), "raw": (raw, {}),
+              "binary": (header + raw, {"Inference-Header-Content-Length": str(len(header))})}  # fmt: skip
+    scripts = {}
+    for name, (body, headers) in bodies.items():
+        (folder / f"{name}.body").write_bytes(body)
+        lines = ['wrk.method = "POST"', f'wrk.body = io.open("{folder}/{name}.body", "rb"):read("*a")']
+        kind = "application/json" if name == "json" else "application/octet-stream"
+        lines += [f'wrk.headers["{key}"] = "{value}"' for key, value in {"Content-Type": kind, **headers}.items()]
+        (folder / f"{name}.lua").write_text("\n".join(lines))
+        scripts[name] = str(folder / f"{name}.lua")
+    return scripts
+
+
+def _python(name: str, venvs: Path) -> str:
+    if not CONTENDERS[name]:
+        return sys.executable
+    venv = venvs / name
+    if not (venv / "bin" / "python").exists():
+        subprocess.run([sys.executable, "-m", "venv", venv], check=True)
+        subprocess.run(
+            [venv / "bin" / "pip", "install", "--quiet", "onnxruntime", "numpy", *CONTENDERS[name]], check=True
+        )
+    return str(venv / "bin" / "python")
+
+
+def _measure(name: str, python: str, scripts: dict[str, str], seconds: int) -> dict[str, dict[str, float]]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    model = str(ROOT / "mnistkit" / "assets" / "mnist.onnx")
+    ours = name.startswith("mnistkit")
+    if ours:
+        workers = name.rsplit(" ", 1)[1] if "workers" in name else "1"
+        command = [python, "-m", "mnistkit.serve", "--model", f"mnist={model}", "--port", str(port), "--threads", "1",
+                   "--device", "cpu", "--access-log", os.devnull, "--grace", "0", "--workers", workers]  # fmt: skip
+        paths = {"json": ("/v2/models/mnist/infer", "json"), "binary": ("/v2/models/mnist/infer", "binary")}
+    else:
+        file = Path(__file__).with_name("serve_contenders.py")
+        command = [python, str(file), name, str(port), model]
+        if name == "litserve":
+            command = [python, str(file.with_name("serve_litserve.py")), str(port), model]
+        if name == "mosec":
+            command = [python, str(file.with_name("serve_mosec.py")), "--port", str(port), "--address", "127.0.0.1"]
+        paths = {"json": ("/json", "json"), "binary": ("/binary", "raw")}
+        if name == "litserve":
+            del paths["binary"]
+    server = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        env={**os.environ, "MODEL": model},
+    )
+    try:
+        _wait(port, paths["json"][0], Path(scripts["json"]).with_suffix(".body").read_bytes())
+        found = {}
+        for kind, (path, script) in paths.items():
+            for count in CONCURRENCY:
+                cell = _wrk(f"http://127.0.0.1:{port}{path}", scripts[script], count, seconds)
+                if cell is not None:
+                    found[f"{kind} {count}"] = cell
+        return found
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        try:
+            server.wait(10)
+        except subprocess.TimeoutExpired:
+            os.killpg(server.pid, signal.SIGKILL)
+            server.wait()
+
+
+def _wait(port: int, path: str, body: bytes) -> None:
+    for _ in range(300):
+        try:
+            request = urllib.request.Request(
+                f"http://127.0.0.1:{port}{path}", body, {"Content-Type": "application/json"}
+            )
+            with urllib.request.urlopen(request, timeout=5):
+                return
+        except OSError:
+            time.sleep(0.1)
+    raise SystemExit(f"the server on {port} never answered")
+
+
+def _wrk(url: str, script: str, count: int, seconds: int) -> dict[str, float] | None:
+    command = ["wrk", "-t1", f"-c{count}", f"-d{seconds}s", "--latency", "-s", script, url]
+    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    if "Non-2xx" in text:
+        print(f"{url}: answers other than 200\n{text}", file=sys.stderr)
+        return None
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
+    return {"rate": float(rate[1]) if rate else 0.0, "p50": _quantile(text, 50), "p99": _quantile(text, 99)}
+
+
+def _quantile(text: str, percent: int) -> float:
+    found = re.search(rf"{percent}%\s+([\d.]+)(us|ms|s)", text)
+    if not found:
+        return float("nan")
+    return float(found[1]) * {"us": 0.001, "ms": 1, "s": 1000}[found[2]]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
