@@ -40,12 +40,12 @@ class AccessLog:
         if self._stream is None:
             return
         entry = {
-            "time": round(time.time(), 3),
+            "time": int(time.time() * 1000) / 1000,
             "client": client,
             "method": method,
             "path": path,
             "status": status,
-            "ms": round(seconds * 1000, 3),
+            "ms": int(seconds * 1_000_000) / 1000,
             "bytes_in": took,
             "bytes_out": gave,
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,8 @@ NUMPY: dict[str, np.dtype[Any]] = {
     **{f"FP{bits}": np.dtype(f"<f{bits // 8}") for bits in (16, 32, 64)},
 }
 NAMES: dict[str, str] = {dtype.name: name for name, dtype in NUMPY.items()}
+OF_ARRAY: dict[np.dtype[Any], str] = {dtype: name for name, dtype in NUMPY.items()}
+"""The same by the dtype itself: asking a dtype for its name takes longer than running a small model's layer."""
 BF16_BYTES = 2
 
 
@@ -67,33 +70,44 @@ def from_list(data: object, datatype: str, field: str) -> NDArray[Any]:
         raise bad(f"{field}: expected a list of numbers, got {type(data).__name__}")
     if not data:
         return np.zeros(0, NUMPY[datatype])
+    if datatype == "FP32":
+        # The common case three times faster: array.array takes flat numbers alone, as NumPy would not (it reads "1.5").
+        try:
+            quick = np.frombuffer(array.array("f", data), np.float32)
+        except (TypeError, OverflowError):
+            pass  # nested, or wrong: the way below tells which
+        else:
+            if np.isfinite(quick).all():
+                return quick
     try:
-        array = np.array(data)
+        numbers = np.array(data)
     except (ValueError, OverflowError, RuntimeError):
         raise bad(f"{field}: expected a flat list, or nested lists of equal lengths, got ragged ones") from None
-    if array.dtype.kind not in "buif":
+    if numbers.dtype.kind not in "buif":
         raise bad(f"{field}: expected numbers, got other values among them")
-    return exact(array, NUMPY[datatype], field)
+    return exact(numbers, NUMPY[datatype], field)
 
 
-def exact(array: NDArray[Any], dtype: np.dtype[Any], field: str) -> NDArray[Any]:
+def exact(values: NDArray[Any], dtype: np.dtype[Any], field: str) -> NDArray[Any]:
     """Cast, allowing rounding of fractions alone: no wrap-around, no infinity from a number, no fraction cut off.
 
     Raises:
         Refusal: 400, a value does not fit.
     """
-    if array.dtype == dtype or array.size == 0:
-        return array.astype(dtype, copy=False)
+    if values.dtype == dtype or values.size == 0:
+        return values.astype(dtype, copy=False)
     if dtype.kind == "f":
         with np.errstate(over="ignore"):
-            made: NDArray[Any] = array.astype(dtype)
-        if array.dtype.itemsize > dtype.itemsize and not np.array_equal(np.isfinite(array), np.isfinite(made)):
-            raise bad(f"{field}: expected numbers within {dtype.name}, got one as large as {np.nanmax(np.abs(array))}")
+            made: NDArray[Any] = values.astype(dtype)
+        if np.isfinite(made).all():
+            return made
+        if values.dtype.itemsize > dtype.itemsize and not np.array_equal(np.isfinite(values), np.isfinite(made)):
+            raise bad(f"{field}: expected numbers within {dtype.name}, got one as large as {np.nanmax(np.abs(values))}")
         return made
-    if array.dtype.kind == "f" and not (np.isfinite(array).all() and (np.trunc(array) == array).all()):
+    if values.dtype.kind == "f" and not (np.isfinite(values).all() and (np.trunc(values) == values).all()):
         raise bad(f"{field}: expected whole numbers for {dtype.name}, got fractions")
     low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
-    least, most = int(array.min()), int(array.max())
+    least, most = int(values.min()), int(values.max())
     if least < low or most > high:
         raise bad(f"{field}: expected values in {low}..{high} for {dtype.name}, got {least} to {most}")
-    return array.astype(dtype)
+    return values.astype(dtype)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
-from mnistkit.serve.datatypes import BF16_BYTES, NUMPY, check_datatype, datatype_name, from_bytes, from_list
+from mnistkit.serve.datatypes import BF16_BYTES, NUMPY, OF_ARRAY, check_datatype, datatype_name, from_bytes, from_list
 from mnistkit.serve.http import BINARY, JSON, Request, Response, bad, shown
 from mnistkit.serve.repository import VERSION
 
@@ -70,11 +70,11 @@ def render(inference: Inference, outputs: dict[str, NDArray[Any]], model: Served
     """The answer, as JSON or with binary tensors behind it."""
     entries, raw = [], []
     for name, binary in inference.outputs.items():
-        array = np.ascontiguousarray(outputs[name])
+        array = outputs[name]
         entry: dict[str, Any] = {
             "name": name,
-            "datatype": datatype_name(array.dtype.name),
-            "shape": list(outputs[name].shape),
+            "datatype": OF_ARRAY.get(array.dtype) or datatype_name(array.dtype.name),
+            "shape": array.shape,
         }
         if binary:
             content = array.tobytes()

@@ -52,6 +52,9 @@ class ServedModel:
         self.classifier = self._classifier()
         # Values are held to [0, 1] where the file itself says so; a foreign model may want any range.
         self._scaled = self.classifier is not None and "preprocessing" in self.runtime.metadata
+        first = self.runtime.inputs[0]
+        # Images that come as the model declares them need a look at their range and no more.
+        self._row = first.shape[1:] if first.dtype == "float32" and not isinstance(first.shape[0], int) else None
         self.batched = all(
             info.shape and not isinstance(info.shape[0], int) for info in (*self.runtime.inputs, *self.runtime.outputs)
         )
@@ -95,6 +98,14 @@ class ServedModel:
         """
         info = self.inputs[name]
         if self._scaled:
+            if (
+                array.dtype == np.float32
+                and shape[1:] == self._row
+                and len(array)
+                and np.minimum.reduce(array) >= 0
+                and np.maximum.reduce(array) <= 1
+            ):
+                return array.reshape(shape) if array.flags.aligned else array.reshape(shape).copy()
             try:
                 images = as_images(array.reshape(shape))
             except InputError as error:
@@ -138,7 +149,7 @@ class ServedModel:
             feeds[info.name] = np.zeros([size if isinstance(size, int) else 1 for size in info.shape], info.dtype)
         try:
             times = []
-            for _ in range(5):
+            for _ in range(20):
                 start = time.perf_counter()
                 self.runtime.run(feeds)
                 times.append(time.perf_counter() - start)
