@@ -71,7 +71,7 @@ def _extra_strokes(images: Images, labels: npt.NDArray[np.integer], generator: n
 def _draw(images: Images, part: str, generator: np.random.Generator) -> Images:
     n = len(images)
     inked = images > 0.3  # noqa: PLR2004 - half-covered pixels
-    rows, columns = inked.any(2), inked.any(1)
+    rows, columns = inked.max(2), inked.max(1)
     top, bottom = rows.argmax(1), SIDE - 1 - rows[:, ::-1].argmax(1)
     left, right = columns.argmax(1), SIDE - 1 - columns[:, ::-1].argmax(1)
     height = (bottom - top).astype(np.float32)
@@ -106,7 +106,8 @@ def _draw(images: Images, part: str, generator: np.random.Generator) -> Images:
     along = ((_ROWS - ay) * dy + (_COLUMNS - ax) * dx) / np.maximum(dy * dy + dx * dx, 1e-3)
     along = along.clip(0, 1)
     distance = np.hypot(_ROWS - ay - along * dy, _COLUMNS - ax - along * dx)
-    return np.maximum(images, (_uniform(generator, n, 0.9, 1.7) - distance).clip(0, 1).astype(np.float32))
+    stroke = (_uniform(generator, n, 0.9, 1.7) - distance).clip(0, 1)
+    return np.asarray(np.maximum(images, stroke), dtype=np.float32)
 
 
 def _spread(images: Images, combine: np.ufunc, *, corners: bool) -> Images:
@@ -204,7 +205,7 @@ def _sample(images: Images, y: Images, x: Images) -> Images:
 
     upper = corner(0) * (1 - right) + corner(1) * right
     lower = corner(wide) * (1 - right) + corner(wide + 1) * right
-    return upper * (1 - down) + lower * down
+    return np.asarray(upper * (1 - down) + lower * down, dtype=np.float32)
 
 
 # --- the camera -----------------------------------------------------------------------------------------------------

@@ -113,8 +113,13 @@ def weights_of(model: Any) -> list[NDArray[Any]]:
     return [keras.ops.convert_to_numpy(variable.value) for variable in model.weights]
 
 
-def load_model(path: str | os.PathLike[str]) -> Any:
-    """Load a ``.keras`` file, code-free (``safe_mode``), with its optimizer.
+def load_model(path: str | os.PathLike[str], *, to_train: bool = False) -> Any:
+    """Load a ``.keras`` file, code-free (``safe_mode``).
+
+    Args:
+        path: The file.
+        to_train: Compile it with the loss and the optimizer it was saved with. Otherwise these are left out: they
+            cannot matter to its answers, and another backend than the one that trained may warn of them.
 
     Raises:
         ModelFileError: The file is missing, is no ``.keras`` archive, is damaged, comes from a newer Keras, or needs
@@ -124,7 +129,7 @@ def load_model(path: str | os.PathLike[str]) -> Any:
     _check_archive(source)
     keras = load_keras()
     try:
-        return keras.saving.load_model(source, safe_mode=True)
+        return keras.saving.load_model(source, compile=to_train, safe_mode=True)
     except Exception as error:  # Keras raises whatever a layer's constructor raises
         made_with = _read_metadata(source).get("keras_version", "unknown")
         message = " ".join(str(error).split())[:240]

@@ -269,7 +269,7 @@ def _save_checkpoint(model: Any, path: Path, progress: _Progress) -> None:
 
 
 def _load_checkpoint(path: Path, settings: Settings, data: Dataset) -> tuple[Any, _Progress]:
-    model = load_model(path)
+    model = load_model(path, to_train=True)
     try:
         with zipfile.ZipFile(path) as archive:
             progress = _Progress(**json.loads(archive.read(_NOTE)))

@@ -130,7 +130,7 @@ def _trace(model: Any, batch: Nest, *, training: bool) -> Trace:
     return Trace(graph=module, variables=variables, draws=watch.draws)
 
 
-class _Watch(TorchFunctionMode):  # type: ignore[misc]  # the checker does not look into torch
+class _Watch(TorchFunctionMode):
     """Takes the seeded random draws out of a trace, and refuses reads of values that make_fx would not see."""
 
     def __init__(self) -> None:

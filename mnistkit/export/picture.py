@@ -18,7 +18,7 @@ that is computed from edges, so cropping needs no dynamic slice.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -198,7 +198,12 @@ def _reduce(w: GraphWriter, picture: Value) -> Value:  # noqa: PLR0915 - one loo
     stack = w.Slice(w.Reshape(stack, w.Concat(*shape, axis=0)), w.ints(0), w.Unsqueeze(rows, w.ints(0)), w.ints(0))
     stack = w.Transpose(stack, perm=[1, 0, 2])
     # Colour and alpha out of 1 to 4 channels: a table per channel count, four rows cut to those there are.
-    table = [[[1, 1, 1, 0]], [[1, 1, 1, 0], [0, 0, 0, 1]], [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]], np.eye(4)]
+    table: list[Any] = [
+        [[1, 1, 1, 0]],
+        [[1, 1, 1, 0], [0, 0, 0, 1]],
+        [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]],
+        np.eye(4),
+    ]
     padded = np.stack([np.pad(np.transpose(rows), ((0, 0), (0, 4 - len(rows)))) for rows in table])
     which = w.Sub(channels, one)
     spread = w.Slice(w.Gather(w.constant(padded), which), w.ints(0), w.Unsqueeze(channels, w.ints(0)), w.ints(1))

@@ -12,8 +12,11 @@ from keras import ops
 ACTIVATIONS = [
     Case(name, "default", chain((6,), lambda name=name: L.Activation(name)), mutant=False)
     for name in sorted(dir(keras.activations))
-    if not name.startswith("_") and name not in {"deserialize", "get", "serialize"}
+    if not name.startswith("_") and name not in {"deserialize", "get", "serialize", "threshold"}
 ]
+ACTIVATIONS.append(
+    Case("threshold", "default", call([(6,)], lambda x: keras.activations.threshold(x, 0.2, -1.0)), mutant=False)
+)
 
 
 # -- users' models ----------------------------------------------------------------------------------------------------
@@ -185,7 +188,8 @@ def hub() -> list[Case]:
         "RobertaBackbone": lambda: M.RobertaBackbone(**text, max_sequence_length=32),
         "AlbertBackbone": lambda: M.AlbertBackbone(num_segments=5, **text, embedding_dim=8, max_sequence_length=32),
         "DebertaV3Backbone": lambda: M.DebertaV3Backbone(**text, max_sequence_length=32, bucket_size=8),
-        "ElectraBackbone": lambda: M.ElectraBackbone(num_segments=5, 
+        "ElectraBackbone": lambda: M.ElectraBackbone(
+            num_segments=5,
             **{k: v for k, v in text.items() if k != "vocabulary_size"},
             vocab_size=9,
             embedding_dim=8,
