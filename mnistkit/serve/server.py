@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("mnistkit.serve")
 _BACKLOG = 2048
 _TICK = 0.5
+_TURN = 0.02  # seconds in which uvloop lets go of a listener
 
 
 def bind(settings: Settings) -> socket.socket:
@@ -88,7 +89,8 @@ class Server:
             from mnistkit.serve.rpc import start_grpc
 
             rpc = start_grpc(self.service, loop)
-        server = await loop.create_server(connections, sock=self._listener, ssl=self._tls, backlog=_BACKLOG)
+        # A duplicate: uvloop closes its listener some turns of the loop later, and ours must outlive it.
+        server = await loop.create_server(connections, sock=self._listener.dup(), ssl=self._tls, backlog=_BACKLOG)
         if self._announce:
             self._say_hello(rpc.port if rpc else None)
         ticking = asyncio.create_task(self._tick(connections))
@@ -119,6 +121,7 @@ class Server:
         """Take in what waits in the kernel's queue, then close the listener, which would reset it."""
         loop = asyncio.get_running_loop()
         listener = self._listener
+        await asyncio.sleep(_TURN)
         while True:
             try:
                 link, _ = listener.accept()

@@ -171,8 +171,9 @@ def test_small_requests_queue_when_told_to(started, digits):
 def test_what_does_not_finish_in_time_is_given_up(started, slow_model):
     flags = ("--model", slow_model, "--grace", "0", "--stop-timeout", "0.3", "--max-batch", "1")
     with started(*flags) as server, ThreadPoolExecutor(20) as pool:
-        asked = [pool.submit(server.infer, row(number), model="slow") for number in range(20)]
-        time.sleep(0.2)
+        heavy = {"inputs": [tensor(np.ones((64, 1024)), name="x")]}
+        asked = [pool.submit(server.infer, heavy, model="slow") for _ in range(20)]
+        wait_for(lambda: server.metric("mnistkit_in_flight") >= 15)
         before = time.monotonic()
         server.signal(signal.SIGTERM)
         server.process.wait(20)
