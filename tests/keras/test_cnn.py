@@ -1,5 +1,6 @@
 """The convolutional net and its recipe, small enough to run anywhere."""
 
+import keras
 import numpy as np
 import pytest
 
