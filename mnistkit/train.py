@@ -123,6 +123,10 @@ def train(
     check_writable(path)
     keras = backends.load_keras(backend)
     backends.deterministic(settings.seed)
+    # Built before anything is printed: a name that is not known is an error at once.
+    model = build_model(settings.model, hidden=settings.hidden, seed=settings.seed)
+    if settings.model != AUGMENTED:
+        _compile(model, settings)
     here = backends.active()
     _say(talk, f"backend {here.name} {here.version}, Keras {here.keras_version}, device {here.device}")
 
@@ -135,16 +139,11 @@ def train(
 
     checkpoint = path.with_suffix(".resume.keras")
     progress = _Progress.start(settings, data)
-    model = None
     if resume and checkpoint.exists():
         model, progress = _load_checkpoint(checkpoint, settings, data)
         _say(talk, f"resuming after epoch {progress.epochs_done} from {checkpoint}")
     elif resume:
         _say(talk, f"nothing to resume at {checkpoint}; starting from the first epoch")
-    if model is None:
-        model = build_model(settings.model, hidden=settings.hidden, seed=settings.seed)
-        if settings.model != AUGMENTED:
-            _compile(model, settings)
     if talk is not None:
         model.summary(print_fn=lambda line: _say(talk, line))
 

@@ -84,12 +84,14 @@ def trace(model: Any, batch: Nest, *, training: bool) -> Trace:
         return _trace(model, batch, training=training)
     except Exception:
         # Some of Keras' fused optimizers read a tensor's value (SGD its learning rate, Nadam a product); the update
-        # written one variable at a time does not.
+        # written one variable at a time does not. It is the first in line that is not PyTorch's own: Nadam's keeps a
+        # product that the base class knows nothing of.
         if not training:
             raise
-        base: Any = next(c for c in type(model.optimizer).__mro__ if c.__name__ == "BaseOptimizer")
-        plain = types.MethodType(base._backend_update_step, model.optimizer)  # noqa: SLF001 - the hook the fused ones override
-        with mock.patch.dict(vars(model.optimizer), {"_backend_update_step": plain}):
+        name = "_backend_update_step"
+        written = [c for c in type(model.optimizer).__mro__ if name in vars(c) and ".backend.torch." not in c.__module__]
+        plain = types.MethodType(vars(written[0])[name], model.optimizer)
+        with mock.patch.dict(vars(model.optimizer), {name: plain}):
             return _trace(model, batch, training=training)
 
 
