@@ -89,8 +89,8 @@ def trace(model: Any, batch: Nest, *, training: bool) -> Trace:
         if not training:
             raise
         name = "_backend_update_step"
-        written = [c for c in type(model.optimizer).__mro__ if name in vars(c) and ".backend.torch." not in c.__module__]
-        plain = types.MethodType(vars(written[0])[name], model.optimizer)
+        line = [c for c in type(model.optimizer).__mro__ if name in vars(c) and ".backend.torch." not in c.__module__]
+        plain = types.MethodType(vars(line[0])[name], model.optimizer)
         with mock.patch.dict(vars(model.optimizer), {name: plain}):
             return _trace(model, batch, training=training)
 

@@ -24,6 +24,16 @@ backends.silence()
 keras = backends.load_keras()
 
 
+@pytest.fixture(autouse=True)
+def _no_determinism_left():
+    """Training turns TensorFlow's deterministic kernels on for its process; other tests of the process want XLA."""
+    yield
+    if keras.backend.backend() == "tensorflow":
+        from tensorflow.python.framework import config  # there is no public way back
+
+        config.disable_op_determinism()
+
+
 @pytest.fixture(scope="session")
 def here():
     """The backend of this process."""

@@ -70,7 +70,9 @@ def test_a_framework_that_breaks_is_told_with_version_and_cure(own, monkeypatch,
     (tmp_path / framework).mkdir()
     (tmp_path / framework / "__init__.py").write_text("raise RuntimeError('undefined\\nsymbol')")
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{mnistkit.__file__.rpartition('/mnistkit/')[0]}")
-    words = rf"the exporter {own} \(.*\d.*\) fails: {framework} \d.* is installed but its import fails .*undefined symbol"
+    words = (
+        rf"the exporter {own} \(.*\d.*\) fails: {framework} \d.* is installed but its import fails .*undefined symbol"
+    )
     with pytest.raises(ExportError, match=words + ".*run `pip install --force-reinstall") as caught:
         export_with(own, build_model(), opset=None)
     assert "\n" not in str(caught.value)
