@@ -1,4 +1,4 @@
-"""The server: ``mnistkit serve``, or `run` from a program, or `mnistkit.serve.asgi.App` inside another application.
+"""The server: ``mnistkit serve``, or `run` from a program.
 
 onnxruntime alone answers; nothing here imports Keras or a backend. Read the modules in this order: ``settings`` (every
 flag), ``connection`` (bytes to requests, limits), ``service`` (requests to answers), ``infer`` and ``predict`` (the two

@@ -1,7 +1,7 @@
 """One HTTP/1.1 connection: llhttp (through httptools) parses, the service answers, every limit is kept here.
 
 No ASGI between: a small answer is made and written while the bytes that asked for it are being read, which is more
-than half of a small request's cost. `mnistkit.serve.asgi` is there for whoever wants to mount the service elsewhere.
+than half of a small request's cost.
 """
 
 from __future__ import annotations
