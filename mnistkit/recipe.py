@@ -81,7 +81,7 @@ def fit_augmented(
 def _dataset(images: NDArray[np.uint8], labels: NDArray[np.integer], *, epochs: int, batch_size: int, seed: int) -> Any:
     keras = load_keras()
 
-    class Varied(keras.utils.PyDataset):
+    class Varied(keras.utils.PyDataset):  # type: ignore[name-defined]  # known only once Keras is loaded
         """Whole batches; no workers, so the order of events is the order of the code."""
 
         def __init__(self) -> None:
