@@ -86,12 +86,29 @@ def _words(array: np.ndarray[Any, Any]) -> list[str]:
 def call(model: Any, structure: Any, keywords: list[str]) -> list[np.ndarray[Any, Any]]:
     """Run the Keras model and return flat NumPy outputs."""
     flags = {"training": False} if model._call_has_training_arg else {}
-    if keywords:
-        named = dict(zip(keywords, structure, strict=True))
-        outputs = model(named.pop(keywords[0]), **named, **flags)
-    else:
-        outputs = model(structure, **flags)
+
+    def run(structure: Any) -> Any:
+        if keywords:
+            named = dict(zip(keywords, structure, strict=True))
+            return model(named.pop(keywords[0]), **named, **flags)
+        return model(structure, **flags)
+
+    outputs = _compiled(run, structure) if keras.backend.backend() == "jax" else run(structure)
     return [np.asarray(keras.ops.convert_to_numpy(x)) for x in tree.flatten(outputs) if x is not None]
+
+
+def _compiled(run: Any, structure: Any) -> Any:
+    """One program for the whole model: JAX compiles every operation for every shape otherwise, minutes in all."""
+    import jax
+
+    def stateless(structure: Any) -> Any:
+        with keras.StatelessScope():
+            return run(structure)
+
+    try:
+        return jax.jit(stateless)(structure)
+    except (jax.errors.JAXTypeError, jax.errors.JAXIndexError, TypeError, AttributeError):  # it looks at values
+        return run(structure)
 
 
 def agree(
