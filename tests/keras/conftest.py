@@ -89,6 +89,8 @@ def read_json(path):
 
 
 def pytest_configure(config):
+    # Keras' integer lookups and MixUp ask JAX for 64 bits, which it has only by another configuration
+    config.addinivalue_line("filterwarnings", "ignore:Explicitly requested dtype:UserWarning")
     # Keras under torch converts by np.array(tensor), which NumPy 2 tells torch off for
     config.addinivalue_line(
         "filterwarnings", "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"
