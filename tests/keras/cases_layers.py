@@ -340,8 +340,12 @@ more("Attention", "masks,causal", masked(L.Attention, use_causal_mask=True))
 more("AdditiveAttention", "default", join([Q, K], L.AdditiveAttention))
 more("AdditiveAttention", "masks,no scale", masked(lambda: L.AdditiveAttention(use_scale=False)))
 more("MultiHeadAttention", "default", call([Q, K], lambda q, k: L.MultiHeadAttention(2, 3)(q, k)))
+more("MultiHeadAttention", "masks,causal", masked(lambda: L.MultiHeadAttention(2, 4), use_causal_mask=True))
 more(
-    "MultiHeadAttention", "masks,causal", masked(lambda: L.MultiHeadAttention(2, 4, value_dim=3), use_causal_mask=True)
+    "MultiHeadAttention",
+    "masks,causal,value size",
+    masked(lambda: L.MultiHeadAttention(2, 4, value_dim=3), use_causal_mask=True),
+    only=("tensorflow", "torch"),  # JAX' attention wants values as long as keys
 )
 more(
     "MultiHeadAttention",
