@@ -192,6 +192,15 @@ def test_wrong_arguments_name_the_cure():
         fit(mlp(), x, y, validation_split=1.0, verbose=0)
 
 
+@pytest.fixture
+def _keyboard():
+    """Ctrl-C as at a terminal; a shell starts what runs in its background with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_keyboard")
 def test_ctrl_c_leaves_the_last_finished_stretch():
     class Press(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):  # noqa: ARG002 - the hook's signature
@@ -208,6 +217,7 @@ def test_ctrl_c_leaves_the_last_finished_stretch():
         assert_same_state(model, twin, tolerance=0)
 
 
+@pytest.mark.usefixtures("_keyboard")
 def test_ctrl_c_waits_for_the_end_of_a_stretch():
     finished = []
 

@@ -118,8 +118,16 @@ def start(folder, here, *arguments):
         "PYTHONUNBUFFERED": "1",
     }
     command = [sys.executable, "-m", "mnistkit.train", "--out", "mnist.keras", *map(str, arguments)]
+    # A shell starts what runs in its background with SIGINT ignored, and children inherit that; a person's terminal
+    # does not.
     return subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  # it touches no lock
     )
 
 
