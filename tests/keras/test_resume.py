@@ -110,6 +110,15 @@ def test_nothing_to_resume_starts_from_the_beginning(tmp_path, small, trained):
 # --- real signals to real processes ---------------------------------------------------------------------------------
 
 
+# A shell starts what runs in its background with SIGINT ignored, and children inherit that; a terminal does not.
+AT_A_TERMINAL = """
+import runpy, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.argv[0] = "mnistkit.train"
+runpy.run_module("mnistkit.train", run_name="__main__")
+"""
+
+
 def start(folder, here, *arguments):
     environment = {
         **os.environ,
@@ -117,17 +126,9 @@ def start(folder, here, *arguments):
         "PYTHONPATH": str(Path(mnistkit.__file__).parents[1]),
         "PYTHONUNBUFFERED": "1",
     }
-    command = [sys.executable, "-m", "mnistkit.train", "--out", "mnist.keras", *map(str, arguments)]
-    # A shell starts what runs in its background with SIGINT ignored, and children inherit that; a person's terminal
-    # does not.
+    command = [sys.executable, "-c", AT_A_TERMINAL, "--out", "mnist.keras", *map(str, arguments)]
     return subprocess.Popen(
-        command,
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  # it touches no lock
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
 
 
