@@ -43,7 +43,7 @@ def echo_model(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def slow_model(tmp_path_factory):
-    """Some 0.1 s of work; the answer to a row filled with k is k."""
+    """A tenth of a second of work or more; the answer to a row filled with k is k."""
     size = 1024
     nodes = [
         helper.make_node(
@@ -54,7 +54,7 @@ def slow_model(tmp_path_factory):
         ),
     ]
     last = "x"
-    for step in range(200):
+    for step in range(600):
         nodes.append(helper.make_node("MatMul", [last, "w"], [f"h{step}"]))
         last = f"h{step}"
     nodes.append(helper.make_node("Identity", [last], ["y"]))
