@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mnistkit.errors import BackendError, MissingExtraError
+from mnistkit.errors import BackendError, MissingExtraError, one_line
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -94,7 +94,7 @@ def load_keras(name: str | None = None) -> ModuleType:
     except Exception as error:  # a broken installation can raise anything
         raise BackendError(
             f"{chosen} {version_of(chosen)} is installed but its import fails ({type(error).__name__}: "
-            f"{' '.join(str(error).split())[:200]}); run `pip install --force-reinstall 'mnistkit[{chosen}]'`"
+            f"{one_line(error, limit=200)}); run `pip install --force-reinstall 'mnistkit[{chosen}]'`"
         ) from error
 
 

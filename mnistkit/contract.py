@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 FORMAT_VERSION = "1"
 OPSET = 17
 IR_VERSION = 8
+PRODUCER = "mnistkit"
 INPUT_NAME = "image"
 OUTPUT_NAME = "probabilities"
 BATCH = "batch"

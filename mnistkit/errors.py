@@ -70,3 +70,8 @@ class ParityError(ExportError):
 
 class OutputError(MnistkitError):
     """A result cannot be written: the folder is missing, read-only or full."""
+
+
+def one_line(error: BaseException, *, limit: int) -> str:
+    """What an exception says, on one line of at most ``limit`` characters; its class where it says nothing."""
+    return " ".join(str(error).split())[:limit] or type(error).__name__

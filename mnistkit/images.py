@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from mnistkit.errors import InputError, MissingExtraError, NoDigitError, PictureError
+from mnistkit.errors import InputError, MissingExtraError, NoDigitError, PictureError, one_line
 from mnistkit.forks import survive_fork
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def decode(source: Source, *, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.ui
     except IsADirectoryError:
         raise PictureError(f"{name}: is a folder; give the pictures in it") from None
     except (OSError, ValueError, TypeError) as error:
-        raise PictureError(f"{name}: cannot be opened ({_line(error)})") from None
+        raise PictureError(f"{name}: cannot be opened ({one_line(error, limit=200)})") from None
 
 
 def normalize(picture: npt.NDArray[np.uint8], *, name: str = "picture") -> npt.NDArray[np.float32]:
@@ -123,10 +123,6 @@ def _name(source: object) -> str:
     return str(getattr(source, "filename", "") or "picture")
 
 
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
-
-
 def _from_array(array: npt.NDArray[Any], max_pixels: int) -> npt.NDArray[np.uint8]:
     if array.dtype != np.uint8:
         raise InputError(f"a picture array must be uint8 with 0..255, got {array.dtype}; scale and cast it first")
@@ -165,7 +161,7 @@ def _from_stream(stream: IO[bytes], name: str, max_pixels: int) -> npt.NDArray[n
     except UnidentifiedImageError:
         raise PictureError(f"{name}: is not a picture, {_guess(head)}") from None
     except Exception as error:  # noqa: BLE001 - decoders raise anything at all on damaged files
-        raise PictureError(f"{name}: is damaged ({_line(error)}); save it again") from None
+        raise PictureError(f"{name}: is damaged ({one_line(error, limit=200)}); save it again") from None
     with image:
         return _pixels(image, name, max_pixels)
 
@@ -222,7 +218,7 @@ def _pixels(image: Image.Image, name: str, max_pixels: int) -> npt.NDArray[np.ui
     except PictureError:
         raise
     except Exception as error:  # noqa: BLE001 - decoders raise anything at all on damaged files
-        raise PictureError(f"{name}: is damaged or cut off ({_line(error)}); save it again") from None
+        raise PictureError(f"{name}: is damaged or cut off ({one_line(error, limit=200)}); save it again") from None
 
 
 def _to_uint8(image: Image.Image) -> npt.NDArray[np.uint8]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnistkit.backend import load_keras
-from mnistkit.errors import InputError, ModelFileError
+from mnistkit.errors import InputError, ModelFileError, one_line
 
 if TYPE_CHECKING:
     import os
@@ -132,7 +132,7 @@ def load_model(path: str | os.PathLike[str], *, to_train: bool = False) -> Any:
         return keras.saving.load_model(source, compile=to_train, safe_mode=True)
     except Exception as error:  # Keras raises whatever a layer's constructor raises
         made_with = _read_metadata(source).get("keras_version", "unknown")
-        message = " ".join(str(error).split())[:240]
+        message = one_line(error, limit=240)
         cure = f"update Keras (it is {keras.__version__} here)"
         if not _is_newer(made_with, keras.__version__):
             cure = "if it has layers of your own, load it where they are registered, and pass the model itself"

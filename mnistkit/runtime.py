@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnistkit.contract import PREFIX
-from mnistkit.errors import DeviceError, InputError, MissingExtraError, ModelFileError
+from mnistkit.errors import DeviceError, InputError, MissingExtraError, ModelFileError, one_line
 from mnistkit.forks import survive_fork
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class Runtime:
         except Exception as error:  # onnxruntime's exceptions share no public base
             kind = type(error).__name__
             if kind in {"InvalidArgument", "Fail", "RuntimeException", "ValueError", "RuntimeError"}:
-                raise InputError(f"{self.name}: onnxruntime refuses the input: {_one_line(error)}") from error
+                raise InputError(f"{self.name}: onnxruntime refuses the input: {one_line(error, limit=300)}") from error
             raise
 
     def __getstate__(self) -> dict[str, Any]:
@@ -149,7 +149,7 @@ def load_onnxruntime() -> ModuleType:
         ) from error
     except Exception as error:  # a broken installation can raise anything
         raise MissingExtraError(
-            f"onnxruntime is installed but its import fails ({_one_line(error)}); "
+            f"onnxruntime is installed but its import fails ({one_line(error, limit=300)}); "
             "run `pip install --force-reinstall onnxruntime`"
         ) from error
     if not hasattr(module, "InferenceSession"):
@@ -192,9 +192,9 @@ def _make_session(model: Runtime, device: str, *, threads: int | None, exact: bo
         session = ort.InferenceSession(model.source, sess_options=options, providers=providers)
     except Exception as error:  # onnxruntime's exceptions share no public base
         if demanded:
-            raise DeviceError(f"{device}: {_one_line(error)}; run `mnistkit doctor`") from error
+            raise DeviceError(f"{device}: {one_line(error, limit=300)}; run `mnistkit doctor`") from error
         raise ModelFileError(
-            f"{model.name}: not a model that onnxruntime {ort.__version__} reads ({_one_line(error)})"
+            f"{model.name}: not a model that onnxruntime {ort.__version__} reads ({one_line(error, limit=300)})"
         ) from error
     survive_fork(session)
     session.disable_fallback()
@@ -256,10 +256,6 @@ def both_packages() -> bool:
 
 def _tensor_info(node: Any) -> TensorInfo:
     return TensorInfo(node.name, _DTYPES.get(node.type, node.type), tuple(node.shape))
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]
 
 
 def cast(array: NDArray[Any], info: TensorInfo) -> NDArray[Any]:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mnistkit import contract
-from mnistkit.errors import ModelFileError, ParityError
+from mnistkit.errors import ModelFileError, ParityError, one_line
 from mnistkit.export.graph import GraphWriter
-from mnistkit.export.picture import IR_VERSION, OPSET, write_normaliser
+from mnistkit.export.picture import write_normaliser
 from mnistkit.files import check_writable, replacing
 from mnistkit.runtime import Runtime
 
@@ -75,9 +75,7 @@ def build_picture_model(classifier: str | os.PathLike[str] | bytes) -> onnx.Mode
         content = classifier if isinstance(classifier, bytes) else Path(classifier).read_bytes()
         inner = onnx.load_from_string(content)
     except Exception as error:
-        raise ModelFileError(
-            f"{name}: cannot be read ({' '.join(str(error).split())[:120]}); export it first"
-        ) from error
+        raise ModelFileError(f"{name}: cannot be read ({one_line(error, limit=120)}); export it first") from error
     _check(inner, name)
     shape = [dimension.dim_value or 1 for dimension in inner.graph.input[0].type.tensor_type.shape.dim]
     graph = compose.add_prefix_graph(inner.graph, "classifier/")
@@ -107,9 +105,9 @@ def build_picture_model(classifier: str | os.PathLike[str] | bytes) -> onnx.Mode
     )
     model = helper.make_model(
         whole,
-        producer_name="mnistkit",
-        ir_version=max(IR_VERSION, inner.ir_version),
-        opset_imports=[helper.make_opsetid("", OPSET)],
+        producer_name=contract.PRODUCER,
+        ir_version=max(contract.IR_VERSION, inner.ir_version),
+        opset_imports=[helper.make_opsetid("", contract.OPSET)],
     )
     _describe(model, {entry.key: entry.value for entry in inner.metadata_props})
     return model
@@ -129,8 +127,10 @@ def example_pictures() -> list[NDArray[np.uint8]]:
 
 def _check(model: onnx.ModelProto, name: str) -> None:
     opsets = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
-    if opsets != {"ai.onnx": OPSET}:
-        raise ModelFileError(f"{name}: needs opset {OPSET} alone, has {opsets}; export it with --opset {OPSET}")
+    if opsets != {"ai.onnx": contract.OPSET}:
+        raise ModelFileError(
+            f"{name}: needs opset {contract.OPSET} alone, has {opsets}; export it with --opset {contract.OPSET}"
+        )
     graph = model.graph
     if len(graph.input) != 1 or len(graph.output) != 1:
         raise ModelFileError(f"{name}: needs one input and one output, has {len(graph.input)} and {len(graph.output)}")

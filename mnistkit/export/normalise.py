@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import onnx
 
-from mnistkit.contract import IR_VERSION
+from mnistkit.contract import IR_VERSION, PRODUCER
 from mnistkit.errors import ExportError
 
 if TYPE_CHECKING:
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from mnistkit.export.signature import Signature
     from mnistkit.runtime import TensorInfo
-
-PRODUCER = "mnistkit"
 
 
 def normalise(model: onnx.ModelProto, signature: Signature) -> onnx.ModelProto:

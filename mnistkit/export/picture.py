@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mnistkit.contract import IR_VERSION, OPSET, PRODUCER
 from mnistkit.export.graph import GraphWriter, Value
 
 if TYPE_CHECKING:
     import onnx
 
-OPSET, IR_VERSION = 17, 8
 SIDE = 336  # working size; 12 x 28, so that a real MNIST image is enlarged and reduced again without loss
 COARSE = 6  # the background is estimated on a grid this much coarser
 # Windows of the opening in coarse cells, each for strokes narrower than so many pixels; the last is 30 % of the longest
@@ -60,7 +60,7 @@ def build_picture_graph() -> onnx.ModelProto:
         w.initializers,
     )
     return helper.make_model(
-        graph, producer_name="mnistkit", ir_version=IR_VERSION, opset_imports=[helper.make_opsetid("", OPSET)]
+        graph, producer_name=PRODUCER, ir_version=IR_VERSION, opset_imports=[helper.make_opsetid("", OPSET)]
     )
 
 

@@ -16,7 +16,7 @@ from mnistkit import backend as backends
 from mnistkit import contract
 from mnistkit.contract import GoldenPair
 from mnistkit.data import Dataset, load_data
-from mnistkit.errors import InputError, ParityError
+from mnistkit.errors import InputError, ParityError, one_line
 from mnistkit.export.choose import choose
 from mnistkit.export.diagnose import first_difference
 from mnistkit.export.normalise import rename
@@ -230,7 +230,7 @@ def _given_samples(
             with np.load(samples, allow_pickle=False) as archive:
                 samples = {key: archive[key] for key in archive.files}
         except (OSError, ValueError, EOFError) as error:
-            raise InputError(f"{samples}: not an .npz of arrays ({' '.join(str(error).split())[:120]})") from error
+            raise InputError(f"{samples}: not an .npz of arrays ({one_line(error, limit=120)})") from error
     names = [tensor.name for tensor in signature.inputs]
     if set(samples) != set(names):
         raise InputError(f"samples: expected arrays {', '.join(names)}, got {', '.join(samples) or 'none'}")

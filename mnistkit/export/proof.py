@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 
-from mnistkit.errors import ExportError, InputError, ParityError
+from mnistkit.errors import ExportError, InputError, ParityError, one_line
 from mnistkit.parity import Comparison, compare
 from mnistkit.runtime import Runtime
 
@@ -68,7 +68,7 @@ def check_graph(path: Path) -> None:
     try:
         onnx.checker.check_model(str(path), full_check=True)
     except Exception as error:  # the checker has several unrelated exceptions
-        raise ExportError(f"the exported graph is not valid ONNX: {' '.join(str(error).split())[:300]}") from error
+        raise ExportError(f"the exported graph is not valid ONNX: {one_line(error, limit=300)}") from error
 
 
 def prove(path: Path, samples: Sequence[Sample], *, atol: float) -> list[Row]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnistkit.errors import ExportError
+from mnistkit.errors import ExportError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -108,7 +108,7 @@ def sample_any(model: Any, signature: Signature, *, batch_sizes: Sequence[int]) 
             try:
                 expected = signature.call(model, arrays)
             except Exception as error:  # noqa: BLE001  # Keras refuses a size with whatever its backend raises
-                refused = " ".join(str(error).split())[:200]
+                refused = one_line(error, limit=200)
                 break
             check_finite(expected)
             name = "noise" if not lengths else f"noise, length {'x'.join(map(str, lengths))}"

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from mnistkit.errors import MnistkitError
+from mnistkit.errors import MnistkitError, one_line
 
 JSON = b"application/json"
 BINARY = b"application/octet-stream"
@@ -70,7 +70,7 @@ def json_response(value: Any, status: int = 200) -> Response:
 
 def refusal_response(error: Refusal) -> Response:
     """The error in the protocol's form, one line."""
-    message = " ".join(str(error).split())[:500]
+    message = one_line(error, limit=500)
     # lone surrogates, as from a path of broken UTF-8, cannot be written as JSON
     body = orjson.dumps({"error": message.encode("utf-8", "replace").decode()})
     return Response(error.status, body, JSON, error.headers)

@@ -173,11 +173,7 @@ def _from_document(document: dict[str, Any], binary: memoryview, model: ServedMo
     feeds: dict[str, NDArray[Any]] = {}
     for number, entry in enumerate(inputs):
         field = f"inputs[{number}]"
-        if not isinstance(entry, dict):
-            raise bad(f"{field}: expected an object, got {shown(entry)}")
-        name = check_name(entry.get("name"), model.inputs, f"{field}.name")
-        if name in feeds:
-            raise bad(f"{field}.name: expected each input once, got {name} again")
+        name = _named_once(entry, field, known=model.inputs, seen=feeds, kind="input")
         shape = check_shape(entry.get("shape"), f"{field}.shape", settings)
         datatype = check_datatype(entry.get("datatype"), f"{field}.datatype")
         array, binary = _values(entry, shape, datatype, binary, field)
@@ -186,6 +182,16 @@ def _from_document(document: dict[str, Any], binary: memoryview, model: ServedMo
         raise bad(f"body: expected the declared tensors and no more, got {len(binary)} bytes behind them")
     rows = collect(feeds, model)
     return Inference(feeds, rows, _outputs(document.get("outputs"), parameters, model), identifier)
+
+
+def _named_once(entry: Any, field: str, *, known: Any, seen: Any, kind: str) -> str:
+    """The name of one entry of ``inputs`` or ``outputs``: one the model has, and not named before."""
+    if not isinstance(entry, dict):
+        raise bad(f"{field}: expected an object, got {shown(entry)}")
+    name = check_name(entry.get("name"), known, f"{field}.name")
+    if name in seen:
+        raise bad(f"{field}.name: expected each {kind} once, got {name} again")
+    return name
 
 
 def _values(
@@ -245,11 +251,7 @@ def _outputs(entries: object, parameters: dict[str, Any], model: ServedModel) ->
     wanted: dict[str, bool] = {}
     for number, entry in enumerate(entries):
         field = f"outputs[{number}]"
-        if not isinstance(entry, dict):
-            raise bad(f"{field}: expected an object, got {shown(entry)}")
-        name = check_name(entry.get("name"), model.outputs, f"{field}.name")
-        if name in wanted:
-            raise bad(f"{field}.name: expected each output once, got {name} again")
+        name = _named_once(entry, field, known=model.outputs, seen=wanted, kind="output")
         own = _object(entry.get("parameters"), f"{field}.parameters")
         for unserved in ("classification", "shared_memory_region"):
             if unserved in own:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnistkit import __version__
-from mnistkit.errors import InputError, MissingExtraError
+from mnistkit.errors import InputError, MissingExtraError, one_line
 from mnistkit.serve.datatypes import BF16_BYTES, NUMPY, check_datatype, datatype_name, exact, from_bytes
 from mnistkit.serve.http import Refusal, bad
 from mnistkit.serve.infer import Inference, check_name, check_shape, collect
@@ -171,7 +171,7 @@ class Rpc:
             except (Refusal, InputError) as error:
                 status = error.status if isinstance(error, Refusal) else 400
                 code = getattr(grpc.StatusCode, _CODES.get(status, "INVALID_ARGUMENT"))
-                text = " ".join(str(error).split())[:500]
+                text = one_line(error, limit=500)
             except Exception:
                 status, code, text = 500, grpc.StatusCode.INTERNAL, "internal error; the server's log has the details"
                 logger.exception("a bug in the server")

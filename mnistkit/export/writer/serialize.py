@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import onnx
 
+from mnistkit.contract import PRODUCER
 from mnistkit.export.writer.graph import Node
 
-PRODUCER = "mnistkit"
 _ML = "ai.onnx.ml."  # prefix of an operator outside the default domain
 
 _TYPES = {
