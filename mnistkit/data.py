@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from mnistkit.errors import DataError
+from mnistkit.errors import DataError, one_line
 
 if TYPE_CHECKING:
     import os
@@ -55,7 +55,6 @@ class Dataset:
         y_test: uint8 ``[m]``.
         labels: The ten classes' names, in order.
         name: ``"mnist"`` for the embedded set, else the file's or folder's name without its folders.
-        sha256: Digest over the four arrays, the same whatever container they came in.
     """
 
     x_train: NDArray[np.uint8]
@@ -64,7 +63,15 @@ class Dataset:
     y_test: NDArray[np.uint8]
     labels: tuple[str, ...]
     name: str
-    sha256: str
+
+    @property
+    def sha256(self) -> str:
+        """Digest over the four arrays, the same whatever container they came in; computed anew at each use."""
+        digest = hashlib.sha256()
+        for key in _ARRAYS:
+            array = getattr(self, key)
+            digest.update(str(array.shape).encode() + np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
 
 
 def load_data(path: str | os.PathLike[str] | None = None, *, labels: Sequence[str] | None = None) -> Dataset:
@@ -91,10 +98,7 @@ def load_data(path: str | os.PathLike[str] | None = None, *, labels: Sequence[st
             raise DataError(f"{source}: no such file or folder; pass an .npz, or a folder of IDX files")
         arrays, name = (_from_folder(source) if source.is_dir() else _from_file(source)), source.name
     _check(arrays, source)
-    digest = hashlib.sha256()
-    for key in _ARRAYS:
-        digest.update(str(arrays[key].shape).encode() + np.ascontiguousarray(arrays[key]).tobytes())
-    return Dataset(**arrays, labels=names, name=name, sha256=digest.hexdigest())
+    return Dataset(**arrays, labels=names, name=name)
 
 
 def parse_labels(text: str) -> tuple[str, ...]:
@@ -145,7 +149,9 @@ def _from_npz(stream: BinaryIO, path: Path) -> dict[str, NDArray[np.uint8]]:
                 raise DataError(f"{path}: arrays {', '.join(missing)} are missing (it holds {found})")
             return {key: _as_uint8(archive[key], key, path) for key in _ARRAYS}
     except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, KeyError) as error:
-        raise DataError(f"{path}: the .npz is damaged or truncated ({_one_line(error)}); fetch it again") from error
+        raise DataError(
+            f"{path}: the .npz is damaged or truncated ({one_line(error, limit=120)}); fetch it again"
+        ) from error
 
 
 def _from_folder(folder: Path) -> dict[str, NDArray[np.uint8]]:
@@ -266,7 +272,3 @@ def _describe(content: bytes) -> str:
     if content.startswith(b"\x93NUMPY"):
         return "a single .npy array"
     return "data of an unknown kind"
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:120] or type(error).__name__

@@ -40,19 +40,29 @@ def here():
     return backends.active()
 
 
+def save_part(path, *, train, test):
+    """Save the first images of MNIST as a data set of their own."""
+    whole = load_data()
+    np.savez(
+        path,
+        x_train=whole.x_train[:train],
+        y_train=whole.y_train[:train],
+        x_test=whole.x_test[:test],
+        y_test=whole.y_test[:test],
+    )
+    return path
+
+
 @pytest.fixture(scope="session")
 def small_npz(tmp_path_factory):
     """A small data set: 1,500 training and 300 test images of MNIST."""
-    whole = load_data()
-    path = tmp_path_factory.mktemp("data") / "small.npz"
-    np.savez_compressed(
-        path,
-        x_train=whole.x_train[:1500],
-        y_train=whole.y_train[:1500],
-        x_test=whole.x_test[:300],
-        y_test=whole.y_test[:300],
-    )
-    return path
+    return save_part(tmp_path_factory.mktemp("data") / "small.npz", train=1500, test=300)
+
+
+@pytest.fixture(scope="session")
+def large_npz(tmp_path_factory):
+    """Enough images for a signal to arrive in the middle of an epoch."""
+    return save_part(tmp_path_factory.mktemp("data") / "large.npz", train=20000, test=100)
 
 
 @pytest.fixture(scope="session")
