@@ -112,26 +112,23 @@ def test_partial_last_batch_counts_by_its_samples():
     assert history["loss"][0] != pytest.approx(by_batch, abs=1e-5)
 
 
-def test_class_weight():
-    weights = {0: 5.0, 3: 0.1, 7: 2.0}
-    fast, plain, got, wanted = both(lambda: mlp("adam", activation="tanh"), pictures(), class_weight=weights)
+def assert_weighting_is_fits(**weighting):
+    """The same as ``model.fit`` with the same weights, and not the same as without."""
+    fast, plain, got, wanted = both(lambda: mlp("adam", activation="tanh"), pictures(), **weighting)
     assert_same_state(fast, plain)
     assert_same_history(got, wanted)
     unweighted = mlp("adam", activation="tanh")
     fit(unweighted, *pictures(), epochs=EPOCHS, batch_size=BATCH, seed=SEED, verbose=0)
     with pytest.raises(AssertionError):
         assert_same_state(fast, unweighted)
+
+
+def test_class_weight():
+    assert_weighting_is_fits(class_weight={0: 5.0, 3: 0.1, 7: 2.0})
 
 
 def test_sample_weight():
-    weight = np.random.default_rng(0).uniform(0, 3, N).astype("float32")
-    fast, plain, got, wanted = both(lambda: mlp("adam", activation="tanh"), pictures(), sample_weight=weight)
-    assert_same_state(fast, plain)
-    assert_same_history(got, wanted)
-    unweighted = mlp("adam", activation="tanh")
-    fit(unweighted, *pictures(), epochs=EPOCHS, batch_size=BATCH, seed=SEED, verbose=0)
-    with pytest.raises(AssertionError):
-        assert_same_state(fast, unweighted)
+    assert_weighting_is_fits(sample_weight=np.random.default_rng(0).uniform(0, 3, N).astype("float32"))
 
 
 def test_validation_numbers_are_those_of_evaluate():
