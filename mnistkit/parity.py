@@ -17,7 +17,6 @@ from mnistkit.runtime import Runtime
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
@@ -115,11 +114,6 @@ def verify_file(model: str | os.PathLike[str] | bytes, *, device: str = "auto") 
             found = compare(expected, answers[name], atol=GOLDEN_ATOL, what=what)
             worst = max(worst, found, key=lambda comparison: comparison.largest)
     return Verification(len(pairs), worst.largest, worst.allowed, runtime.providers)
-
-
-def largest_over(comparisons: Mapping[str, Comparison]) -> float:
-    """Largest difference among several comparisons."""
-    return max((comparison.largest for comparison in comparisons.values()), default=0.0)
 
 
 def _compare_exact(expected: NDArray[Any], actual: NDArray[Any], what: str) -> Comparison:

@@ -7,7 +7,7 @@ import pytest
 from mnistkit import verify_file
 from mnistkit.contract import GOLDEN_ATOL
 from mnistkit.errors import DeviceError, ModelFileError, ParityError
-from mnistkit.parity import compare, largest_over
+from mnistkit.parity import compare
 
 
 @pytest.fixture
@@ -90,12 +90,6 @@ def test_agreement_is_the_share_of_equal_labels():
     expected = np.array([[0.50000001, 0.5], [0.0, 1.0]])
     found = compare(expected, np.array([[0.5, 0.50000001], [0.0, 1.0]]), atol=1e-6, what="x")
     assert found.agreement == 0.5
-
-
-def test_largest_over():
-    near = compare(np.zeros((1, 2)), np.full((1, 2), 1e-7), atol=1e-6, what="x")
-    assert largest_over({"a": near}) == pytest.approx(1e-7)
-    assert largest_over({}) == 0.0
 
 
 # --- files ----------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from comparing import agree, compare, redraw
 from keras import layers as L
 
 from mnistkit.errors import ExportError, InputError, UnsupportedError
-from mnistkit.export.writer import find_unsupported, register_layer, write, write_model
+from mnistkit.export.writer import find_unsupported, register_layer, write
 
 
 def tutorial():
@@ -26,18 +26,18 @@ def test_same_bytes_whatever_was_made_before():
     first = redraw(tutorial())
     tutorial(), tutorial()
     other = redraw(tutorial())
-    assert write_model(first).SerializeToString() == write_model(other).SerializeToString()
+    assert write(first).proto.SerializeToString() == write(other).proto.SerializeToString()
 
 
 def test_other_weights_give_other_bytes():
     first, other = redraw(tutorial()), redraw(tutorial(), seed=1)
-    assert write_model(first).SerializeToString() != write_model(other).SerializeToString()
+    assert write(first).proto.SerializeToString() != write(other).proto.SerializeToString()
 
 
 def test_the_model_is_left_as_it_was():
     model = tutorial()
     before = [len(layer._inbound_nodes) for layer in model.layers]
-    write_model(model)
+    write(model)
     assert [len(layer._inbound_nodes) for layer in model.layers] == before
     assert model.predict(np.zeros((2, 784), "float32"), verbose=0).shape == (2, 10)
 
@@ -124,7 +124,7 @@ def test_subclassed_model_with_dict_outputs():
 
 def test_subclassed_model_never_called():
     with pytest.raises(ExportError, match="call it once"):
-        write_model(Subclassed())
+        write(Subclassed())
 
 
 def test_shared_layer_and_dict_inputs():
@@ -171,7 +171,7 @@ def test_unsupported_layers_are_all_listed():
     model = keras.Model(x, Doubling(name="second")(L.Dense(2)(y)))
     assert [problem.path for problem in find_unsupported(model)] == ["first", "second"]
     with pytest.raises(UnsupportedError, match=r"first \(Doubling\).*second \(Doubling\)"):
-        write_model(model)
+        write(model)
 
 
 def test_registered_layer():
@@ -182,17 +182,17 @@ def test_registered_layer():
 
 
 def test_names_and_opset():
-    proto = write_model(tutorial(), input_names=["image"], output_names=["probabilities"], opset=18, ir_version=9)
+    proto = write(tutorial(), input_names=["image"], output_names=["probabilities"], opset=18, ir_version=9).proto
     assert proto.graph.output[0].name == "probabilities"
     assert (proto.opset_import[0].version, proto.ir_version) == (18, 9)
     with pytest.raises(InputError, match="opset 17"):
-        write_model(tutorial(), opset=16)
+        write(tutorial(), opset=16)
     with pytest.raises(InputError, match="2 output names for 1"):
-        write_model(tutorial(), output_names=["a", "b"])
+        write(tutorial(), output_names=["a", "b"])
 
 
 def test_fixed_batch():
-    proto = write_model(tutorial(), batch=4)
+    proto = write(tutorial(), batch=4).proto
     assert proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value == 4
 
 

@@ -5,7 +5,7 @@ This package imports Keras and onnx; nothing outside :mod:`mnistkit.export` impo
 
 from mnistkit.export.writer.registry import Unwritable, register_layer, register_op, register_rewrite
 from mnistkit.export.writer.trace import Problem
-from mnistkit.export.writer.write import Written, find_unsupported, write, write_model
+from mnistkit.export.writer.write import Written, find_unsupported, write
 
 __all__ = [
     "Problem",
@@ -16,5 +16,4 @@ __all__ = [
     "register_op",
     "register_rewrite",
     "write",
-    "write_model",
 ]

@@ -303,7 +303,7 @@ def active_tracer() -> Tracer:
     """
     tracer = _active()
     if tracer is None:
-        raise ExportError("a rewrite was called outside a trace; call write_model instead")
+        raise ExportError("a rewrite was called outside a trace; call write instead")
     return tracer
 
 

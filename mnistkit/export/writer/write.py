@@ -41,49 +41,6 @@ class Written:
     outputs: Any
 
 
-def write_model(
-    model: Any,
-    *,
-    opset: int = 17,
-    ir_version: int = 8,
-    input_names: list[str] | None = None,
-    output_names: list[str] | None = None,
-    batch: int | None = None,
-    inputs: Any = None,
-    optimize: bool = True,
-) -> Any:
-    """Write a Keras model as an ONNX model, at inference.
-
-    Args:
-        model: A built Keras model.
-        opset: ONNX operator set, 17 or newer.
-        ir_version: ONNX file format version.
-        input_names: Names instead of Keras', in the flat order of the model's inputs.
-        output_names: Names instead of the output layers', in the flat order of the model's outputs.
-        batch: Fix the batch dimension to this size.
-        inputs: Structure of ``keras.InputSpec`` or ``KerasTensor``, for a model that was never called.
-        optimize: Keep image tensors channels-first, fold batch normalisations and paddings, use Gemm.
-
-    Returns:
-        ``onnx.ModelProto``: the same bytes, when serialised deterministically, for the same weights on every backend.
-
-    Raises:
-        UnsupportedError: Layers or operations without a translation; all of them are listed.
-        ExportError: The model cannot be traced.
-        InputError: The number of names does not fit the model, or the opset is too old.
-    """
-    return write(
-        model,
-        opset=opset,
-        ir_version=ir_version,
-        input_names=input_names,
-        output_names=output_names,
-        batch=batch,
-        inputs=inputs,
-        optimize=optimize,
-    ).proto
-
-
 def write(
     model: Any,
     *,
@@ -96,18 +53,27 @@ def write(
     optimize: bool = True,
     layer_outputs: bool = False,
 ) -> Written:
-    """Write a model as :func:`write_model` does, and say more about it.
+    """Write a Keras model as an ONNX model, at inference.
 
     Args:
         model: A built Keras model.
         opset: ONNX operator set, 17 or newer.
         ir_version: ONNX file format version.
-        input_names: Names instead of Keras'.
-        output_names: Names instead of the output layers'.
+        input_names: Names instead of Keras', in the flat order of the model's inputs.
+        output_names: Names instead of the output layers', in the flat order of the model's outputs.
         batch: Fix the batch dimension to this size.
         inputs: Structure of ``keras.InputSpec`` or ``KerasTensor``, for a model that was never called.
-        optimize: See :func:`write_model`.
+        optimize: Keep image tensors channels-first, fold batch normalisations and paddings, use Gemm.
         layer_outputs: Add every layer's outputs to the graph's outputs, to find the first layer that differs.
+
+    Returns:
+        The ``onnx.ModelProto`` and what goes with it: the same bytes, when serialised deterministically, for the same
+        weights on every backend.
+
+    Raises:
+        UnsupportedError: Layers or operations without a translation; all of them are listed.
+        ExportError: The model cannot be traced.
+        InputError: The number of names does not fit the model, or the opset is too old.
     """
     if opset < MINIMUM_OPSET:
         raise InputError(
@@ -138,7 +104,7 @@ def find_unsupported(model: Any, *, inputs: Any = None) -> list[Problem]:
 
     Args:
         model: A built Keras model.
-        inputs: As for :func:`write_model`.
+        inputs: As for :func:`write`.
 
     Raises:
         ExportError: The model cannot be traced at all.
