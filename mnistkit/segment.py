@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 INK: Final = 0.3  # of full ink; what is fainter is a stroke's soft edge
 _LEANING: Final = (11, 45)  # degrees to the right: the stroke in a date
+_FLAT: Final = 12  # times as wide as high: not even a row of digits that all touch
 _LONG: Final = 1.8  # times the usual height: taller is a frame, a slash, or two rows that touch
 
 
@@ -78,7 +79,9 @@ def find_pieces(strokes: Plane, sure: Plane) -> list[Piece]:
         else:
             found.append(piece)
     usual = usual_height(found)
-    return [piece for piece in found if max(piece.height, piece.width) >= 0.12 * usual]
+    found = [piece for piece in found if max(piece.height, piece.width) >= 0.12 * usual]
+    # A dash is worth knowing beside digits; alone it is an underline or a rule.
+    return found if any(piece.width <= _FLAT * piece.height for piece in found) else []
 
 
 def usual_height(pieces: Sequence[Piece]) -> float:
@@ -180,7 +183,8 @@ def cut(piece: Piece, usual: float) -> tuple[list[Piece], list[float]]:
     most = int(3 * piece.width / usual) + 1
     for i in crossed.argsort(kind="stable"):
         near = any(abs(paths[i] - paths[j]).mean() < 0.14 * usual for j in chosen)
-        if crossed[i] <= 3.5 and not near:  # noqa: PLR2004 - stroke widths: more is no touch
+        sliver = not 0.1 * usual <= paths[i].mean() <= piece.width - 0.1 * usual
+        if crossed[i] <= 3.5 and not near and not sliver:  # noqa: PLR2004 - stroke widths: more is no touch
             chosen.append(int(i))
         if len(chosen) == most:
             break
