@@ -138,7 +138,14 @@ def export_onnx(
         proof_samples = [_renamed(sample, signature, names) for sample in proof_samples]
 
     allowed = atol if atol is not None else derived_atol(loaded)
-    accuracy = _describe(chosen.proto, loaded, names, proof_samples, data if digits else None)
+    accuracy = _describe(
+        chosen.proto,
+        loaded,
+        names,
+        proof_samples,
+        data=data if digits else None,
+        temperature=trained.get("temperature"),
+    )
     sidecar = target.with_name(f"{target.name}.data") if chosen.proto.ByteSize() > _MAX_PROTOBUF else None
     with replacing(target) as temporary:
         _write(chosen.proto, temporary, sidecar)
@@ -252,7 +259,13 @@ def _renamed(sample: Sample, old: Signature, new: Signature) -> Sample:
 
 
 def _describe(
-    graph: onnx.ModelProto, model: Any, signature: Signature, samples: Sequence[Sample], data: Dataset | None
+    graph: onnx.ModelProto,
+    model: Any,
+    signature: Signature,
+    samples: Sequence[Sample],
+    *,
+    data: Dataset | None,
+    temperature: float | None,
 ) -> tuple[float, float] | None:
     """Write the metadata into the graph and return both test accuracies of a digit classifier."""
     entries = {
@@ -277,6 +290,8 @@ def _describe(
             entries["preprocessing"] = contract.PREPROCESSING
             entries["preprocessing_parameters"] = json.dumps(contract.PREPROCESSING_PARAMETERS, sort_keys=True)
             entries["test_accuracy"] = f"{accuracy[1]:.4f}"
+    if temperature is not None:
+        entries["temperature"] = f"{temperature:.4f}"  # how the confidence was calibrated; it is in the weights already
     for key in sorted(entries):
         graph.metadata_props.add(key=contract.PREFIX + key, value=entries[key])
     return accuracy
