@@ -10,16 +10,19 @@ import argparse
 import json
 import sys
 import time
-from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
+from drawing import digit, jpeg, on_paper
 
 from mnistkit.data import load_data
 from mnistkit.errors import NoDigitError
 from mnistkit.inference import Classifier
 from mnistkit.number import read_number
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 KINDS = {
     "one row, no two digits touch": {},
@@ -44,44 +47,67 @@ def main() -> int:
     options = parser.parse_args()
     data = load_data()
     images, labels = (data.x_train, data.y_train) if options.train else (data.x_test, data.y_test)
-    classifier = Classifier(options.model)
-    result = {}
-    for kind in options.kind or KINDS:
-        whole = wrong = total = 0
-        started = 0.0
-        for n in range(options.count):
-            generator = np.random.default_rng([options.seed, n, *kind.encode()])
-            rows, content = compose(images, labels, generator, **KINDS[kind])
-            begin = time.perf_counter()
-            try:
-                found = read_number(classifier, content).text
-            except NoDigitError:
-                found = ""
-            started += time.perf_counter() - begin
-            wanted, found = "\n".join(rows), found.replace(" ", "")
-            errors = edit_distance(found, wanted)
-            whole, wrong, total = whole + (errors == 0), wrong + errors, total + len(wanted.replace("\n", ""))
-            if errors and options.keep:
-                options.keep.mkdir(parents=True, exist_ok=True)
-                name = f"{list(KINDS).index(kind)}-{n:03}-{'_'.join(rows)}-as-{found.replace(chr(10), '_')}.jpg"
-                (options.keep / name).write_bytes(content)
-        result[kind] = {
-            "numbers": options.count,
-            "digits": total,
-            "numbers right": round(whole / options.count, 4),
-            "digits right": round(1 - wrong / total, 4),
-            "seconds each": round(started / options.count, 3),
-        }
-        if not options.json:
-            row = result[kind]
-            print(
-                f"{kind:<36}{row['numbers right']:>8.1%} of {options.count} numbers"
-                f"{row['digits right']:>8.2%} of {total} digits{row['seconds each']:>8.3f} s",
-                flush=True,
-            )
+    result = score_numbers(
+        Classifier(options.model),
+        images,
+        labels,
+        kinds=options.kind or KINDS,
+        count=options.count,
+        seed=options.seed,
+        keep=options.keep,
+        talk=not options.json,
+    )
     if options.json:
         print(json.dumps(result, indent=1))
     return 0
+
+
+def score_numbers(
+    classifier: Classifier,
+    images: np.ndarray,
+    labels: np.ndarray,
+    *,
+    kinds: Iterable[str] = KINDS,
+    count: int = 100,
+    seed: int = 2,
+    keep: Path | None = None,
+    talk: bool = False,
+) -> dict[str, dict[str, float]]:
+    """How many numbers, and how many of their digits, are read rightly, for each kind."""
+    result = {}
+    for kind in kinds:
+        whole = wrong = total = 0
+        seconds = 0.0
+        for n in range(count):
+            generator = np.random.default_rng([seed, n, *kind.encode()])
+            rows, content = compose(images, labels, generator, **KINDS[kind])
+            begin = time.perf_counter()
+            try:
+                found = read_number(classifier, content).text.replace(" ", "")
+            except NoDigitError:
+                found = ""
+            seconds += time.perf_counter() - begin
+            wanted = "\n".join(rows)
+            errors = edit_distance(found, wanted)
+            whole, wrong, total = whole + (errors == 0), wrong + errors, total + len(wanted.replace("\n", ""))
+            if errors and keep:
+                keep.mkdir(parents=True, exist_ok=True)
+                name = f"{list(KINDS).index(kind)}-{n:03}-{'_'.join(rows)}-as-{found.replace(chr(10), '_')}.jpg"
+                (keep / name).write_bytes(content)
+        row = result[kind] = {
+            "numbers": count,
+            "digits": total,
+            "numbers right": round(whole / count, 4),
+            "digits right": round(1 - wrong / total, 4),
+            "seconds each": round(seconds / count, 3),
+        }
+        if talk:
+            print(
+                f"{kind:<36}{row['numbers right']:>8.1%} of {count} numbers"
+                f"{row['digits right']:>8.2%} of {total} digits{row['seconds each']:>8.3f} s",
+                flush=True,
+            )
+    return result
 
 
 def edit_distance(one: str, other: str) -> int:
@@ -130,24 +156,8 @@ def compose(
     around = generator.uniform(0.3, 1.5, 4) * height
     top, bottom, left, right = around.astype(int)
     ink = np.pad(ink, ((top, bottom), (left, right)))
-    return texts, on_paper(ink, height, generator, ruled=ruled)
-
-
-def digit(image: np.ndarray, height: int, slant: float, generator: np.random.Generator) -> np.ndarray:
-    """One digit, enlarged with smooth strokes: float32 ``[rows, columns]``, cropped to its ink."""
-    factor = height / 20 * np.exp(generator.normal(0, 0.08))
-    size = round(28 * factor), round(28 * factor)
-    lean = slant + generator.normal(0, 0.04)
-    middle = size[1] / 2
-    grey = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
-    grey = grey.transform(size, Image.Transform.AFFINE, (1, lean, -lean * middle, 0, 1, 0), Image.Resampling.BILINEAR)
-    soft = max(factor * 1.2, 3)
-    ink = 1 / (1 + np.exp(-(np.asarray(grey, np.float32) - generator.uniform(80, 140)) / (80 / soft)))
-    inked = ink > 0.5
-    rows, columns = np.flatnonzero(inked.any(1)), np.flatnonzero(inked.any(0))
-    if len(rows) == 0:
-        return np.ones((2, 2), np.float32)
-    return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    page = on_paper(ink, height, generator, lines="ruled" if ruled else None)
+    return texts, jpeg(page, quality=int(generator.integers(55, 95)))
 
 
 def in_row(
@@ -219,29 +229,6 @@ def in_boxes(drawn: list[np.ndarray], height: int) -> np.ndarray:
         canvas[top : top + part.shape[0], left : left + part.shape[1]] = part
     canvas[:, -pen:] = 0.9
     return canvas
-
-
-def on_paper(ink: np.ndarray, height: int, generator: np.random.Generator, *, ruled: bool) -> bytes:
-    """Ink on shaded, grainy paper, as a JPEG file."""
-    rows, columns = ink.shape
-    paper = np.array([250, 248, 240]) - generator.uniform(0, 50) - generator.uniform(0, 12, 3)
-    light = 1 - generator.uniform(0, 0.35) * np.linspace(*generator.permutation([0, 1]), columns)[None, :]
-    light = light * (1 - generator.uniform(0, 0.25) * np.linspace(0, 1, rows)[:, None])
-    page = paper * np.ones((rows, columns, 1))
-    if ruled:
-        apart, first = int(height * generator.uniform(0.5, 1.3)), int(generator.integers(0, height // 2))
-        pen = max(height // 40, 1)
-        for start in range(first, rows, apart):
-            page[start : start + pen] -= np.array([60, 40, 10])
-    pen = np.array([[30, 40, 140], [25, 25, 30], [150, 30, 40], [70, 70, 75]])[generator.integers(4)]
-    share = (ink * generator.uniform(0.75, 1.0))[..., None]
-    shown = (page * (1 - share) + pen * share) * light[..., None]
-    grain = generator.normal(0, generator.uniform(0, 5), (rows, columns, 1))
-    stream = BytesIO()
-    Image.fromarray(np.clip(shown + grain, 0, 255).astype(np.uint8)).save(
-        stream, "JPEG", quality=int(generator.integers(55, 95))
-    )
-    return stream.getvalue()
 
 
 if __name__ == "__main__":
