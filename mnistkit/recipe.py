@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from mnistkit.augment import augment
-from mnistkit.backend import load_keras
+from mnistkit.backend import convolution_jit, load_keras
 from mnistkit.errors import InputError
 
 if TYPE_CHECKING:
@@ -68,17 +68,24 @@ def fit_augmented(
     keras = load_keras()
     if not getattr(model, "compiled", False):
         optimizer = keras.optimizers.AdamW(_PEAK_RATE, weight_decay=0.02)
-        model.compile(optimizer=optimizer, loss="categorical_crossentropy", metrics=["accuracy"])
-    dataset = _dataset(images[:-HELD_OUT], labels[:-HELD_OUT], epochs=epochs, batch_size=batch_size, seed=seed)
-    for epoch in range(initial_epoch, epochs):
-        dataset.start(epoch, model.optimizer)
-        model.fit(
-            dataset, initial_epoch=epoch, epochs=epoch + 1, shuffle=False, verbose=verbose, callbacks=list(callbacks)
-        )
+        loss = "categorical_crossentropy"
+        model.compile(optimizer=optimizer, loss=loss, metrics=["accuracy"], jit_compile=convolution_jit())
+    dataset, cycle = _dataset(images[:-HELD_OUT], labels[:-HELD_OUT], epochs=epochs, batch_size=batch_size, seed=seed)
+    model.fit(
+        dataset,
+        initial_epoch=initial_epoch,
+        epochs=epochs,
+        shuffle=False,
+        verbose=verbose,
+        callbacks=[cycle, *callbacks],
+    )
     return calibrate(model, images[-HELD_OUT:], labels[-HELD_OUT:], seed=seed)
 
 
-def _dataset(images: NDArray[np.uint8], labels: NDArray[np.integer], *, epochs: int, batch_size: int, seed: int) -> Any:
+def _dataset(
+    images: NDArray[np.uint8], labels: NDArray[np.integer], *, epochs: int, batch_size: int, seed: int
+) -> tuple[Any, Any]:
+    """The varied images, and the callback that keeps their epoch and the learning rate."""
     keras = load_keras()
 
     class Varied(keras.utils.PyDataset):  # type: ignore[name-defined]  # known only once Keras is loaded
@@ -86,19 +93,16 @@ def _dataset(images: NDArray[np.uint8], labels: NDArray[np.integer], *, epochs: 
 
         def __init__(self) -> None:
             super().__init__(workers=0, use_multiprocessing=False)
-            self._epoch, self._order = 0, np.arange(len(images))
-            self._optimizer: Any = None
+            self.start(0)
 
-        def start(self, epoch: int, optimizer: Any) -> None:
-            self._epoch, self._optimizer = epoch, optimizer
+        def start(self, epoch: int) -> None:
+            self._epoch = epoch
             self._order = np.random.default_rng([seed, epoch]).permutation(len(images))
 
         def __len__(self) -> int:
             return len(images) // batch_size
 
         def __getitem__(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-            done = (self._epoch * len(self) + index) / (epochs * len(self))
-            self._optimizer.learning_rate = _rate(done)
             chosen = self._order[index * batch_size : (index + 1) * batch_size]
             generator = np.random.default_rng([seed, self._epoch, index])
             batch, digits = _scaled(images[chosen]), labels[chosen]
@@ -106,7 +110,20 @@ def _dataset(images: NDArray[np.uint8], labels: NDArray[np.integer], *, epochs: 
             batch[plain:] = augment(batch[plain:], digits[plain:], generator=generator)
             return batch.reshape(len(batch), -1), np.asarray(np.eye(10)[digits], np.float32)
 
-    return Varied()
+    class Cycle(keras.callbacks.Callback):  # type: ignore[name-defined]  # as above
+        """The rate is set here and not where batches are made: batches are made ahead, by a thread on some backends."""
+
+        def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+            del logs
+            self._done = epoch * len(dataset)
+            dataset.start(epoch)
+
+        def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+            del logs
+            self.model.optimizer.learning_rate = _rate((self._done + batch) / (epochs * len(dataset)))
+
+    dataset = Varied()
+    return dataset, Cycle()
 
 
 def _scaled(images: NDArray[np.uint8]) -> NDArray[np.float32]:

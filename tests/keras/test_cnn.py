@@ -6,7 +6,7 @@ import pytest
 
 from mnistkit.errors import InputError
 from mnistkit.models import build_model
-from mnistkit.recipe import HELD_OUT, calibrate, fit_augmented
+from mnistkit.recipe import HELD_OUT, _dataset, _rate, calibrate, fit_augmented
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +29,31 @@ def test_two_runs_agree_to_the_bit(data):
     (first, left), (second, right) = run(), run()
     assert first == second
     assert all(np.array_equal(a, b) for a, b in zip(left, right, strict=True))
+
+
+def test_the_learning_rate_follows_its_cycle_over_all_epochs(data):
+    rates: list[float] = []
+
+    class Watch(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            del batch, logs
+            rates.append(float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)))
+
+    fit_augmented(build_model("cnn"), *data, epochs=2, seed=3, callbacks=[Watch()])
+    assert rates == pytest.approx([_rate(done / 4) for done in range(4)], rel=1e-6)
+    assert rates[1] > rates[2] > rates[3]
+
+
+def test_each_epoch_sees_other_variations_and_the_same_again():
+    images, labels = np.full((8, 28, 28), 200, np.uint8), np.arange(8)
+    dataset, _ = _dataset(images, labels, epochs=2, batch_size=4, seed=1)
+
+    def seen(epoch):
+        dataset.start(epoch)
+        return dataset[0][0]
+
+    assert np.array_equal(seen(0), seen(0))
+    assert not np.array_equal(seen(0), seen(1))
 
 
 def test_temperature_changes_confidence_and_no_digit(data):
