@@ -103,7 +103,7 @@ def is_apart(proto: onnx.ModelProto) -> bool:
 def _size(tensor: onnx.TensorProto) -> int:
     if tensor.data_type == onnx.TensorProto.STRING:
         return 0
-    return math.prod(tensor.dims) * int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
+    return int(math.prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
 
 
 def _move_weights(proto: onnx.ModelProto, folder: Path, target: Path) -> Weights:
