@@ -20,6 +20,7 @@ from mnistkit.export.choose import choose
 from mnistkit.export.diagnose import first_difference
 from mnistkit.export.normalise import rename
 from mnistkit.export.proof import BATCH_SIZES, FEW_BATCH_SIZES, Row, derived_atol, prove, run_in_steps
+from mnistkit.export.ranges import table_sizes
 from mnistkit.export.samples import Sample, check_finite, draw, sample_any
 from mnistkit.export.stage import staged
 from mnistkit.files import check_writable, write_json
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
+    from mnistkit.export.choose import Chosen
     from mnistkit.export.signature import Signature
     from mnistkit.export.stage import Stage
 
@@ -128,7 +130,7 @@ def export_onnx(
     digits = signature.reads_digits and given is None
     if digits:
         data = data or load_data(labels=labels or trained.get("data", {}).get("labels"))
-    proof_samples = _samples(loaded, signature, data=data if digits else None, given=given, batch=batch)
+    proof_samples = _samples(loaded, chosen, data=data if digits else None, given=given, batch=batch)
     names = signature
     if digits and _are_probabilities(proof_samples):
         names = signature.for_digits()
@@ -171,13 +173,15 @@ def export_onnx(
 
 
 def _samples(
-    model: Any, signature: Signature, *, data: Dataset | None, given: dict[str, NDArray[Any]] | None, batch: int | None
+    model: Any, chosen: Chosen, *, data: Dataset | None, given: dict[str, NDArray[Any]] | None, batch: int | None
 ) -> list[Sample]:
+    signature = chosen.signature
     if given is not None:
         sizes = tuple(sorted({size for size in FEW_BATCH_SIZES if size <= len(next(iter(given.values())))}))
         return [_answered(model, signature, "given samples", given, (batch,) if batch else sizes)]
     if data is None:
-        return sample_any(model, signature, batch_sizes=(batch,) if batch else FEW_BATCH_SIZES)
+        sizes = (batch,) if batch else FEW_BATCH_SIZES
+        return sample_any(model, signature, batch_sizes=sizes, tables=table_sizes(chosen.proto.graph))
     tensor = signature.inputs[0]
     shape = [size for size in tensor.shape[1:] if isinstance(size, int)]
     rows = max(BATCH_SIZES)
