@@ -150,15 +150,6 @@ def deterministic(seed: int) -> None:
         torch.use_deterministic_algorithms(mode=True, warn_only=True)
 
 
-def convolution_jit() -> bool | str:
-    """What to pass as ``jit_compile`` for a small convolutional net.
-
-    TensorFlow's own CPU convolutions beat XLA's (63 against 80 ms a step of the cnn on two cores); jax has no others,
-    and torch does not compile unless asked.
-    """
-    return False if _loaded_backend() == "tensorflow" else "auto"
-
-
 def _wanted(name: str | None) -> tuple[str, str]:
     if name is not None:
         return name, "asked for by name"
