@@ -143,7 +143,15 @@ def export_onnx(
     allowed = atol if atol is not None else derived_atol(loaded)
     with staged(target, chosen.proto) as stage:
         stage.write(chosen.proto)
-        accuracy = _describe(chosen.proto, stage, loaded, names, proof_samples, data=data if digits else None)
+        accuracy = _describe(
+            chosen.proto,
+            stage,
+            loaded,
+            names,
+            proof_samples,
+            data=data if digits else None,
+            temperature=trained.get("temperature"),
+        )
         stage.write(chosen.proto)
         try:
             rows = prove(stage.path, proof_samples, atol=allowed)
@@ -254,6 +262,7 @@ def _describe(
     samples: Sequence[Sample],
     *,
     data: Dataset | None,
+    temperature: float | None,
 ) -> tuple[float, float] | None:
     """Write the metadata into the graph and return both test accuracies of a digit classifier."""
     entries = {
@@ -277,6 +286,8 @@ def _describe(
         entries["preprocessing"] = contract.PREPROCESSING
         entries["preprocessing_parameters"] = json.dumps(contract.PREPROCESSING_PARAMETERS, sort_keys=True)
         entries["test_accuracy"] = f"{accuracy[1]:.4f}"
+    if temperature is not None:
+        entries["temperature"] = f"{temperature:.4f}"  # how the confidence was calibrated; it is in the weights already
     for key in sorted(entries):
         graph.metadata_props.add(key=contract.PREFIX + key, value=entries[key])
     return accuracy
@@ -289,7 +300,7 @@ def _golden_pair(runtime: Runtime, sample: Sample) -> GoldenPair:
 
 
 def _golden_rows(sample: Sample, answers: dict[str, NDArray[Any]]) -> list[GoldenPair]:
-    """The first inputs whose answers tell most: unsure ones, which a changed weight moves, and none near a rounding edge."""
+    """The first inputs whose answers tell most: unsure ones, which a changed weight moves, not near a rounding edge."""
     unit = 10.0**-contract.GOLDEN_DECIMALS
     rows = len(next(iter(answers.values())))
     edge, surest = np.zeros(rows), np.zeros(rows)

@@ -108,3 +108,21 @@ def test_too_few_images():
 def test_the_random_state_of_another_model_is_refused():
     with pytest.raises(ModelFileError, match="2 random layers"):
         restore_random_state(build_model("cnn"), [[0, 0], [0, 0]])
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_temperature_goes_into_the_exported_file(tmp_path, own):
+    """Only if the JSON beside the model speaks of these very weights."""
+    from mnistkit.contract import weights_sha256
+    from mnistkit.export import export_onnx
+    from mnistkit.files import write_json
+    from mnistkit.inference import Classifier
+    from mnistkit.models import weights_of
+
+    model = build_model("cnn", seed=3)
+    path = tmp_path / "cnn.keras"
+    model.save(path)
+    sha256 = weights_sha256(weights_of(model)) if own else "0" * 64
+    write_json(path.with_suffix(".train.json"), {"temperature": 1.23456, "weights_sha256": sha256})
+    found = Classifier(export_onnx(path).path, device="cpu").metadata.get("temperature")
+    assert found == ("1.2346" if own else None)
