@@ -53,7 +53,7 @@ class Connections:
         for connection in list(self.open):
             connection.check(now)
         self.service.log.flush()
-        self.service.metrics.connections.set(len(self.open))
+        self.service.metrics.set("connections", len(self.open))
 
     def stop(self) -> None:
         """Close idle connections now and the others after their answer."""
