@@ -116,9 +116,9 @@ class _Exposition(Collector):
             ("batch_rows", "rows", "model", _ROWS),
         ):
             histogram = HistogramMetricFamily(f"mnistkit_{name}", _TEXTS[table], labels=[label])
-            for value, (*counts, total) in tables[table].items():
+            for series, (*counts, total) in tables[table].items():
                 places = [*(str(float(bound)) for bound in bounds), "+Inf"]
-                histogram.add_metric([value], list(zip(places, accumulate(counts), strict=True)), total)
+                histogram.add_metric([series], list(zip(places, accumulate(counts), strict=True)), total)
             yield histogram
         for name, table, names in (
             ("queue_depth", "queue", ["model"]),

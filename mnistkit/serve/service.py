@@ -108,10 +108,7 @@ class Service:
     def _finish(self, request: Request, route: str, response: Response, start: float) -> Response:
         seconds = time.perf_counter() - start
         self.metrics.answered(route, response.status, seconds)
-        self.log.note(
-            client=request.client, method=request.method, path=request.path, status=response.status,
-            seconds=seconds, took=len(request.body), gave=len(response.body),
-        )  # fmt: skip
+        self.log.note(request, response, seconds)
         if self._origins:
             response.headers += self._cors(request)
         return response
