@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import http
 import logging
+import os
 import time
 import urllib.parse
 from collections import deque
@@ -76,14 +77,16 @@ class Connection(asyncio.Protocol):
     """See the module."""
 
     __slots__ = (
-        "_body", "_busy", "_client", "_closing", "_expect", "_header_bytes", "_headers", "_in_body", "_known", "_last",
-        "_length", "_parser", "_queue", "_refused", "_shared", "_since", "_stuck", "_transport", "_url", "_used",
+        "_body", "_busy", "_client", "_closing", "_descriptor", "_expect", "_header_bytes", "_headers", "_in_body",
+        "_known", "_last", "_length", "_parser", "_queue", "_refused", "_shared", "_since", "_stuck", "_transport",
+        "_url", "_used",
     )  # fmt: skip
 
     def __init__(self, shared: Connections) -> None:
         self._shared = shared
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport | None = None
+        self._descriptor = -1  # of the socket, unless TLS is between; good while the transport is not closing
         self._queue: deque[tuple[Request, bool]] = deque()  # pipelined requests behind a slow one
         self._busy = False
         self._closing = False  # nothing more is read
@@ -112,6 +115,8 @@ class Connection(asyncio.Protocol):
         """A client is there."""
         assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
         self._transport = transport  # type: ignore[assignment]
+        if transport.get_extra_info("sslcontext") is None:
+            self._descriptor = transport.get_extra_info("socket").fileno()
         peer = transport.get_extra_info("peername")
         self._client = peer[0] if isinstance(peer, tuple) else ""
         self._since = self._used = time.monotonic()
@@ -276,11 +281,29 @@ class Connection(asyncio.Protocol):
         if self._transport is None or self._transport.is_closing():
             return
         keep = keep and not self._shared.stopping
-        self._transport.write(self._bytes(response, keep=keep, with_body=request.method != "HEAD"))
+        self._send(self._bytes(response, keep=keep, with_body=request.method != "HEAD"))
         self._used = time.monotonic()
         if not keep:
             self._closing = True
             self._transport.close()
+
+    def _send(self, data: bytes) -> None:
+        """Write at once what the socket takes.
+
+        uvloop keeps writes until every connection with something to read has been served, so with 64 clients the first
+        answer would wait for the sixty-fourth, and the clients with it.
+        """
+        transport = self._transport
+        assert transport is not None
+        if self._descriptor >= 0 and not transport.get_write_buffer_size():
+            try:
+                sent = os.write(self._descriptor, data)
+            except OSError:  # full, or gone: the transport knows what to do
+                sent = 0
+            if sent == len(data):
+                return
+            data = data[sent:]
+        transport.write(data)
 
     def _bytes(self, response: Response, *, keep: bool, with_body: bool) -> bytes:
         parts = [self._shared.head(response.status, response.content_type)]
