@@ -198,7 +198,8 @@ def _export(options: argparse.Namespace) -> int:
         print(f"mnistkit: picture model in {whole}", file=sys.stderr)
     external = report.provenance["external_data"]
     if external:
-        print(f"mnistkit: the weights are over 2 GB and lie beside the file, in {external}", file=sys.stderr)
+        lie = f"the weights ({external['size'] / 1e9:.1f} GB) are too large for one file and lie beside it"
+        print(f"mnistkit: {lie}, in {external['name']}; keep both together", file=sys.stderr)
     if options.json:
         _print_json(report.provenance)
         return 0
