@@ -401,6 +401,9 @@ def _background(w: GraphWriter, bright: Value) -> Value:
     widest = paper(WINDOWS[-1][0])
     first = w.Relu(w.Sub(bright, _both_ways(w, up, widest, across)))
     core = w.Cast(w.Greater(first, w.Mul(_peak(w, first), 0.5)), to=1)
+    # The thin lines of a frame around the picture say nothing about the strokes inside.
+    for axis in range(2):
+        core = w.Mul(core, w.Unsqueeze(_within(w, _size(w, core, axis), 8), w.ints(1 - axis)))
     width = _stroke_width(w, core)
     chosen = widest
     for window, limit in reversed(WINDOWS[:-1]):
