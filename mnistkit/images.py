@@ -11,8 +11,8 @@ import os
 import threading
 import warnings
 from contextlib import suppress
-from importlib import resources
 from io import BytesIO
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -171,7 +171,7 @@ def _session(name: str, process: int) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # Optimising a thousand small nodes takes longer than running them; the answers are the same to the bit.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    graph = resources.files("mnistkit").joinpath("assets", f"{name}.onnx").read_bytes()
+    graph = (Path(__file__).parent / "assets" / f"{name}.onnx").read_bytes()
     return survive_fork(onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"]))
 
 

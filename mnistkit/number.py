@@ -162,16 +162,16 @@ class Prices:
     Found by trying on rows made from MNIST's training images.
     """
 
-    doubt: float = 1.0  # times -log(confidence)
-    shape: float = 1.0  # times the digit's own -log of how usual its width by height is
-    size: float = 1.0  # the same for its height beside the row's
+    doubt: float = 4.5  # times -log(confidence)
+    shape: float = 0.25  # times the digit's own -log of how usual its width by height is
+    size: float = 0.5  # the same for its height beside the row's
     digit: float = -1.0  # each digit
-    cut: float = 1.0  # each cut through touching ink
-    stroke: float = 0.8  # each stroke width of ink that a cut crosses
-    join: float = 1.2  # two pieces that do not touch as one digit
-    gap: float = 12.0  # each digit height between them
-    tall: float = 3.0  # both of them as high as a digit
-    omit: float = 10.0  # a piece as high as a digit is left out
+    cut: float = 0.1  # each cut through touching ink
+    stroke: float = 1.0  # each stroke width of ink that a cut crosses
+    join: float = 1.4  # two pieces that do not touch as one digit
+    gap: float = 8.5  # each digit height between them
+    tall: float = 1.5  # both of them as high as a digit
+    omit: float = 5.0  # a piece as high as a digit is left out
 
 
 PRICES: Final = Prices()
