@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import os
 import statistics
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 import zlib
 from pathlib import Path
@@ -117,12 +120,13 @@ def png(width: int, height: int, kind: int, *, rows: int | None = None) -> bytes
 def run(arguments: list[str]) -> tuple[int, Any, str]:
     """Run Python and wait: exit code, resource usage, and all that was printed."""
     root = str(Path(__file__).parents[1])
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     process = subprocess.Popen(
         [sys.executable, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, "PYTHONPATH": root},
+        env={**environment, "PYTHONPATH": root, "PYTHONPYCACHEPREFIX": _compiled()},
     )
     assert process.stdout is not None
     output = process.stdout.read()
@@ -130,3 +134,11 @@ def run(arguments: list[str]) -> tuple[int, Any, str]:
     process.returncode = os.waitstatus_to_exitcode(status)
     process.stdout.close()
     return process.returncode, usage, output
+
+
+@functools.cache
+def _compiled() -> str:
+    """A folder for byte code: an installed package has its own, a checkout may not."""
+    folder = tempfile.TemporaryDirectory()
+    atexit.register(folder.cleanup)
+    return folder.name
