@@ -157,6 +157,12 @@ def ruled(page):
     return lined
 
 
+def squared(page):
+    lined = ruled(page)
+    lined[:, 25::40] = np.minimum(lined[:, 25::40], 190)
+    return lined
+
+
 def grain(page):
     noise = np.random.default_rng(0).normal(0, 12, page.shape)
     return np.clip(page * 0.8 + 20 + noise, 0, 255).astype(np.uint8)
@@ -169,7 +175,7 @@ def frame(page):
     return framed
 
 
-@pytest.mark.parametrize("spoil", [shadow, ruled, grain, frame])
+@pytest.mark.parametrize("spoil", [shadow, ruled, squared, grain, frame])
 def test_photographs(digits, usual, classifier, spoil):
     answers = [classifier.predict(normalize(spoil(page)[..., None]))[0].digit for page in digits]
     assert np.mean(np.equal(answers, usual)) >= 0.9

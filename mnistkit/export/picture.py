@@ -453,6 +453,8 @@ def _stroke_width(w: GraphWriter, ink: Value) -> Value:
 
 def _without_lines(w: GraphWriter, lifted: Value, size: Size) -> Value:
     """Ruled and squared paper: thin lines that run from one border of the picture to the other are subtracted."""
+    # Both directions are looked for in the same plane: taking out one leaves gaps in the other at every crossing.
+    without = []
     for upright in (False, True):
         plane = w.Transpose(lifted, perm=[1, 0]) if upright else lifted
         here = size[::-1] if upright else size
@@ -487,8 +489,8 @@ def _without_lines(w: GraphWriter, lifted: Value, size: Size) -> Value:
         cleaned = w.Transpose(plane, perm=[1, 0]) if upright else plane
         # A digit that itself runs from border to border is not paper: it would take nearly all ink with it.
         left = w.Div(_total(w, w.Pow(cleaned, 3)), w.Max(_total(w, w.Pow(lifted, 3)), 1e-12))
-        lifted = w.Where(w.Greater(left, 0.3), cleaned, lifted)
-    return lifted
+        without.append(w.Where(w.Greater(left, 0.3), cleaned, lifted))
+    return w.Min(*without)
 
 
 def _within(w: GraphWriter, n: Value, margin: int) -> Value:
