@@ -41,12 +41,14 @@ def choose(model: Any, exporter: str, *, opset: int | None, optimize: bool, batc
 
     Raises:
         InputError: The exporter is unknown.
-        UnsupportedError: The writer was asked for, or is all there is, and cannot write parts of the model.
+        UnsupportedError: The writer was asked for, or is all there is, and cannot write parts of the model; or the
+            model computes in bfloat16.
         ExportError: The exporter fails.
         MissingExtraError: The exporter's packages are not installed.
     """
     if exporter not in EXPORTERS:
         raise InputError(f"unknown exporter {exporter!r}; use one of {', '.join(EXPORTERS)}")
+    _refuse_bfloat16(model)
     if exporter in backends.EXPORTERS:
         return _stock(model, exporter, "asked for by name", opset=opset, batch=batch)
     try:
@@ -59,6 +61,21 @@ def choose(model: Any, exporter: str, *, opset: int | None, optimize: bool, batc
     proto.ir_version = ir_version_for(proto)
     reason = "asked for by name" if exporter == "writer" else "it covers the whole model"
     return Chosen(proto, signature_of_graph(model, proto.graph), "writer", reason)
+
+
+def _refuse_bfloat16(model: Any) -> None:
+    """No exporter helps here: onnxruntime has next to no bfloat16 kernels for the CPU, so nothing could be proven."""
+    layers = [
+        layer
+        for layer in model._flatten_layers(include_self=False)  # noqa: SLF001  # Keras has no public walk
+        if layer.compute_dtype == "bfloat16"
+    ]
+    if layers:
+        names = ", ".join(layer.name for layer in layers[:3]) + (" ..." if len(layers) > 3 else "")  # noqa: PLR2004  # enough to find them
+        raise UnsupportedError(
+            f"{len(layers)} layers compute in bfloat16 ({names}), which onnxruntime does not run on a CPU; "
+            'set `layer.dtype_policy = "float32"` or "mixed_float16" on them, then export'
+        )
 
 
 def _fallback(error: UnsupportedError) -> str:

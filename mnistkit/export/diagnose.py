@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from mnistkit.errors import MnistkitError, ParityError
+from mnistkit.export.stage import is_apart
 from mnistkit.export.writer import write
 from mnistkit.export.writer.names import Namer
 from mnistkit.parity import compare
@@ -28,7 +29,7 @@ def first_difference(model: Any, chosen: Chosen, sample: Sample, atol: float) ->
 
     Only files of the writer can be looked into: it can give every layer's output as an output of the graph.
     """
-    if chosen.exporter != "writer":
+    if chosen.exporter != "writer" or is_apart(chosen.proto):  # too large to be run in memory with every layer's output
         return ""
     try:
         found = compare_layers(model, chosen, sample, atol=atol)

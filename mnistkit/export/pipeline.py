@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx
 
 from mnistkit import backend as backends
 from mnistkit import contract
@@ -21,20 +20,24 @@ from mnistkit.export.choose import choose
 from mnistkit.export.diagnose import first_difference
 from mnistkit.export.normalise import rename
 from mnistkit.export.proof import BATCH_SIZES, FEW_BATCH_SIZES, Row, derived_atol, prove, run_in_steps
+from mnistkit.export.ranges import table_sizes
 from mnistkit.export.samples import Sample, check_finite, draw, sample_any
-from mnistkit.files import check_writable, replacing, write_json
+from mnistkit.export.stage import staged
+from mnistkit.files import check_writable, write_json
 from mnistkit.models import load_model, weights_of
 from mnistkit.runtime import Runtime
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import onnx
     from numpy.typing import NDArray
 
+    from mnistkit.export.choose import Chosen
     from mnistkit.export.signature import Signature
+    from mnistkit.export.stage import Stage
 
 _GOLDEN_PAIRS = 4
-_MAX_PROTOBUF = 2 * 1024**3 - 1  # bytes in one message
 _CHUNK = 512  # rows given to Keras at once
 
 
@@ -127,7 +130,7 @@ def export_onnx(
     digits = signature.reads_digits and given is None
     if digits:
         data = data or load_data(labels=labels or trained.get("data", {}).get("labels"))
-    proof_samples = _samples(loaded, signature, data=data if digits else None, given=given, batch=batch)
+    proof_samples = _samples(loaded, chosen, data=data if digits else None, given=given, batch=batch)
     names = signature
     if digits and _are_probabilities(proof_samples):
         names = signature.for_digits()
@@ -138,19 +141,27 @@ def export_onnx(
         proof_samples = [_renamed(sample, signature, names) for sample in proof_samples]
 
     allowed = atol if atol is not None else derived_atol(loaded)
-    accuracy = _describe(chosen.proto, loaded, names, proof_samples, data if digits else None)
-    sidecar = target.with_name(f"{target.name}.data") if chosen.proto.ByteSize() > _MAX_PROTOBUF else None
-    with replacing(target) as temporary:
-        _write(chosen.proto, temporary, sidecar)
+    with staged(target, chosen.proto) as stage:
+        stage.write(chosen.proto)
+        accuracy = _describe(
+            chosen.proto,
+            stage,
+            loaded,
+            names,
+            proof_samples,
+            data=data if digits else None,
+            temperature=trained.get("temperature"),
+        )
+        stage.write(chosen.proto)
         try:
-            rows = prove(temporary, proof_samples, atol=allowed)
+            rows = prove(stage.path, proof_samples, atol=allowed)
         except ParityError as error:
             raise ParityError(f"{error}{first_difference(loaded, chosen, proof_samples[0], allowed)}") from error
-        digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
+        digest = hashlib.sha256(stage.path.read_bytes()).hexdigest()
     provenance = {
         "file": target.name,
         "sha256": digest,
-        "external_data": sidecar.name if sidecar else None,
+        "external_data": asdict(stage.weights) if stage.weights else None,
         "exporter": {"name": chosen.exporter, "reason": chosen.reason},
         "exported_under": asdict(backends.active()),
         "opset": max(entry.version for entry in chosen.proto.opset_import if entry.domain in {"", "ai.onnx"}),
@@ -169,24 +180,16 @@ def export_onnx(
     return ExportReport(target, chosen.exporter, chosen.reason, digest, allowed, tuple(rows), accuracy, provenance)
 
 
-def _write(proto: onnx.ModelProto, temporary: Path, sidecar: Path | None) -> None:
-    """Write the message; weights go into a file beside it only when one message cannot hold them."""
-    if sidecar is None:
-        temporary.write_bytes(proto.SerializeToString(deterministic=True))
-        return
-    # The name inside the file must be the final one, so the weights are written under it; an older export's weights
-    # would no longer fit their graph, and a graph without its weights is not loadable, so nothing wrong can be served.
-    onnx.save_model(proto, temporary, save_as_external_data=True, location=sidecar.name, size_threshold=1024)
-
-
 def _samples(
-    model: Any, signature: Signature, *, data: Dataset | None, given: dict[str, NDArray[Any]] | None, batch: int | None
+    model: Any, chosen: Chosen, *, data: Dataset | None, given: dict[str, NDArray[Any]] | None, batch: int | None
 ) -> list[Sample]:
+    signature = chosen.signature
     if given is not None:
         sizes = tuple(sorted({size for size in FEW_BATCH_SIZES if size <= len(next(iter(given.values())))}))
         return [_answered(model, signature, "given samples", given, (batch,) if batch else sizes)]
     if data is None:
-        return sample_any(model, signature, batch_sizes=(batch,) if batch else FEW_BATCH_SIZES)
+        sizes = (batch,) if batch else FEW_BATCH_SIZES
+        return sample_any(model, signature, batch_sizes=sizes, tables=table_sizes(chosen.proto.graph))
     tensor = signature.inputs[0]
     shape = [size for size in tensor.shape[1:] if isinstance(size, int)]
     rows = max(BATCH_SIZES)
@@ -252,7 +255,14 @@ def _renamed(sample: Sample, old: Signature, new: Signature) -> Sample:
 
 
 def _describe(
-    graph: onnx.ModelProto, model: Any, signature: Signature, samples: Sequence[Sample], data: Dataset | None
+    graph: onnx.ModelProto,
+    stage: Stage,
+    model: Any,
+    signature: Signature,
+    samples: Sequence[Sample],
+    *,
+    data: Dataset | None,
+    temperature: float | None,
 ) -> tuple[float, float] | None:
     """Write the metadata into the graph and return both test accuracies of a digit classifier."""
     entries = {
@@ -261,22 +271,23 @@ def _describe(
         "weights_sha256": contract.weights_sha256(weights_of(model)),
     }
     accuracy = None
-    if graph.ByteSize() <= _MAX_PROTOBUF:
-        runtime = Runtime(graph.SerializeToString(), device="cpu", exact=True)
-        sample = samples[0]
-        if data is None:
-            entries["golden"] = contract.encode_golden([_golden_pair(runtime, sample)])
-        else:
-            answers = run_in_steps(runtime, sample.inputs, max(sample.batch_sizes))
-            scores = answers[signature.outputs[0].name]
-            expected = sample.expected[signature.outputs[0].name]
-            accuracy = _accuracy(expected, data), _accuracy(scores, data)
-            pairs = _golden_rows(sample, answers) if len(sample.batch_sizes) > 1 else [_golden_pair(runtime, sample)]
-            entries["golden"] = contract.encode_golden(pairs)
-            entries["labels"] = json.dumps(list(data.labels), ensure_ascii=False)
-            entries["preprocessing"] = contract.PREPROCESSING
-            entries["preprocessing_parameters"] = json.dumps(contract.PREPROCESSING_PARAMETERS, sort_keys=True)
-            entries["test_accuracy"] = f"{accuracy[1]:.4f}"
+    runtime = Runtime(stage.path, device="cpu", exact=True)
+    sample = samples[0]
+    if data is None:
+        entries["golden"] = contract.encode_golden([_golden_pair(runtime, sample)])
+    else:
+        answers = run_in_steps(runtime, sample.inputs, max(sample.batch_sizes))
+        scores = answers[signature.outputs[0].name]
+        expected = sample.expected[signature.outputs[0].name]
+        accuracy = _accuracy(expected, data), _accuracy(scores, data)
+        pairs = _golden_rows(sample, answers) if len(sample.batch_sizes) > 1 else [_golden_pair(runtime, sample)]
+        entries["golden"] = contract.encode_golden(pairs)
+        entries["labels"] = json.dumps(list(data.labels), ensure_ascii=False)
+        entries["preprocessing"] = contract.PREPROCESSING
+        entries["preprocessing_parameters"] = json.dumps(contract.PREPROCESSING_PARAMETERS, sort_keys=True)
+        entries["test_accuracy"] = f"{accuracy[1]:.4f}"
+    if temperature is not None:
+        entries["temperature"] = f"{temperature:.4f}"  # how the confidence was calibrated; it is in the weights already
     for key in sorted(entries):
         graph.metadata_props.add(key=contract.PREFIX + key, value=entries[key])
     return accuracy
@@ -289,13 +300,18 @@ def _golden_pair(runtime: Runtime, sample: Sample) -> GoldenPair:
 
 
 def _golden_rows(sample: Sample, answers: dict[str, NDArray[Any]]) -> list[GoldenPair]:
-    """The first inputs whose answers are not close to a rounding edge, so that every machine rounds them alike."""
+    """The first inputs whose answers tell most: unsure ones, which a changed weight moves, not near a rounding edge."""
     unit = 10.0**-contract.GOLDEN_DECIMALS
-    edge = np.zeros(len(next(iter(answers.values()))))
+    rows = len(next(iter(answers.values())))
+    edge, surest = np.zeros(rows), np.zeros(rows)
     for answer in answers.values():
-        fraction = np.abs(answer.reshape(len(answer), -1).astype(np.float64)) / unit % 1
+        flat = answer.reshape(rows, -1).astype(np.float64)
+        fraction = np.abs(flat) / unit % 1
         edge = np.maximum(edge, 0.5 - np.abs(fraction - 0.5).min(axis=1))
-    order = np.argsort(edge > 0.4, kind="stable")[:_GOLDEN_PAIRS]  # noqa: PLR2004  # a tenth of a unit from the edge
+        surest = np.maximum(surest, flat.max(axis=1))
+    # An answer rounds alike on every machine a tenth of a unit from the edge; 0.99999 stays so whatever a weight is.
+    last = 2 * (edge > 0.4) + ((surest < 0.5) | (surest > 0.9))  # noqa: PLR2004  # explained above
+    order = np.argsort(last, kind="stable")[:_GOLDEN_PAIRS]
     return [
         _pair(
             {name: array[i : i + 1] for name, array in sample.inputs.items()},

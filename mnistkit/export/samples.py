@@ -13,7 +13,7 @@ import numpy as np
 from mnistkit.errors import ExportError, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -26,6 +26,7 @@ LENGTHS = (24, 9, 1, 16, 64, 96, 32, 128, 4)
 """Sizes tried for free axes, in this order, until Keras itself takes `WANTED` of them."""
 WANTED = 3
 _GRAIN = 64  # floats are multiples of 1/64: exact in float16, and they compress well as golden pairs
+_PADDING = 1 / 8  # share of zeros among indices
 _TABLES = ("input_dim", "vocabulary_size", "num_tokens")
 
 
@@ -51,7 +52,15 @@ class Sample:
         return len(next(iter(self.inputs.values())))
 
 
-def draw(signature: Signature, *, rows: int, lengths: Sequence[int], high: int, edges: bool = False) -> Arrays:
+def draw(
+    signature: Signature,
+    *,
+    rows: int,
+    lengths: Sequence[int],
+    high: int,
+    tables: Mapping[str, int] | None = None,
+    edges: bool = False,
+) -> Arrays:
     """Draw one array for every input.
 
     Args:
@@ -59,6 +68,7 @@ def draw(signature: Signature, *, rows: int, lengths: Sequence[int], high: int, 
         rows: Size of the batch axis.
         lengths: Sizes of the other free axes, in the order in which they appear; repeated when there are more.
         high: Integers are drawn from 0 to ``high - 1``.
+        tables: For inputs that hold indices, whatever their type, the number of valid ones.
         edges: Draw only zeros, ones, the smallest normal number and 1/255, with whole rows of the first three.
     """
     generator = np.random.default_rng(0)
@@ -66,7 +76,11 @@ def draw(signature: Signature, *, rows: int, lengths: Sequence[int], high: int, 
     arrays = {}
     for tensor in signature.inputs:
         shape = tuple(_size(size, rows, lengths, sizes, axis) for axis, size in enumerate(tensor.shape))
-        arrays[tensor.name] = _draw_one(generator, tensor, shape, high=high, edges=edges)
+        table = (tables or {}).get(tensor.name)
+        if table is not None:
+            arrays[tensor.name] = _draw_indices(generator, shape, table).astype(tensor.dtype)
+        else:
+            arrays[tensor.name] = _draw_one(generator, tensor, shape, high=high, edges=edges)
     return arrays
 
 
@@ -92,8 +106,16 @@ def integer_limit(model: Any) -> int:
     return min(limits, default=2)
 
 
-def sample_any(model: Any, signature: Signature, *, batch_sizes: Sequence[int]) -> list[Sample]:
+def sample_any(
+    model: Any, signature: Signature, *, batch_sizes: Sequence[int], tables: Mapping[str, int] | None = None
+) -> list[Sample]:
     """Samples for a model that nothing is known about.
+
+    Args:
+        model: The Keras model.
+        signature: What it takes.
+        batch_sizes: One sample is drawn for each, and for each length.
+        tables: As for `draw`; other integers are drawn so that they fit every table of the model.
 
     Raises:
         ExportError: Keras takes no size tried for the free axes, or answers with NaN.
@@ -104,7 +126,7 @@ def sample_any(model: Any, signature: Signature, *, batch_sizes: Sequence[int]) 
     wanted = WANTED if any(not isinstance(s, int) for t in signature.inputs for s in t.shape[1:]) else 1
     for lengths in free_lengths(signature):
         for size in batch_sizes:
-            arrays = draw(signature, rows=size, lengths=lengths, high=high)
+            arrays = draw(signature, rows=size, lengths=lengths, high=high, tables=tables)
             try:
                 expected = signature.call(model, arrays)
             except Exception as error:  # noqa: BLE001  # Keras refuses a size with whatever its backend raises
@@ -142,6 +164,12 @@ def _size(size: int | str | None, rows: int, lengths: Sequence[int], sizes: dict
     if name not in sizes:
         sizes[name] = lengths[len(sizes) % len(lengths)]
     return sizes[name]
+
+
+def _draw_indices(generator: np.random.Generator, shape: tuple[int, ...], size: int) -> NDArray[Any]:
+    """Rows of a table; more often than the others the first one, which masks take for padding."""
+    indices = generator.integers(0, size, shape)
+    return np.where(generator.random(shape) < _PADDING, 0, indices)
 
 
 def _draw_one(

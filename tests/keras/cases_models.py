@@ -182,6 +182,26 @@ def hub() -> list[Case]:
     decoder = dict(
         vocabulary_size=9, num_layers=2, num_query_heads=4, num_key_value_heads=2, hidden_dim=16, intermediate_dim=24
     )
+
+    def resnet() -> Any:
+        return M.ResNetBackbone(
+            input_conv_filters=[64],
+            input_conv_kernel_sizes=[3],
+            stackwise_num_filters=[64, 64],
+            stackwise_num_blocks=[1, 1],
+            stackwise_num_strides=[1, 2],
+            block_type="basic_block",
+            image_shape=(None, None, 3),
+        )
+
+    sides = dict(
+        hidden_dim=16,
+        intermediate_dim=24,
+        num_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=4,
+    )
     cases = {
         "BertBackbone": lambda: M.BertBackbone(num_segments=5, **text, max_sequence_length=32),
         "DistilBertBackbone": lambda: M.DistilBertBackbone(**text, max_sequence_length=32),
@@ -196,7 +216,7 @@ def hub() -> list[Case]:
             max_sequence_length=32,
         ),
         "FNetBackbone": lambda: M.FNetBackbone(
-            **{k: v for k, v in text.items() if k != "num_heads"}, max_sequence_length=32
+            **{k: v for k, v in text.items() if k != "num_heads"}, max_sequence_length=32, num_segments=5
         ),
         "XLNetBackbone": lambda: M.XLNetBackbone(**text),
         "GPT2Backbone": lambda: M.GPT2Backbone(**text, max_sequence_length=32),
@@ -211,6 +231,28 @@ def hub() -> list[Case]:
         "GemmaBackbone": lambda: M.GemmaBackbone(**decoder, head_dim=4),
         "Qwen2Backbone": lambda: M.QwenBackbone(**decoder),
         "Phi3Backbone": lambda: M.Phi3Backbone(**decoder),
+        "Qwen3Backbone": lambda: M.Qwen3Backbone(**decoder, head_dim=4),
+        "Gemma3Backbone": lambda: M.Gemma3Backbone(**decoder, head_dim=4, image_size=16, vision_encoder=None),
+        "MixtralBackbone": lambda: M.MixtralBackbone(**decoder, num_experts=3),
+        "GptOssBackbone": lambda: M.GptOssBackbone(**decoder, num_experts=3, head_dim=4),
+        "RoformerV2Backbone": lambda: M.RoformerV2Backbone(**text, head_size=4, num_segments=5),
+        "ESMBackbone": lambda: M.ESMBackbone(**text, max_sequence_length=32),
+        "T5GemmaBackbone": lambda: M.T5GemmaBackbone(
+            vocabulary_size=9,
+            encoder_layer_types=["full_attention", "full_attention"],
+            decoder_layer_types=["full_attention", "full_attention"],
+            **{f"{side}_{key}": value for side in ("encoder", "decoder") for key, value in sides.items()},
+        ),
+        "MoonshineBackbone": lambda: M.MoonshineBackbone(
+            vocabulary_size=9,
+            filter_dim=16,
+            encoder_num_layers=1,
+            decoder_num_layers=1,
+            hidden_dim=16,
+            intermediate_dim=24,
+            encoder_num_heads=2,
+            decoder_num_heads=2,
+        ),
         "T5Backbone": lambda: M.T5Backbone(**text),
         "BartBackbone": lambda: M.BartBackbone(**text, max_sequence_length=32),
         "WhisperBackbone": lambda: M.WhisperBackbone(
@@ -219,14 +261,24 @@ def hub() -> list[Case]:
         "ViTBackbone": lambda: M.ViTBackbone(
             image_shape=(16, 16, 3), patch_size=8, num_layers=2, num_heads=2, hidden_dim=8, mlp_dim=16
         ),
-        "ResNetBackbone": lambda: M.ResNetBackbone(
-            input_conv_filters=[8],
-            input_conv_kernel_sizes=[3],
-            stackwise_num_filters=[8, 16],
-            stackwise_num_blocks=[1, 1],
-            stackwise_num_strides=[1, 2],
-            block_type="basic_block",
-            image_shape=(None, None, 3),
+        "ResNetBackbone": resnet,
+        "DeiTBackbone": lambda: M.DeiTBackbone(
+            image_shape=(16, 16, 3), patch_size=8, num_layers=2, num_heads=2, hidden_dim=8, intermediate_dim=16
+        ),
+        "SwinTransformerBackbone": lambda: M.SwinTransformerBackbone(
+            image_shape=(32, 32, 3), embed_dim=8, depths=[2, 2], num_heads=[2, 2], window_size=4
+        ),
+        "XceptionBackbone": lambda: M.XceptionBackbone(
+            stackwise_conv_filters=[[8, 16], [16, 16]], stackwise_pooling=[True, False], image_shape=(32, 32, 3)
+        ),
+        "DeepLabV3Backbone": lambda: M.DeepLabV3Backbone(
+            image_encoder=resnet(),
+            low_level_feature_key="P2",
+            spatial_pyramid_pooling_key="P3",
+            projection_filters=8,
+            upsampling_size=2,
+            dilation_rates=[2, 4],
+            image_shape=(32, 32, 3),
         ),
         "DenseNetBackbone": lambda: M.DenseNetBackbone(
             stackwise_num_repeats=[2, 2], compression_ratio=0.5, growth_rate=4, image_shape=(32, 32, 3)
@@ -255,7 +307,7 @@ def hub() -> list[Case]:
                 layerwise_patch_sizes=[7, 3, 3, 3],
                 layerwise_strides=[4, 2, 2, 2],
                 image_shape=(64, 64, 3),
-                hidden_dims=[8, 8, 16, 16],
+                hidden_dims=[8, 16, 24, 32],
             ),
             projection_filters=8,
         ),
@@ -267,10 +319,9 @@ def hub() -> list[Case]:
             stackwise_strides=[1, 2],
             stackwise_num_filters=[8, 16],
             block_type="dark_block",
+            stage_type="dark",
             image_shape=(32, 32, 3),
         ),
     }
-    return [
-        Case(name, "tiny", build, lengths=(32, 48) if "ResNet" in name else (16,) if "Whisper" in name else (7, 12))
-        for name, build in cases.items()
-    ]
+    lengths = {"ResNetBackbone": (32, 48), "WhisperBackbone": (16,), "MoonshineBackbone": (2000, 3000)}
+    return [Case(name, "tiny", build, lengths=lengths.get(name, (7, 12))) for name, build in cases.items()]

@@ -9,9 +9,11 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from cases_models import crnn, encoder_decoder, unet
+from comparing import redraw
 
 from mnistkit.errors import ExportError, InputError, OutputError, ParityError, UnsupportedError
-from mnistkit.export import ExportOnnx, export_onnx, register, unregister
+from mnistkit.export import ExportOnnx, export_onnx, pipeline, register, unregister
 from mnistkit.export.choose import choose
 from mnistkit.export.diagnose import compare_layers
 from mnistkit.export.proof import derived_atol
@@ -111,6 +113,31 @@ def test_the_first_layer_that_differs_is_named():
     path, largest = compare_layers(model, chosen, sample, atol=1e-5)
     assert path == "middle"
     assert largest > 1e-5
+
+
+@pytest.mark.parametrize("build", [encoder_decoder, unet, crnn], ids=lambda build: build.__name__)
+def test_a_mutant_is_caught_in_any_large_tensor(tmp_path, monkeypatch, build):
+    """One weight tensor x 1.03, in models with masks, attention, free sizes and recurrence."""
+    model = redraw(build())
+    export_onnx(model, tmp_path / "m.onnx")
+    before = (tmp_path / "m.onnx").read_bytes()
+    chosen = pipeline.choose
+    mutated = []
+
+    def mutate(*arguments, **options):
+        found = chosen(*arguments, **options)
+        floats = [t for t in found.proto.graph.initializer if t.data_type == onnx.TensorProto.FLOAT]
+        tensor = sorted(floats, key=lambda t: -np.prod(t.dims))[len(mutated)]
+        tensor.raw_data = (onnx.numpy_helper.to_array(tensor) * np.float32(1.03)).tobytes()
+        mutated.append(tensor.name)
+        return found
+
+    monkeypatch.setattr(pipeline, "choose", mutate)
+    for _ in range(5):
+        with pytest.raises(ParityError, match="largest difference"):
+            export_onnx(model, tmp_path / "m.onnx")
+    assert len(set(mutated)) == 5
+    assert (tmp_path / "m.onnx").read_bytes() == before
 
 
 def test_a_model_that_answers_nan_proves_nothing(tmp_path):

@@ -102,6 +102,32 @@ def test_transformer_block_with_free_length():
     agree(redraw(transformer()))
 
 
+def test_comparison_by_the_operator_is_an_operation():
+    """Keras' symbolic tensors know no ``==``; real ones do, and layers rely on it."""
+
+    class Others(L.Layer):
+        def call(self, x):
+            places = keras.ops.arange(keras.ops.shape(x)[1])
+            itself = keras.ops.expand_dims(places, 1) == places
+            return keras.ops.matmul(keras.ops.where(itself, 0.0, 1.0), x) + keras.ops.cast(x[..., :1] == 0.0, x.dtype)
+
+        def compute_output_spec(self, x):
+            return keras.KerasTensor(x.shape, x.dtype)
+
+    inputs = keras.Input((None, 3))
+    agree(redraw(keras.Model(inputs, L.Dense(2)(Others()(inputs)))))
+    assert keras.KerasTensor((1,)) != "anything"
+    assert "__eq__" not in vars(keras.KerasTensor)
+
+
+def test_sound_sample_by_sample():
+    """Strides that leave nothing of a few hundred samples."""
+    x = inputs = keras.Input((None, 1))
+    for filters, kernel, stride in ((4, 127, 64), (6, 7, 3), (6, 3, 2)):
+        x = L.Conv1D(filters, kernel, strides=stride, activation="tanh")(x)
+    agree(redraw(keras.Model(inputs, L.LSTM(5)(x))), lengths=(2000, 3001))
+
+
 class Subclassed(keras.Model):
     def __init__(self):
         super().__init__()

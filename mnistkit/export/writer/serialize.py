@@ -50,11 +50,7 @@ def serialize(
     opset: int,
     ir_version: int,
 ) -> onnx.ModelProto:
-    """Build the protobuf.
-
-    A tensor of more than 2 GB in all cannot be serialised in one piece: the caller moves initializers to external data
-    (``onnx.external_data_helper``) before writing, which needs no change here because protobuf objects have no limit.
-    """
+    """Build the protobuf; it may be larger than one file can hold (see `mnistkit.export.stage`)."""
     model = onnx.ModelProto()
     model.ir_version = ir_version
     model.producer_name = PRODUCER

@@ -383,6 +383,7 @@ def _hooks(tracer: Tracer) -> Iterator[None]:  # noqa: PLR0915  a list of hooks
     with _LOCK:
         try:
             _let_constants_defer(undo)
+            _let_tensors_compare(undo)
             patch(Operation, "symbolic_call", operation_hook)
             patch(layer_class, "symbolic_call", layer_hook)
             patch(layer_module, "Node", node_hook)
@@ -411,6 +412,18 @@ def _let_constants_defer(undo: list[tuple[Any, str, Any]]) -> None:
         delattr(KerasTensor, name)
     undo.append((KerasTensor, "__array_ufunc__", None))
     KerasTensor.__array_ufunc__ = None
+
+
+def _let_tensors_compare(undo: list[tuple[Any, str, Any]]) -> None:
+    """Make ``a == b`` an operation, as it is for real tensors: Keras' symbolic ones only compare identities."""
+
+    def equal(self: Any, other: Any) -> Any:
+        if _active() is None or other is None or isinstance(other, (str, type)):
+            return NotImplemented
+        return keras.ops.equal(self, other)
+
+    undo.append((KerasTensor, "__eq__", None))
+    KerasTensor.__eq__ = equal
 
 
 def _has_tensor(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
@@ -493,6 +506,7 @@ _SIZES = (
     ((2, 8, 0), (3, 16, 0)),
     ((2, 4, 1), (3, 6, 2)),
     ((2, 3, 0), (3, 4, 0)),
+    ((2, 8192, 128), (3, 16384, 256)),  # sound, sample by sample
 )
 
 

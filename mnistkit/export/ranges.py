@@ -1,0 +1,96 @@
+"""Which inputs of a graph are looked up in a table, and how many rows the table has.
+
+A model may take token numbers as integers or, as Keras' default input does, as floats. Drawn without care they fall
+outside the table, or all on its first row, and prove little. The graph says what becomes of an input.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+# Nodes that hand numbers on as they are, and how many of their first inputs do so; None is all of them.
+_HANDED_ON: dict[str, int | None] = {
+    "Cast": 1,
+    "Concat": None,
+    "Expand": 1,
+    "Flatten": 1,
+    "Gather": 1,
+    "Identity": 1,
+    "Reshape": 1,
+    "Slice": 1,
+    "Split": 1,
+    "Squeeze": 1,
+    "Tile": 1,
+    "Transpose": 1,
+    "Unsqueeze": 1,
+}
+
+
+def table_sizes(graph: onnx.GraphProto) -> dict[str, int]:
+    """Inputs whose numbers are indices, with the number of valid ones: 0 to that, exclusive.
+
+    An input that is looked up in several tables gets the size of the smallest. Looked for are ``Gather`` in a weight,
+    ``OneHot``, and a comparison with 0, 1, 2 …, which is how the writer spells one-hot.
+    """
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    roots: defaultdict[str, set[str]] = defaultdict(set)
+    for value in graph.input:
+        roots[value.name].add(value.name)
+    limits: dict[str, int] = {}
+
+    def found(names: Iterable[str], size: int | None) -> None:
+        for name in names:
+            if size is not None and size > 0:
+                limits[name] = min(size, limits.get(name, size))
+
+    for node in graph.node:
+        inputs = list(node.input)
+        look = _LOOKUPS.get(node.op_type)
+        if look is not None:
+            for slot, size in look(node, inputs, weights):
+                found(roots[inputs[slot]], size)
+        if node.op_type in _HANDED_ON:
+            for name in inputs[: _HANDED_ON[node.op_type]]:
+                for output in node.output:
+                    roots[output] |= roots[name]
+        elif node.op_type == "Where":  # negative numbers counted from the end
+            for output in node.output:
+                roots[output] |= roots[inputs[2]]
+    return limits
+
+
+def _gather(node: Any, inputs: Sequence[str], weights: dict[str, Any]) -> list[tuple[int, int | None]]:
+    table = weights.get(inputs[0])
+    axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 0)
+    return [(1, None if table is None or not table.dims else int(table.dims[axis]))]
+
+
+def _one_hot(_: Any, inputs: Sequence[str], weights: dict[str, Any]) -> list[tuple[int, int | None]]:
+    depth = weights.get(inputs[1])
+    return [(0, None if depth is None else int(onnx.numpy_helper.to_array(depth).reshape(-1)[0]))]
+
+
+def _equal(_: Any, inputs: Sequence[str], weights: dict[str, Any]) -> list[tuple[int, int | None]]:
+    found: list[tuple[int, int | None]] = []
+    for slot, other in ((0, 1), (1, 0)):
+        classes = weights.get(inputs[other])
+        if classes is None or classes.data_location == onnx.TensorProto.EXTERNAL:
+            continue
+        numbers = onnx.numpy_helper.to_array(classes).reshape(-1)
+        if numbers.dtype.kind in "iuf" and numbers.size > 1 and np.array_equal(numbers, np.arange(numbers.size)):
+            found.append((slot, int(numbers.size)))
+    return found
+
+
+_LOOKUPS: dict[str, Callable[..., list[tuple[int, int | None]]]] = {
+    "Gather": _gather,
+    "OneHot": _one_hot,
+    "Equal": _equal,
+}
