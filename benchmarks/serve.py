@@ -189,9 +189,11 @@ def _start(python: str) -> dict[str, float]:
     begin = time.perf_counter()
     subprocess.run([python, "-c", "import onnxruntime, starlette, uvicorn"], check=True)
     imports = time.perf_counter() - begin
-    command = [sys.executable, "-m", "mnistkit", "serve", "--port", str(port), "--grace", "0", "--access-log", "none"]  # fmt: skip
+    flags = ["--port", str(port), "--grace", "0", "--access-log", "none"]
     begin = time.perf_counter()
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as server:
+    with subprocess.Popen(
+        [sys.executable, "-m", "mnistkit", "serve", *flags], cwd=ROOT, stderr=subprocess.DEVNULL
+    ) as server:
         while True:
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/health/ready", timeout=5).close()
