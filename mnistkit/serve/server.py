@@ -31,11 +31,12 @@ _TURN = 0.02  # seconds in which uvloop lets go of a listener
 
 
 def bind(settings: Settings, *, shared: bool = False) -> socket.socket:
-    """A listening socket.
+    """A socket to listen with.
 
     Args:
         settings: With the address.
-        shared: Whether others of this user may listen there too; the kernel deals the connections out among them.
+        shared: Whether others of this user may listen there too; the kernel deals the connections out among those who
+            do, so it is left to whoever serves to begin. Otherwise clients may queue from now on.
 
     Raises:
         InputError: The address cannot be had.
@@ -47,7 +48,8 @@ def bind(settings: Settings, *, shared: bool = False) -> socket.socket:
         if shared:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind((settings.host, settings.port))
-        listener.listen(_BACKLOG)
+        if not shared:
+            listener.listen(_BACKLOG)
     except OSError as error:
         raise InputError(
             f"--host {settings.host} --port {settings.port}: cannot listen there ({error.strerror or error}); "
