@@ -60,25 +60,33 @@ def build(name: str, folder: str) -> None:
     model.export(str(Path(folder) / f"{backend}.onnx"), format="onnx", verbose=False)
 
 
-def measure(folder: str, size: int) -> dict[str, float]:
-    """Time all files of a model in turn and return the best milliseconds of each."""
+def measure(folder: str, size: int) -> tuple[dict[str, float], dict[str, str]]:
+    """Time all files of a model in turn: the best milliseconds of each, and why a file could not run."""
     import numpy as np
     import onnxruntime as ort
 
-    sessions = {}
+    sessions, reasons = {}, {}
+    image = np.random.default_rng(0).normal(0, 1, (1, size, size, 3)).astype("float32")
     for path in sorted(Path(folder).glob("*.onnx")):
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
         options.log_severity_level = 3
-        sessions[path.stem] = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    image = np.random.default_rng(0).normal(0, 1, (1, size, size, 3)).astype("float32")
+        try:
+            session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            session.run(None, {session.get_inputs()[0].name: image})
+        except Exception as error:
+            if path.stem == "writer":
+                raise
+            reasons[path.stem] = str(error).splitlines()[0][:200]
+            continue
+        sessions[path.stem] = session
     best = dict.fromkeys(sessions, float("inf"))
     for _ in range(ROUNDS):
         for name, session in sessions.items():
             start = time.perf_counter()
             session.run(None, {session.get_inputs()[0].name: image})
             best[name] = min(best[name], (time.perf_counter() - start) * 1e3)
-    return best
+    return best, reasons
 
 
 def compare(name: str) -> dict[str, object]:
@@ -91,11 +99,11 @@ def compare(name: str) -> dict[str, object]:
             done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
             if done.returncode:
                 reasons[backend] = (done.stderr.strip().splitlines() or ["?"])[-1][:200]
-        times = measure(folder, MODELS[name])
+        times, unfit = measure(folder, MODELS[name])
         seconds = json.loads((Path(folder) / "writer.json").read_text())
     stock = {key: value for key, value in times.items() if key != "writer"}
     ratio = times["writer"] / min(stock.values()) if stock else None
-    return {"model": name, "milliseconds": times, "ratio": ratio, "write_seconds": seconds, "failed": reasons}
+    return {"model": name, "milliseconds": times, "ratio": ratio, "write_seconds": seconds, "failed": reasons | unfit}
 
 
 def main() -> None:

@@ -1,6 +1,10 @@
-"""The share of people's pictures that is read rightly: ``python benchmarks/pictures.py DIR [--model FILE] [--json]``.
+"""Do people's own pictures get read? Everything that docs/pictures.md says, measured.
 
-DIR holds ``labels.csv`` with the columns ``path``, ``label`` and ``kind`` beside the pictures it names.
+    python benchmarks/pictures.py FOLDER [--model NAME=FILE ...] [--count N] [--write]
+    python benchmarks/pictures.py FOLDER --part people    # or made, numbers, speed, memory; the others stay
+
+FOLDER holds ``labels.csv`` (columns ``path``, ``label``, ``kind``) beside the pictures it names. Prints tables; --write
+keeps them in benchmarks/results/pictures.json and renders docs/pictures.md from it.
 """
 
 from __future__ import annotations
@@ -8,31 +12,74 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import platform
 import sys
-import time
+import tempfile
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import onnxruntime
+from made_pictures import KINDS, make
+from picture_processes import hostile, speed
+from read_numbers import score_numbers
+
+from mnistkit.data import load_data
 from mnistkit.errors import PictureError
 from mnistkit.images import read_picture
 from mnistkit.inference import Classifier
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "pictures.json"
+PAGE = ROOT / "docs" / "pictures.md"
+MODELS = {"mlp": "exports/mnist-jax.onnx", "cnn": "exports/mnist-cnn.onnx"}
+PARTS = ("people", "made", "numbers", "speed", "memory")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="folder with labels.csv and the pictures")
-    parser.add_argument("--model", help="an .onnx file (default: as predict)")
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument("--model", action="append", metavar="NAME=FILE", help="default: mlp and cnn from exports/")
+    parser.add_argument("--count", type=int, default=100, help="made pictures of each kind (default: %(default)s)")
+    parser.add_argument("--part", choices=PARTS, action="append", help="measure this part (default: all)")
+    parser.add_argument("--write", action="store_true", help="keep the results and render docs/pictures.md")
     options = parser.parse_args()
-    with (options.folder / "labels.csv").open(newline="", encoding="utf-8") as stream:
+    named = dict(pair.split("=", 1) for pair in options.model) if options.model else MODELS
+    models = {name: Path(file) if Path(file).is_file() else ROOT / file for name, file in named.items()}
+    classifiers = {name: Classifier(file, device="cpu") for name, file in models.items() if file.is_file()}
+    results: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
+    results["versions"] = {"python": platform.python_version(), "onnxruntime": onnxruntime.__version__}
+    best = models[list(classifiers)[-1]]
+    for part in options.part or PARTS:
+        if part == "people":
+            results[part] = {name: people(options.folder, model) for name, model in classifiers.items()}
+        elif part == "made":
+            results[part] = {name: made(model, options.count) for name, model in classifiers.items()}
+        elif part == "numbers":
+            data = load_data()
+            results[part] = score_numbers(Classifier(best), data.x_test, data.y_test, count=options.count)
+        else:
+            with tempfile.TemporaryDirectory() as folder:
+                measure = speed if part == "speed" else hostile
+                results[part] = measure(Path(folder), best)
+    page = render(results)
+    print(page)
+    if options.write:
+        RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        PAGE.write_text(page, encoding="utf-8")
+    return 0
+
+
+def people(folder: Path, classifier: Classifier) -> dict[str, Any]:
+    """Read every picture of the folder."""
+    with (folder / "labels.csv").open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
-    classifier = Classifier(options.model)
     kinds: dict[str, list[bool]] = defaultdict(list)
     wrong = []
-    started = time.perf_counter()
     for row in rows:
         try:
-            found = classifier.predict(read_picture(options.folder / row["path"]))[0]
+            found = classifier.predict(read_picture(folder / row["path"]))[0]
             answer, confidence = found.label, found.confidence
         except PictureError as error:
             answer, confidence = str(error), 0.0
@@ -41,26 +88,102 @@ def main() -> int:
             wrong.append(
                 {"path": row["path"], "label": row["label"], "read": answer, "confidence": round(confidence, 3)}
             )
-    seconds = time.perf_counter() - started
-    right = len(rows) - len(wrong)
-    result = {
+    return {
         "pictures": len(rows),
-        "right": right,
-        "share": round(right / len(rows), 4),
-        "seconds per picture": round(seconds / len(rows), 4),
+        "right": len(rows) - len(wrong),
         "kinds": {kind: {"pictures": len(hits), "right": sum(hits)} for kind, hits in sorted(kinds.items())},
         "wrong": wrong,
     }
-    if options.json:
-        print(json.dumps(result, indent=1, ensure_ascii=False))
-        return 0
-    width = max(len(kind) for kind in kinds)
-    for kind, hits in sorted(kinds.items()):
-        print(f"{kind:<{width}}  {sum(hits):>4} of {len(hits):<4} {sum(hits) / len(hits):>7.1%}")
-    print(f"{'all':<{width}}  {right:>4} of {len(rows):<4} {right / len(rows):>7.1%}")
-    for item in wrong:
-        print(f"{item['path']}: {item['label']} read as {item['read']} ({item['confidence']:.1%})", file=sys.stderr)
-    return 0
+
+
+def made(classifier: Classifier, count: int) -> dict[str, float]:
+    """The share of made pictures of each kind that is read as the digit they were made from."""
+    data = load_data()
+    shares = {}
+    for kind in KINDS:
+        right = 0
+        for n in range(count):
+            generator = np.random.default_rng([5, n, *kind.encode()])
+            place = int(generator.integers(len(data.x_test)))
+            try:
+                found = classifier.predict(read_picture(make(kind, data.x_test[place], generator)))[0].digit
+            except PictureError:
+                continue
+            right += found == data.y_test[place]
+        shares[kind] = round(right / count, 4)
+    return shares
+
+
+# --- the page -------------------------------------------------------------------------------------------------------
+
+
+def render(results: dict[str, Any]) -> str:
+    """docs/pictures.md from the results."""
+    lines = [
+        "# What is read on people's pictures",
+        "",
+        "Written by `python benchmarks/pictures.py FOLDER --write` from",
+        "`benchmarks/results/pictures.json`; do not edit.",
+        f"Python {results['versions']['python']}, onnxruntime {results['versions']['onnxruntime']}, CPU.",
+    ]
+    for part, write in WRITERS.items():
+        if part in results:
+            lines += ["", *write(results[part])]
+    return "\n".join(lines) + "\n"
+
+
+def _table(head: list[str], rows: list[list[str]]) -> list[str]:
+    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
+
+
+def _people(found: dict[str, Any]) -> list[str]:
+    rows = [
+        [name, str(one["pictures"]), str(one["right"]), f"{one['right'] / one['pictures']:.1%}"]
+        for name, one in found.items()
+    ]
+    lines = ["## Pictures that people drew or photographed", ""]
+    lines += _table(["model", "pictures", "right", "share"], rows)
+    for name, one in found.items():
+        named = "; ".join(f"`{w['path']}` ({w['label']} as {w['read']}, {w['confidence']:.0%})" for w in one["wrong"])
+        lines += ["", f"Wrong by {name}: {named or 'none'}."]
+    return lines
+
+
+def _made(found: dict[str, Any]) -> list[str]:
+    rows = [[kind, *(f"{shares[kind]:.1%}" for shares in found.values())] for kind in KINDS]
+    rows.append(["all", *(f"{np.mean(list(shares.values())):.1%}" for shares in found.values())])
+    return ["## Pictures made from MNIST's test images", "", *_table(["kind", *found], rows)]
+
+
+def _numbers(found: dict[str, Any]) -> list[str]:
+    rows = [
+        [kind, f"{one['numbers right']:.1%} of {one['numbers']}", f"{one['digits right']:.2%} of {one['digits']}"]
+        for kind, one in found.items()
+    ]
+    text = "`predict --number`, rows of 1 to 12 digits; digits by edit distance."
+    return ["## Numbers", "", text, "", *_table(["kind", "numbers right", "digits right"], rows)]
+
+
+def _speed(found: dict[str, Any]) -> list[str]:
+    rows = [
+        [name, f"{one['wall']:.3f} s", f"{one['cpu']:.3f} s", f"{one['wall'] / found['bare imports']['wall']:.2f}"]
+        for name, one in found.items()
+    ]
+    text = "The whole process, from the shell's point of view; the median of interleaved runs."
+    return ["## Time", "", text, "", *_table(["command", "wall", "CPU", "times the bare imports"], rows)]
+
+
+def _memory(found: dict[str, Any]) -> list[str]:
+    rows = [
+        [name, *(f"{way['code']}, {way['above idle']} MB, {way['lines']} line" for way in ways.values())]
+        for name, ways in found["files"].items()
+    ]
+    text = f"Exit code, peak memory above the idle process ({found['idle']} MB), lines printed."
+    ways = list(next(iter(found["files"].values())))
+    return ["## Files that are no pictures of digits", "", text, "", *_table(["file", *ways], rows)]
+
+
+WRITERS = {"people": _people, "made": _made, "numbers": _numbers, "speed": _speed, "memory": _memory}
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """Requests per second of ``mnistkit serve`` beside other servers, on this machine, in one run.
 
-    python benchmarks/serve.py [--seconds 3] [--rounds 3] [--only NAME ...] [--venvs DIR]
+    python benchmarks/serve.py [--seconds 3] [--rounds 3] [--only NAME ...] [--venvs DIR] [--add]
 
 Needs wrk. Makes one virtual environment for each contender, starts one server at a time (one process, one thread of
 onnxruntime), and drives it over loopback with one wrk thread at concurrency 1, 16 and 64: one image a request, as JSON
 and in binary. Rounds are interleaved, so that what else the machine does falls on all alike; the best round of each
-cell counts. Writes benchmarks/results/serve.json and prints the table that docs/serving.md shows.
+cell counts; --add takes the rounds along that the results file already has, so that a long run can be made in short
+ones. Writes benchmarks/results/serve.json and prints the table that docs/serving.md shows.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ CONTENDERS = {
     "fastapi": ["fastapi", "uvicorn", "uvloop", "httptools"],
     "constant": ["uvicorn", "uvloop", "httptools"],
     "litserve": ["litserve"],
+    "mlserver": ["mlserver"],
     "mosec": ["mosec"],
 }
 CONCURRENCY = (1, 16, 64)
@@ -46,11 +48,14 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs="*", default=list(CONTENDERS))
     parser.add_argument("--venvs", default=str(Path(tempfile.gettempdir()) / "mnistkit-bench"))
+    parser.add_argument("--add", action="store_true")
     options = parser.parse_args()
     if shutil.which("wrk") is None:
         print("wrk is not installed; get it from your distribution", file=sys.stderr)
         return 1
-    cells: dict[str, dict[str, dict[str, float]]] = {}
+    target = ROOT / "benchmarks" / "results" / "serve.json"
+    before = json.loads(target.read_text()) if options.add else {"rounds": 0, "cells": {}}
+    cells: dict[str, dict[str, dict[str, float]]] = before["cells"]
     with tempfile.TemporaryDirectory() as folder:
         scripts = _requests(Path(folder))
         for round_ in range(options.rounds):
@@ -64,9 +69,8 @@ def main() -> int:
     report = {
         "machine": {"processors": len(os.sched_getaffinity(0)), "python": platform.python_version(),
                     "load_at_end": os.getloadavg()[0]},
-        "seconds": options.seconds, "rounds": options.rounds, "cells": cells,
+        "seconds": options.seconds, "rounds": before["rounds"] + options.rounds, "cells": cells,
     }  # fmt: skip
-    target = ROOT / "benchmarks" / "results" / "serve.json"
     target.parent.mkdir(exist_ok=True)
     target.write_text(json.dumps(report, indent=1) + "\n")
     print(table(report))
@@ -141,9 +145,13 @@ def _measure(name: str, python: str, scripts: dict[str, str], seconds: int) -> d
         command = [python, str(file), name, str(port), model]
         if name == "litserve":
             command = [python, str(file.with_name("serve_litserve.py")), str(port), model]
+        if name == "mlserver":
+            command = [python, str(file.with_name("serve_mlserver.py")), str(port), model]
         if name == "mosec":
             command = [python, str(file.with_name("serve_mosec.py")), "--port", str(port), "--address", "127.0.0.1"]
         paths = {"json": ("/json", "json"), "binary": ("/binary", "raw")}
+        if name == "mlserver":
+            paths = {"json": ("/v2/models/mnist/infer", "json")}
         if name == "litserve":
             del paths["binary"]
     server = subprocess.Popen(

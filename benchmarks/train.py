@@ -1,8 +1,10 @@
-"""Time the ways to train the same model on the same data, side by side: one child process per contender.
+"""Time the ways to train the same model on the same data, side by side: one child process per contender and round.
 
-python benchmarks/train.py [--model mlp|cnn] [--backend jax ...] [--epochs 4] [--write]
+python benchmarks/train.py [--model mlp|cnn] [--backend jax tensorflow torch none] [--rounds 2] [--write]
 
---write keeps the figures in benchmarks/results/train.json and renders docs/training.md and docs/training.svg from it.
+Every round runs the contenders of a backend one right after the other, in another order each time; ratios are taken
+within a round, and the median over the rounds is shown. --write keeps each figure in benchmarks/results/train.json as
+it comes, so that an interrupted run loses nothing, and renders docs/training.md and docs/training.svg at the end.
 """
 
 from __future__ import annotations
@@ -13,106 +15,107 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
+import train_docs
+
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "train.json"
-BACKENDS = ("jax", "tensorflow", "torch")
-KERAS_WAYS = ("plain fit", "best fit", "mnistkit.fit", "hand-written")
-OTHER_WAYS = ("NumPy by hand", "scikit-learn")
+WHOLE = "python -m mnistkit.train"
+WAYS = {
+    ("mlp", "jax"): ("plain fit", "best fit", "mnistkit.fit", "hand-written", WHOLE),
+    ("mlp", "tensorflow"): ("plain fit", "best fit", "mnistkit.fit", "hand-written", WHOLE),
+    ("mlp", "torch"): ("plain fit", "mnistkit.fit", "hand-written", WHOLE),  # Keras offers no faster settings there
+    ("mlp", "none"): ("NumPy by hand", "scikit-learn"),
+    # written by hand, the convolutional net would be Keras' layers once more
+    ("cnn", "jax"): ("plain fit", "best fit", "mnistkit.fit"),
+    ("cnn", "tensorflow"): ("plain fit", "best fit", "mnistkit.fit"),
+    ("cnn", "torch"): ("plain fit", "mnistkit.fit"),
+    ("cnn", "none"): (),
+}
+SAMPLES = {"mlp": 60_000, "cnn": 6_000}
+EPOCHS = {"mlp": 5, "cnn": 3}
+PATIENCE = 300  # seconds; a contender that takes longer is reported as such
 
 
 def main() -> int:
     """Measure, print, and with --write keep."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=("mlp", "cnn"), default="mlp")
-    parser.add_argument("--backend", nargs="+", choices=BACKENDS, default=list(BACKENDS))
-    parser.add_argument("--epochs", type=int, default=4, help="at least 2; steady state is the median after the first")
-    parser.add_argument("--samples", type=int, default=60_000)
+    parser.add_argument("--backend", nargs="+", choices=("jax", "tensorflow", "torch", "none"), default=None)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--render", action="store_true", help="render the docs from the kept figures; measure nothing")
     parser.add_argument("--child", nargs=2, metavar=("BACKEND", "WAY"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
-        print(json.dumps(measure(*args.child, args=args)))
+        print(json.dumps(measure(*args.child, model=args.model)))
         return 0
+    rows = []
     if not args.render:
-        rows = [
-            run(backend, way, args) for backend in args.backend for way in KERAS_WAYS if fits(backend, way, args.model)
-        ]
-        if args.model == "mlp":
-            rows += [run("none", way, args) for way in OTHER_WAYS]
-            rows += [whole_process(backend) for backend in args.backend]
-        print("\n".join(table(rows)))
-        if args.write:
-            keep(rows, args)
+        for backend in args.backend or ("jax", "tensorflow", "torch", "none"):
+            rows += measure_backend(backend, model=args.model, rounds=args.rounds, write=args.write)
+        print("\n".join(train_docs.table(rows)))
     if args.write or args.render:
-        sys.path.insert(0, str(ROOT / "benchmarks"))
-        import train_docs
-
-        train_docs.render(json.loads(RESULTS.read_text(encoding="utf-8")))
-    return 0
+        train_docs.render(kept())
+    return 1 if any("failed" in row for row in rows) else 0
 
 
-def fits(backend: str, way: str, model: str) -> bool:
-    if way == "hand-written":
-        return model == "mlp"  # the CNN's would be Keras' layers once more
-    return way != "best fit" or backend != "torch"  # Keras offers nothing there that pays within these epochs
+def measure_backend(backend: str, *, model: str, rounds: int, write: bool) -> list[dict]:
+    """Run the contenders of one backend, each once a round."""
+    ways = WAYS[model, backend]
+    rows = []
+    for number in range(rounds):
+        turn = number % max(1, len(ways))
+        for way in ways[turn:] + ways[:turn]:
+            row = {"model": model, "backend": backend, "way": way, "round": number} | run(backend, way, model=model)
+            print(json.dumps(row), file=sys.stderr, flush=True)
+            rows.append(row)
+            if write:
+                keep([row], model=model, backend=backend, before=number)
+    return rows
 
 
-def run(backend: str, way: str, args: argparse.Namespace) -> dict:
+def run(backend: str, way: str, *, model: str) -> dict:
     """Measure one contender in a process of its own."""
-    command = [
-        sys.executable,
-        __file__,
-        "--model",
-        args.model,
-        "--epochs",
-        str(args.epochs),
-        "--samples",
-        str(args.samples),
-    ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "ignore"}
-    if backend != "none":
+    if backend == "none":
+        environment["OPENBLAS_NUM_THREADS"] = "1"  # two wait for each other longer than products this small take
+    else:
         environment["KERAS_BACKEND"] = backend
-    done = subprocess.run(
-        [*command, "--child", backend, way], env=environment, stdout=subprocess.PIPE, text=True, check=True
-    )
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def whole_process(backend: str) -> dict:
-    """Time `python -m mnistkit.train` from start to exit."""
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder:
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": backend}
-        command = [sys.executable, "-m", "mnistkit.train", "--epochs", "2", "--out", f"{folder}/mnist.keras"]
+        command = [sys.executable, __file__, "--model", model, "--child", backend, way]
+        if way == WHOLE:
+            command = [sys.executable, *way.split()[1:], "--epochs", "2", "--out", f"{folder}/mnist.keras"]
         begun = time.perf_counter()
-        subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        seconds = time.perf_counter() - begun
-    return {"model": "mlp", "backend": backend, "way": "python -m mnistkit.train", "whole": seconds}
+        try:
+            done = subprocess.run(
+                command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return {"failed": f"took more than {PATIENCE} s"}
+        whole = time.perf_counter() - begun
+    if done.returncode:
+        return {"failed": (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1][:200]}
+    return {"whole": whole} if way == WHOLE else json.loads(done.stdout.splitlines()[-1])
 
 
-def measure(backend: str, way: str, *, args: argparse.Namespace) -> dict:
+def measure(backend: str, way: str, *, model: str) -> dict:
     """Train and report the seconds of each epoch, and what the process needed."""
     import resource
 
-    from mnistkit.data import load_data
-
-    data = load_data()
-    shape = (-1, 784)
-    x = data.x_train.reshape(shape)[: args.samples].astype("float32") / 255
-    labels = data.y_train[: args.samples]
-    sys.path.insert(0, str(ROOT / "benchmarks"))
     import train_ways
 
-    seconds, loss = train_ways.WAYS[way](x, labels, model=args.model, epochs=args.epochs)
+    from mnistkit.data import load_data
+
+    del backend  # in the environment already
+    data = load_data()
+    n = SAMPLES[model]
+    x = data.x_train.reshape(-1, 784)[:n].astype("float32") / 255
+    seconds, loss = train_ways.WAYS[way](x, data.y_train[:n], model=model, epochs=EPOCHS[model])
     return {
-        "model": args.model,
-        "backend": backend,
-        "way": way,
         "first": seconds[0],
         "steady": statistics.median(seconds[1:]),
         "loss": loss,
@@ -120,35 +123,25 @@ def measure(backend: str, way: str, *, args: argparse.Namespace) -> dict:
     }
 
 
-def table(rows: list[dict]) -> list[str]:
-    """Markdown lines; ratios are to plain fit on the same backend."""
-    lines = [
-        "| backend | way | first epoch, s | each further epoch, s | speed, plain fit = 1 | peak memory, MiB |",
-        "|---|---|---|---|---|---|",
+def kept() -> dict:
+    """Return the figures kept so far."""
+    return json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {"rows": []}
+
+
+def keep(new: list[dict], *, model: str, backend: str, before: int) -> None:
+    """Add figures to the kept ones; those of an earlier run, of this round and later ones, go."""
+    names = {row["way"] for row in new}
+    rows = [
+        row
+        for row in kept()["rows"]
+        if (row["model"], row["backend"]) != (model, backend) or row["way"] not in names or row["round"] < before
     ]
-    plain = {row["backend"]: row["steady"] for row in rows if row["way"] == "plain fit"}
-    for row in rows:
-        if "whole" in row:
-            lines.append(f"| {row['backend']} | `{row['way']}`, whole process, 2 epochs | {row['whole']:.2f} | | | |")
-            continue
-        ratio = f"{plain[row['backend']] / row['steady']:.1f}" if row["backend"] in plain else ""
-        backend = "" if row["backend"] == "none" else row["backend"]
-        lines.append(
-            f"| {backend} | {row['way']} | {row['first']:.2f} | {row['steady']:.3f} | {ratio} | {row['peak_mib']:.0f} |"
-        )
-    return lines
-
-
-def keep(rows: list[dict], args: argparse.Namespace) -> None:
-    """Replace this model's rows in the kept figures."""
-    old = json.loads(RESULTS.read_text(encoding="utf-8"))["rows"] if RESULTS.exists() else []
-    kept = [row for row in old if row["model"] != args.model] + rows
+    rows = sorted([*rows, *new], key=lambda row: (row["model"] != "mlp", row["backend"], row["round"], row["way"]))
     RESULTS.parent.mkdir(exist_ok=True)
-    cores = len(os.sched_getaffinity(0))
-    RESULTS.write_text(
-        json.dumps({"cores": cores, "epochs": args.epochs, "samples": args.samples, "rows": kept}, indent=1) + "\n",
-        encoding="utf-8",
-    )
+    settings = {"cores": len(os.sched_getaffinity(0)), "batch_size": 32, "samples": SAMPLES, "epochs": EPOCHS}
+    written = RESULTS.with_suffix(".new")
+    written.write_text(json.dumps({**settings, "rows": rows}, indent=1) + "\n", encoding="utf-8")
+    written.replace(RESULTS)
 
 
 if __name__ == "__main__":

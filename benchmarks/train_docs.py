@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import statistics
 from pathlib import Path
 from xml.sax.saxutils import escape
 
@@ -10,41 +11,117 @@ ROOT = Path(__file__).parent.parent
 PAGE, PLOT = ROOT / "docs" / "training.md", ROOT / "docs" / "training.svg"
 COLOURS = {"mnistkit.fit": "#2a78b8"}  # the others are grey
 GREY = "#b4b4b4"
+HEADS = (
+    "backend",
+    "way",
+    "first epoch, s",
+    "plain fit = 1",
+    "each further epoch, s",
+    "times faster than plain fit",
+    "time, hand-written = 1",
+    "peak memory, MiB",
+    "plain fit = 1",
+)
+ORDER = ("plain fit", "best fit", "mnistkit.fit", "hand-written", "NumPy by hand", "scikit-learn")
 
 
 def render(results: dict) -> None:
     """Fill the page's tables and draw the plot."""
-    import train
-
     text = PAGE.read_text(encoding="utf-8")
     for model in ("mlp", "cnn"):
         rows = [row for row in results["rows"] if row["model"] == model]
         pattern = re.compile(rf"(<!-- table: {model} -->\n).*?(<!-- end: {model} -->)", re.DOTALL)
-        made = "\n".join(train.table(rows)) + "\n" if rows else ""
+        made = "\n".join(table(rows)) + "\n" if rows else ""
         text = pattern.sub(lambda match, made=made: f"{match[1]}{made}{match[2]}", text)
     PAGE.write_text(text, encoding="utf-8")
-    PLOT.write_text(
-        plot([row for row in results["rows"] if row["model"] == "mlp" and "steady" in row]), encoding="utf-8"
-    )
+    bars = [line for line in summary([row for row in results["rows"] if row["model"] == "mlp"]) if "steady" in line]
+    if bars:
+        PLOT.write_text(plot(bars), encoding="utf-8")
 
 
-def plot(rows: list[dict]) -> str:
+def table(rows: list[dict]) -> list[str]:
+    """Markdown lines of one model; ratios are to plain fit, and to the hand-written loop, of the same backend."""
+    lines = [
+        f"| {' | '.join(HEADS)} |",
+        "|---" * len(HEADS) + "|",
+    ]
+    for line in summary(rows):
+        name = "" if line["backend"] == "none" else line["backend"]
+        if "whole" in line:
+            lines.append(f"| {name} | `{line['way']}`, 2 epochs, whole process | {line['whole']:.1f} | | | | | | |")
+            continue
+        if "failed" in line:
+            lines.append(f"| {name} | {line['way']} | {line['failed']} | | | | | | |")
+            continue
+        cells = [
+            f"{line['first']:.2f}",
+            _cell(line["first_ratio"]),
+            f"{line['steady']:.3f}",
+            _cell(line["speed"], digits=1),
+            _cell(line["to_hand"]),
+            f"{line['peak_mib']:.0f}",
+            _cell(line["memory"]),
+        ]
+        lines.append(f"| {name} | {line['way']} | {' | '.join(cells)} |")
+    return lines
+
+
+def summary(rows: list[dict]) -> list[dict]:
+    """Medians over the rounds, one line a contender; a ratio is taken within its round first."""
+    known = {(row["backend"], row["way"], row["round"]): row for row in rows}
+    found = []
+    for backend in ("jax", "tensorflow", "torch", "none"):
+        ways = dict.fromkeys(row["way"] for row in rows if row["backend"] == backend)
+        for way in sorted(ways, key=lambda way: ORDER.index(way) if way in ORDER else len(ORDER)):
+            line = {"backend": backend, "way": way}
+            mine = [row for row in rows if row["backend"] == backend and row["way"] == way]
+            good = [row for row in mine if "failed" not in row]
+            if not good:
+                found.append({**line, "failed": mine[0]["failed"]})
+                continue
+            for name in ("whole", "first", "steady", "peak_mib"):
+                if name in good[0]:
+                    line[name] = statistics.median(row[name] for row in good)
+            if "steady" in line:
+                plain, hand = (
+                    [known.get((backend, other, row["round"]), {}) for row in good]
+                    for other in ("plain fit", "hand-written")
+                )
+                line["first_ratio"] = _ratio(good, plain, "first")
+                line["memory"] = _ratio(good, plain, "peak_mib")
+                line["speed"] = _ratio(plain, good, "steady")
+                line["to_hand"] = _ratio(good, hand, "steady")
+            found.append(line)
+    return found
+
+
+def _ratio(above: list[dict], below: list[dict], name: str) -> float | None:
+    pairs = [(a[name], b[name]) for a, b in zip(above, below, strict=True) if name in a and name in b]
+    return statistics.median(a / b for a, b in pairs) if pairs else None
+
+
+def _cell(ratio: float | None, *, digits: int = 2) -> str:
+    return "" if ratio is None else f"{ratio:.{digits}f}"
+
+
+def plot(lines: list[dict]) -> str:
     """One bar a contender: seconds of an epoch in the steady state."""
     left, width, bar, gap = 210, 420, 16, 6
-    longest = max(row["steady"] for row in rows)
-    height = len(rows) * (bar + gap) + 30
+    longest = max(line["steady"] for line in lines)
+    height = len(lines) * (bar + gap) + 30
     size = f'viewBox="0 0 {left + width + 70} {height}" font-family="sans-serif" font-size="12"'
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" {size}>',
+        f'<rect width="{left + width + 70}" height="{height}" fill="#ffffff"/>',
         f'<text x="{left}" y="14">seconds an epoch after the first, shorter is better</text>',
     ]
-    for i, row in enumerate(rows):
+    for i, line in enumerate(lines):
         y = 24 + i * (bar + gap)
-        name = row["way"] if row["backend"] == "none" else f"{row['backend']}: {row['way']}"
-        length = max(1.0, width * row["steady"] / longest)
+        name = line["way"] if line["backend"] == "none" else f"{line['backend']}: {line['way']}"
+        length = max(1.0, width * line["steady"] / longest)
         parts += [
             f'<text x="{left - 8}" y="{y + 12}" text-anchor="end">{escape(name)}</text>',
-            f'<rect x="{left}" y="{y}" width="{length:.1f}" height="{bar}" fill="{COLOURS.get(row["way"], GREY)}"/>',
-            f'<text x="{left + length + 5:.1f}" y="{y + 12}">{row["steady"]:.2f}</text>',
+            f'<rect x="{left}" y="{y}" width="{length:.1f}" height="{bar}" fill="{COLOURS.get(line["way"], GREY)}"/>',
+            f'<text x="{left + length + 5:.1f}" y="{y + 12}">{line["steady"]:.2f}</text>',
         ]
     return "\n".join([*parts, "</svg>", ""])

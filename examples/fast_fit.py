@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 
 
-def main() -> None:
+def main(samples: int = 20_000) -> None:
     """Train the same two-input model both ways and print the times."""
     import keras
     import numpy as np
@@ -16,7 +16,7 @@ def main() -> None:
     from mnistkit.engine import fit
 
     rng = np.random.default_rng(0)
-    height, width = rng.uniform(1, 2, (2, 20_000, 1)).astype("float32")
+    height, width = rng.uniform(1, 2, (2, samples, 1)).astype("float32")
     area = height * width
 
     def model() -> keras.Model:

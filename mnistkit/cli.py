@@ -122,6 +122,7 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
     add("--model", help="an .onnx file (default: exports/mnist.onnx if it is there, else the one in the package)")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     add("--min-confidence", type=float, default=0.0, help="a reading less sure than this (0 to 1) is an error")
+    add("--number", action="store_true", help="read all digits of each picture, in a row or rows")
     add("--show", action="store_true", help="write NAME.shown.png beside each picture and print what was seen")
     add("--json", action="store_true", help="print the readings as JSON")
 
@@ -220,39 +221,24 @@ def _export(options: argparse.Namespace) -> int:
 
 def _predict(options: argparse.Namespace) -> int:
     from mnistkit.inference import Classifier, default_model
-    from mnistkit.predict import read_files
+    from mnistkit.predict import read_files, read_numbers
 
-    model = options.model or default_model()
-    classifier = Classifier(model, device=options.device)
+    classifier = Classifier(options.model or default_model(), device=options.device)
+    read = read_numbers if options.number else read_files
     failed = False
     rows = []
-    for reading in read_files(classifier, options.pictures, min_confidence=options.min_confidence):
+    for reading in read(classifier, options.pictures, min_confidence=options.min_confidence):
         failed |= reading.error is not None
-        found = reading.prediction
-        if options.show and found is not None and reading.seen is not None:
-            from mnistkit import show
+        if options.show and reading.error is None:
+            from mnistkit.show import show
 
-            print(
-                f"{show.as_characters(reading.seen)}\n{show.save(reading.source, reading.seen, found)}", file=sys.stderr
-            )
+            print(show(reading), file=sys.stderr)
         if options.json:
-            rows.append(
-                {"picture": reading.source, "error": None if reading.error is None else str(reading.error)}
-                if found is None
-                else {
-                    "picture": reading.source,
-                    "digit": found.digit,
-                    "label": found.label,
-                    "confidence": found.confidence,
-                    "probabilities": found.probabilities.tolist(),
-                }
-            )
-        elif found is None:
+            rows.append(reading.as_json())
+        elif reading.error is not None:
             print(f"mnistkit: {reading.error}", file=sys.stderr)
         else:
-            second = reading.runner_up
-            other = "" if second is None else f"  or {classifier.labels[second]} ({found.probabilities[second]:.1%})"
-            print(f"{reading.source}  {found.label}  ({found.confidence:.1%}){other}".replace("%", " %"))
+            print(reading.as_text())
     if options.json:
         _print_json(rows)
     return int(failed)

@@ -24,14 +24,21 @@ from mnistkit.forks import survive_fork
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    _Sized = tuple[npt.NDArray[np.uint8], tuple[int, int]]
     Source = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8]
 
 MAX_PIXELS: Final = 64_000_000
 """Larger pictures are refused from their header, before anything is decoded."""
 
+WORKING_SIDE: Final = 336
+"""Cells along the longest side at which the picture graph looks at a picture: 12 x 28, so that a real MNIST image is
+enlarged and reduced again without loss."""
+
 # No EPS (it starts Ghostscript), no TGA (anything may look like one), no formats that stand for documents or video.
 _USUAL: Final = ("BMP", "DIB", "GIF", "JPEG", "PNG", "PPM")  # those Pillow knows without importing all its plug-ins
 _FORMATS: Final = (*_USUAL, "AVIF", "HEIF", "ICO", "JPEG2000", "MPO", "QOI", "TIFF", "WEBP")
+_ORIENTATION: Final = 0x0112  # EXIF 2.3, table 4
+_LYING: Final = (5, 6, 7, 8)  # width and height change places
 _EXACT_PIXELS: Final = 16_000_000  # above this, decoding may reduce: no digit is drawn in that much detail
 
 
@@ -46,7 +53,7 @@ def read_picture(source: Source) -> npt.NDArray[np.float32]:
         PictureError: The picture cannot be read.
         InputError: An array has the wrong type or shape.
     """
-    return normalize(decode(source), name=_name(source))
+    return normalize(decode(source), name=name_of(source))
 
 
 def decode(source: Source, *, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
@@ -63,13 +70,19 @@ def decode(source: Source, *, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.ui
         PictureError: Not a picture, damaged, empty, or too large.
         InputError: An array has the wrong type or shape.
     """
+    return decode_sized(source, max_pixels=max_pixels)[0]
+
+
+def decode_sized(source: Source, *, max_pixels: int = MAX_PIXELS) -> tuple[npt.NDArray[np.uint8], tuple[int, int]]:
+    """As `decode`, and the picture's own width and height, upright: very large pictures are decoded smaller."""
     if isinstance(source, np.ndarray):
-        return _from_array(source, max_pixels)
+        array = _from_array(source, max_pixels)
+        return array, (array.shape[1], array.shape[0])
     if isinstance(source, Image.Image):
-        return _pixels(source, _name(source), max_pixels)
+        return _pixels(source, name_of(source), max_pixels)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return _from_stream(BytesIO(source), _name(source), max_pixels)
-    name = _name(source)
+        return _from_stream(BytesIO(source), name_of(source), max_pixels)
+    name = name_of(source)
     try:
         with open(source, "rb") as stream:  # noqa: PTH123 - also takes PathLike objects that pathlib does not
             return _from_stream(stream, name, max_pixels)
@@ -92,14 +105,51 @@ def normalize(picture: npt.NDArray[np.uint8], *, name: str = "picture") -> npt.N
         NoDigitError: Nothing is drawn on it.
         MissingExtraError: onnxruntime is not installed.
     """
-    seen, ink = _session(os.getpid()).run(["seen", "ink"], {"picture": np.ascontiguousarray(picture)})
+    seen, ink = _session("picture", os.getpid()).run(["seen", "ink"], {"picture": np.ascontiguousarray(picture)})
     if not ink > 0:
         raise NoDigitError(f"{name}: no digit found; nothing stands out from the background")
     return np.asarray(seen, dtype=np.float32)
 
 
-@functools.lru_cache(maxsize=1)  # keyed by process: a session's threads do not survive a fork
-def _session(process: int) -> Any:
+def find_ink(
+    picture: npt.NDArray[np.uint8], *, side: float, name: str = "picture"
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """All ink of a decoded picture, for pictures with many digits: the first half of what `normalize` does.
+
+    Args:
+        picture: What `decode` returns.
+        side: Cells along the longest side of the result.
+        name: How error messages call the picture.
+
+    Returns:
+        float32 ``[rows, columns]`` in [0, 1], ink bright; and the same without what may be noise.
+
+    Raises:
+        NoDigitError: Nothing is drawn on it.
+        MissingExtraError: onnxruntime is not installed.
+    """
+    feeds = {"picture": np.ascontiguousarray(picture), "side": np.array(side, np.float32)}
+    strokes, sure = _session("strokes", os.getpid()).run(["strokes", "sure"], feeds)
+    if not sure.any():
+        raise NoDigitError(f"{name}: no digit found; nothing stands out from the background")
+    return strokes, sure
+
+
+def place(strokes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """One digit's ink as MNIST would have shown it: the second half of what `normalize` does.
+
+    Args:
+        strokes: float32 ``[rows, columns]`` in [0, 1], one digit of `find_ink` with some room around it.
+
+    Returns:
+        float32 ``[28, 28]`` in [0, 1].
+    """
+    (seen,) = _session("place", os.getpid()).run(["seen"], {"strokes": np.ascontiguousarray(strokes, np.float32)})
+    return np.asarray(seen, dtype=np.float32)
+
+
+@functools.lru_cache(maxsize=3)  # keyed by process: a session's threads do not survive a fork
+def _session(name: str, process: int) -> Any:
     del process
     try:
         import onnxruntime
@@ -110,14 +160,15 @@ def _session(process: int) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # Optimising a thousand small nodes takes longer than running them; the answers are the same to the bit.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    graph = resources.files("mnistkit").joinpath("assets", "picture.onnx").read_bytes()
+    graph = resources.files("mnistkit").joinpath("assets", f"{name}.onnx").read_bytes()
     return survive_fork(onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"]))
 
 
 # --- decoding -------------------------------------------------------------------------------------------------------
 
 
-def _name(source: object) -> str:
+def name_of(source: object) -> str:
+    """How messages call a picture: its path, or ``picture`` where it has none."""
     if isinstance(source, (str, os.PathLike)):
         return os.fspath(source) if isinstance(os.fspath(source), str) else repr(source)
     return str(getattr(source, "filename", "") or "picture")
@@ -145,7 +196,7 @@ def _check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
 _opening = threading.Lock()  # the warnings filter is global
 
 
-def _from_stream(stream: IO[bytes], name: str, max_pixels: int) -> npt.NDArray[np.uint8]:
+def _from_stream(stream: IO[bytes], name: str, max_pixels: int) -> _Sized:
     head = stream.read(1024)
     stream.seek(0)
     if not head:
@@ -203,8 +254,9 @@ def _guess(head: bytes) -> str:
     return "its content is of no known picture format; save it as PNG or JPEG"
 
 
-def _pixels(image: Image.Image, name: str, max_pixels: int) -> npt.NDArray[np.uint8]:
-    _check_size(image.size, name, max_pixels)
+def _pixels(image: Image.Image, name: str, max_pixels: int) -> _Sized:
+    size = image.size
+    _check_size(size, name, max_pixels)
     try:
         if image.width * image.height > _EXACT_PIXELS:
             image.draft(None, (image.width // 4, image.height // 4))  # JPEG decodes to a half or a quarter by itself
@@ -213,8 +265,11 @@ def _pixels(image: Image.Image, name: str, max_pixels: int) -> npt.NDArray[np.ui
         if image.width * image.height > _EXACT_PIXELS and image.mode not in {"P", "PA", "1"}:
             image = image.reduce(2)
         with suppress(Exception):  # a damaged EXIF block says nothing about the pixels
-            image = ImageOps.exif_transpose(image)
-        return _to_uint8(image)
+            upright = ImageOps.exif_transpose(image)
+            if image.getexif().get(_ORIENTATION, 1) in _LYING:
+                size = size[::-1]
+            image = upright
+        return _to_uint8(image), size
     except PictureError:
         raise
     except Exception as error:  # noqa: BLE001 - decoders raise anything at all on damaged files

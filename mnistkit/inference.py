@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from mnistkit.images import Source
+    from mnistkit.number import Number
+
 _PIXELS = SIDE * SIDE
 _DIGITS = tuple("0123456789")
 _BATCH = 4096  # images a run: large enough to be fast, small enough for any memory
@@ -130,6 +133,12 @@ class Classifier:
     def predict(self, images: ArrayLike) -> list[Prediction]:
         """Read each image; arguments and errors as for `probabilities`."""
         return [self._prediction(row) for row in self.probabilities(images)]
+
+    def read_number(self, source: Source) -> Number:
+        """Read all digits of a picture, in a row or rows; see `mnistkit.number.read_number`."""
+        from mnistkit.number import read_number
+
+        return read_number(self, source)
 
     def _prediction(self, row: NDArray[np.float32]) -> Prediction:
         digit = int(row.argmax())

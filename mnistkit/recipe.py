@@ -6,16 +6,19 @@ The tutorial's recipe stays in `mnistkit.train`; this one is for reading what pe
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Final
+import threading
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 
 from mnistkit.augment import augment
 from mnistkit.backend import load_keras
+from mnistkit.engine import fit
 from mnistkit.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -25,7 +28,18 @@ HELD_OUT: Final = 5000
 """The last training images are kept aside for the temperature."""
 
 _PEAK_RATE: Final = 3e-3
+_WEIGHT_DECAY: Final = 0.02
 _PLAIN: Final = 0.2  # share of a batch that stays as MNIST has it, so that MNIST itself is not forgotten
+
+RECIPE: Final = {
+    "optimizer": "adamw",
+    "peak_learning_rate": _PEAK_RATE,
+    "schedule": "a tenth of the steps up, then down along a cosine",
+    "weight_decay": _WEIGHT_DECAY,
+    "augmented_share": 1 - _PLAIN,
+    "held_out": HELD_OUT,
+}
+"""For the provenance."""
 
 
 def fit_augmented(
@@ -65,60 +79,104 @@ def fit_augmented(
     """
     if len(images) <= HELD_OUT:
         raise InputError(f"the cnn holds out {HELD_OUT} images and needs more than that, got {len(images)}")
-    keras = load_keras()
+    training, digits = images[:-HELD_OUT], labels[:-HELD_OUT]
+    steps = len(training) // batch_size
     if not getattr(model, "compiled", False):
-        optimizer = keras.optimizers.AdamW(_PEAK_RATE, weight_decay=0.02)
-        model.compile(optimizer=optimizer, loss="categorical_crossentropy", metrics=["accuracy"])
-    dataset = _dataset(images[:-HELD_OUT], labels[:-HELD_OUT], epochs=epochs, batch_size=batch_size, seed=seed)
-    for epoch in range(initial_epoch, epochs):
-        dataset.start(epoch, model.optimizer)
-        model.fit(
-            dataset, initial_epoch=epoch, epochs=epoch + 1, shuffle=False, verbose=verbose, callbacks=list(callbacks)
-        )
+        _compile(model, steps=epochs * steps)
+    progress = _progress(epochs, verbose)
+    with _Ahead(lambda epoch, index: _batch(training, digits, batch_size, (seed, epoch, index)), steps) as varied:
+        for epoch in range(initial_epoch, epochs):
+            x, y = varied.take(epoch, then=epoch + 1 if epoch + 1 < epochs else None)
+            fit(
+                model,
+                x,
+                y,
+                batch_size=batch_size,
+                initial_epoch=epoch,
+                epochs=epoch + 1,
+                shuffle=False,
+                verbose=0,
+                callbacks=[*progress, *callbacks],
+            )
     return calibrate(model, images[-HELD_OUT:], labels[-HELD_OUT:], seed=seed)
 
 
-def _dataset(images: NDArray[np.uint8], labels: NDArray[np.integer], *, epochs: int, batch_size: int, seed: int) -> Any:
+def _compile(model: Any, *, steps: int) -> None:
+    """AdamW through one learning-rate cycle: a tenth of the steps up, then down along a cosine."""
+    keras = load_keras()
+    rise = max(1, steps // 10)
+    rate = keras.optimizers.schedules.CosineDecay(
+        _PEAK_RATE / 10, max(1, steps - rise), alpha=1e-3, warmup_target=_PEAK_RATE, warmup_steps=rise
+    )
+    optimizer = keras.optimizers.AdamW(rate, weight_decay=_WEIGHT_DECAY)
+    model.compile(optimizer=optimizer, loss="categorical_crossentropy", metrics=["accuracy"])
+
+
+def _progress(epochs: int, verbose: int | str) -> list[Any]:
+    """Keras' own display, which counts all epochs although each is a call of its own."""
     keras = load_keras()
 
-    class Varied(keras.utils.PyDataset):  # type: ignore[name-defined]  # known only once Keras is loaded
-        """Whole batches; no workers, so the order of events is the order of the code."""
+    class Progress(keras.callbacks.ProgbarLogger):  # type: ignore[name-defined]  # known only once Keras is loaded
+        def set_params(self, params: dict[str, Any]) -> None:
+            super().set_params({**params, "epochs": epochs, "verbose": verbose})
 
-        def __init__(self) -> None:
-            super().__init__(workers=0, use_multiprocessing=False)
-            self._epoch, self._order = 0, np.arange(len(images))
-            self._optimizer: Any = None
+    return [Progress()] if verbose else []
 
-        def start(self, epoch: int, optimizer: Any) -> None:
-            self._epoch, self._optimizer = epoch, optimizer
-            self._order = np.random.default_rng([seed, epoch]).permutation(len(images))
 
-        def __len__(self) -> int:
-            return len(images) // batch_size
+def _batch(
+    images: NDArray[np.uint8], labels: NDArray[np.integer], batch_size: int, key: tuple[int, int, int]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The varied images ``[batch_size, 784]`` and one-hot labels of one step; ``key`` is ``(seed, epoch, index)``."""
+    seed, epoch, index = key
+    order = np.random.default_rng([seed, epoch]).permutation(len(images))
+    chosen = order[index * batch_size : (index + 1) * batch_size]
+    batch, digits = _scaled(images[chosen]), labels[chosen]
+    plain = int(len(batch) * _PLAIN)
+    batch[plain:] = augment(batch[plain:], digits[plain:], generator=np.random.default_rng(key))
+    return batch.reshape(len(batch), -1), np.asarray(np.eye(10)[digits], np.float32)
 
-        def __getitem__(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-            done = (self._epoch * len(self) + index) / (epochs * len(self))
-            self._optimizer.learning_rate = _rate(done)
-            chosen = self._order[index * batch_size : (index + 1) * batch_size]
-            generator = np.random.default_rng([seed, self._epoch, index])
-            batch, digits = _scaled(images[chosen]), labels[chosen]
-            plain = int(len(batch) * _PLAIN)
-            batch[plain:] = augment(batch[plain:], digits[plain:], generator=generator)
-            return batch.reshape(len(batch), -1), np.asarray(np.eye(10)[digits], np.float32)
 
-    return Varied()
+class _Ahead:
+    """Makes the images of the next epoch on another core while this one trains.
+
+    Args:
+        batch: From ``(epoch, index)`` to the arrays of one step.
+        steps: Steps in an epoch.
+    """
+
+    def __init__(
+        self, batch: Callable[[int, int], tuple[NDArray[np.float32], NDArray[np.float32]]], steps: int
+    ) -> None:
+        self._batch, self._steps = batch, steps
+        self._pool = ThreadPoolExecutor(1)
+        self._made: dict[int, Future[tuple[NDArray[np.float32], NDArray[np.float32]]]] = {}
+        self._stopped = threading.Event()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._pool.shutdown(cancel_futures=True)
+
+    def take(self, epoch: int, *, then: int | None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The arrays of one epoch, in order; ``then`` is the epoch to begin with while this one is in use."""
+        made = self._made.pop(epoch, None) or self._pool.submit(self._make, epoch)
+        if then is not None:
+            self._made[then] = self._pool.submit(self._make, then)
+        return made.result()
+
+    def _make(self, epoch: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        batches = []
+        for index in range(self._steps):
+            if self._stopped.is_set():
+                raise CancelledError
+            batches.append(self._batch(epoch, index))
+        return np.concatenate([x for x, _ in batches]), np.concatenate([y for _, y in batches])
 
 
 def _scaled(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.asarray(images / np.float32(255), dtype=np.float32)
-
-
-def _rate(done: float) -> float:
-    """One cycle: a tenth of the way up, then down along a cosine."""
-    rise = 0.1
-    if done < rise:
-        return _PEAK_RATE * (0.1 + 0.9 * done / rise)
-    return _PEAK_RATE * max(0.5 * (1 + math.cos(math.pi * (done - rise) / (1 - rise))), 1e-3)
 
 
 def calibrate(model: Any, images: NDArray[np.uint8], labels: NDArray[np.integer], *, seed: int = 1337) -> float:

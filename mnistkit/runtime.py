@@ -91,6 +91,7 @@ class Runtime:
         self._pid = os.getpid()
         self.inputs = tuple(_tensor_info(node) for node in self._session.get_inputs())
         self.outputs = tuple(_tensor_info(node) for node in self._session.get_outputs())
+        self._names = [output.name for output in self.outputs]
         entries = self._session.get_modelmeta().custom_metadata_map
         self.metadata: dict[str, str] = {
             key.removeprefix(PREFIX): value for key, value in entries.items() if key.startswith(PREFIX)
@@ -115,9 +116,8 @@ class Runtime:
         """
         if self._pid != os.getpid():
             self._open()  # the parent's threads do not exist in a forked child; see `mnistkit.forks`
-        names = [output.name for output in self.outputs]
         try:
-            return dict(zip(names, self._session.run(names, dict(feeds)), strict=True))
+            return dict(zip(self._names, self._session.run(self._names, dict(feeds)), strict=True))
         except Exception as error:  # onnxruntime's exceptions share no public base
             kind = type(error).__name__
             if kind in {"InvalidArgument", "Fail", "RuntimeException", "ValueError", "RuntimeError"}:

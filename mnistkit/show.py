@@ -17,10 +17,32 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from mnistkit.inference import Prediction
+    from mnistkit.number import Number
+    from mnistkit.predict import NumberReading, Reading
 
 _SIDE: Final = 280  # of each panel, in pixels
 _GAP: Final = 16
+_WIDEST: Final = 1600  # longest side of the picture with boxes
+_CAPTION: Final = 40  # pixels a digit's caption needs
+_BEHIND: Final = (160, 160, 160)
 _SHADES: Final = " .:-=+*#%@"
+
+
+def show(reading: Reading | NumberReading) -> str:
+    """Write the PNG of a reading without error and return what to print about it.
+
+    Raises:
+        OutputError: The PNG cannot be written.
+    """
+    from mnistkit.predict import Reading
+
+    if isinstance(reading, Reading):
+        assert reading.prediction is not None
+        assert reading.seen is not None
+        path = save(reading.source, reading.seen, reading.prediction)
+        return f"{as_characters(reading.seen)}\n{path}"
+    assert reading.number is not None
+    return str(save_number(reading.source, reading.number))
 
 
 def as_characters(seen: npt.NDArray[np.float32]) -> str:
@@ -61,14 +83,61 @@ def save(source: str | os.PathLike[str], seen: npt.NDArray[np.float32], predicti
     return target
 
 
+def save_number(source: str | os.PathLike[str], number: Number) -> Path:
+    """Write a PNG of the picture with a box around each digit, its reading and its confidence.
+
+    Args:
+        source: The picture file; the PNG goes beside it.
+        number: What was read on it.
+
+    Raises:
+        OutputError: The PNG cannot be written.
+    """
+    target = shown_path(source)
+    check_writable(target)
+    image = _flat(source)
+    image.thumbnail((_WIDEST, _WIDEST))
+    scale = image.width / number.width
+    # Small pictures are enlarged so that the captions can be read.
+    enlarge = max(1, round(_CAPTION / max(scale * max(digit.box.width for digit in number.digits), 1)))
+    enlarge = min(enlarge, max(_WIDEST // max(image.size), 1))
+    image = image.resize((image.width * enlarge, image.height * enlarge), Image.Resampling.NEAREST)
+    scale *= enlarge
+    panel = Image.new("RGB", (image.width + 2 * _GAP, image.height + 4 * _GAP), "white")
+    panel.paste(image, (_GAP, 2 * _GAP))
+    draw = ImageDraw.Draw(panel)
+    for digit in number.digits:
+        x, y = _GAP + digit.box.x * scale, 2 * _GAP + digit.box.y * scale
+        draw.rectangle(
+            (x, y, x + digit.box.width * scale, y + digit.box.height * scale), outline=(30, 110, 200), width=2
+        )
+        caption = f"{digit.label} {digit.confidence:.0%}"
+        left, top, right, bottom = draw.textbbox((x, max(y - _GAP, 0)), caption)
+        draw.rectangle((left - 1, top - 1, right + 1, bottom + 1), fill="white")
+        draw.text((x, max(y - _GAP, 0)), caption, fill="black")
+    with replacing(target) as temporary:
+        panel.save(temporary, format="PNG")
+    return target
+
+
 def _picture(source: str | os.PathLike[str]) -> Image.Image:
-    """The picture as it was read, inside a square, transparency over mid-grey so that ink of either polarity shows."""
-    pixels = decode(source)
-    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).convert("RGBA")
+    """The picture as it was read, inside a square."""
+    image = _flat(source)
     image.thumbnail((_SIDE, _SIDE))
-    square = Image.new("RGBA", (_SIDE, _SIDE), (160, 160, 160, 255))
-    square.alpha_composite(image, ((_SIDE - image.width) // 2, (_SIDE - image.height) // 2))
-    return square.convert("RGB")
+    square = Image.new("RGB", (_SIDE, _SIDE), _BEHIND)
+    square.paste(image, ((_SIDE - image.width) // 2, (_SIDE - image.height) // 2))
+    return square
+
+
+def _flat(source: str | os.PathLike[str]) -> Image.Image:
+    """The picture as it was read, transparency over mid-grey so that ink of either polarity shows."""
+    pixels = decode(source)
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    if pixels.shape[2] % 2 == 1:
+        return image.convert("RGB")
+    page = Image.new("RGBA", image.size, (*_BEHIND, 255))
+    page.alpha_composite(image.convert("RGBA"))
+    return page.convert("RGB")
 
 
 def _bars(draw: ImageDraw.ImageDraw, prediction: Prediction, *, left: int) -> None:

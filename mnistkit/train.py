@@ -22,7 +22,7 @@ from mnistkit.contract import weights_sha256
 from mnistkit.data import Dataset, load_data
 from mnistkit.errors import InputError, ModelFileError
 from mnistkit.files import check_writable, replacing, write_json
-from mnistkit.models import build_model, load_model, weights_of
+from mnistkit.models import build_model, load_model, random_state, restore_random_state, weights_of
 from mnistkit.optimizers import make_optimizer
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 DEFAULT_OUT = Path("exports") / "mnist.keras"
 AUGMENTED = "cnn"  # trained by `mnistkit.recipe` instead of the tutorial's steps
+_OF_ANY_MODEL = ("model", "epochs", "batch_size", "seed")  # the others are the tutorial's recipe
 _NOTE = "mnistkit.json"  # the archive member that makes a checkpoint out of a .keras file
 
 
@@ -74,6 +75,11 @@ class Settings:
             raise InputError(f"seed must not be negative, got {self.seed}")
         if not 0 <= self.validation_split < 1:
             raise InputError(f"validation split must lie in [0, 1), got {self.validation_split}")
+        if self.model == AUGMENTED:
+            for field in dataclasses.fields(self):
+                if field.name not in _OF_ANY_MODEL and getattr(self, field.name) != field.default:
+                    flag = f"--{field.name.replace('_', '-')}"
+                    raise InputError(f"the {self.model} has a recipe of its own; leave {flag} out")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +164,7 @@ def train(
     provenance: dict[str, Any] = {
         "model": settings.model,
         "backend": dataclasses.asdict(here),
-        "settings": dataclasses.asdict(settings),
+        "settings": _settings(settings),
         "data": progress.data,
         "history": progress.history,
         "test": {"loss": loss, "accuracy": accuracy},
@@ -172,6 +178,16 @@ def train(
     write_json(path.with_suffix(".train.json"), provenance)
     checkpoint.unlink(missing_ok=True)
     return TrainReport(model, path, provenance)
+
+
+def _settings(settings: Settings) -> dict[str, Any]:
+    """What was in force, for the provenance."""
+    everything = dataclasses.asdict(settings)
+    if settings.model != AUGMENTED:
+        return everything
+    from mnistkit.recipe import RECIPE
+
+    return {**{name: everything[name] for name in _OF_ANY_MODEL}, **RECIPE}
 
 
 def _inputs(images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -198,6 +214,7 @@ class _Progress:
     history: dict[str, list[float]]
     epochs_done: int = 0
     epochs_before: int = 0
+    random_state: list[list[int]] = dataclasses.field(default_factory=list)
 
     @classmethod
     def start(cls, settings: Settings, data: Dataset) -> _Progress:
@@ -225,6 +242,7 @@ def _fit(
         for name, value in (logs or {}).items():
             progress.history.setdefault(name, []).append(float(value))
         progress.epochs_done = epoch + 1
+        progress.random_state = random_state(model)
         _save_checkpoint(model, checkpoint, progress)
 
     callbacks = [keras.callbacks.LambdaCallback(on_epoch_end=remember)]
@@ -284,6 +302,7 @@ def _load_checkpoint(path: Path, settings: Settings, data: Dataset) -> tuple[Any
         differing.append(f"data {progress.data['name']} -> {wanted.data['name']}")
     if differing:
         raise ModelFileError(f"{path}: made with other settings ({'; '.join(differing)}); leave --resume out")
+    restore_random_state(model, progress.random_state)
     progress.epochs_before = progress.epochs_done
     progress.settings = wanted.settings
     return model, progress

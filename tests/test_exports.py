@@ -58,3 +58,14 @@ def test_the_three_trainings_reach_the_same():
         assert f"{accuracy[backend]:.4f}" == f"{about(f'mnist-{backend}.onnx')['accuracy']['onnxruntime']:.4f}"
     assert min(accuracy.values()) >= 0.940
     assert max(accuracy.values()) - min(accuracy.values()) <= 0.005
+
+
+@pytest.mark.parametrize("other", TRAINED[1:])
+def test_the_three_trainings_take_the_same_way(other):
+    curves = [
+        json.loads((EXPORTS / f"mnist-{name}.train.json").read_text(encoding="utf-8"))["history"]["loss"]
+        for name in (TRAINED[0], other)
+    ]
+    assert len(curves[0]) == len(curves[1]) == 2
+    assert curves[0] == pytest.approx(curves[1], abs=1e-3)
+    assert curves[0] != pytest.approx(curves[1][::-1], abs=1e-3)

@@ -13,11 +13,12 @@ from mnistkit.cli import VERBS, build_parser
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-ALL = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+CHINESE = (ROOT / "README.zh-CN.md").read_text(encoding="utf-8")
+ALL = re.findall(r"```python\n(.*?)```", README + CHINESE, re.DOTALL)
 PYTHON = [code for code in ALL if "keras" not in code]  # the rest runs in tests/keras/test_readme_keras.py
 VERB = "|".join(VERBS)
 COMMANDS = sorted(
-    set(re.findall(rf"(?:python -m mnistkit\.|mnistkit )((?:{VERB})\b.*?)(?= &&|$|`)", README, re.MULTILINE))
+    set(re.findall(rf"(?:python -m mnistkit\.|mnistkit )((?:{VERB})\b.*?)(?= &&|$|`)", README + CHINESE, re.MULTILINE))
 )
 
 
@@ -47,3 +48,12 @@ def test_its_commands_are_understood(command):
 def test_there_is_python_and_there_are_commands():
     assert PYTHON
     assert len(COMMANDS) > 5
+
+
+def test_the_translation_has_the_same_setup_commands_and_speaks_of_what_there_is():
+    def setup(text):
+        return [line for line in text.splitlines() if line.startswith("$ python3 -m venv")]
+
+    assert setup(CHINESE) == setup(README) != []
+    for link in re.findall(r"\]\((?!https?:)([^)]+)\)", README + CHINESE):
+        assert (ROOT / link).exists(), link

@@ -9,7 +9,6 @@ one line on stderr that says why.
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 from mnistkit.errors import InputError
@@ -26,7 +25,7 @@ def fit(
     y: Any = None,
     *,
     epochs: int = 1,
-    batch_size: int = 32,
+    batch_size: int | None = 32,
     validation_data: Any = None,
     validation_split: float = 0.0,
     class_weight: Mapping[int, float] | None = None,
@@ -55,7 +54,7 @@ def fit(
         x: array of shape (n, ...), or a list, tuple or dict of such arrays for several inputs.
         y: targets in the same way, or None where the model needs none.
         epochs: number of the epoch to stop before.
-        batch_size: samples in a batch; the last batch of an epoch holds what is left.
+        batch_size: samples in a batch; the last batch of an epoch holds what is left. None is 32.
         validation_data: ``(x, y)`` or ``(x, y, sample_weight)``, evaluated after each epoch.
         validation_split: share of the samples, from the end, to set apart as validation data.
         class_weight: weight of each class label; one output only.
@@ -74,17 +73,22 @@ def fit(
         InputError: an argument that cannot be right, or a model that was not compiled.
     """
     import keras
+    import numpy as np
 
-    from mnistkit.engine import arrays
+    from mnistkit.engine import arrays, fallback
     from mnistkit.engine.loop import Run
     from mnistkit.engine.programs import Programs
     from mnistkit.engine.support import why_not
 
     if not getattr(model, "compiled", False):
         raise InputError("the model is not compiled: call model.compile(optimizer=..., loss=...) first")
-    if batch_size < 1:
-        raise InputError(f"batch_size is {batch_size}: give an integer from 1 up")
-    plain = {
+    batch_size = 32 if batch_size is None else batch_size  # as model.fit
+    for name, value, least in (("batch_size", batch_size, 1), ("epochs", epochs, 0), ("seed", seed, 0)):
+        if name == "seed" and seed is None:
+            continue
+        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
+            raise InputError(f"{name} is {value!r}: give an integer from {least} up")
+    options = {
         "epochs": epochs,
         "batch_size": batch_size,
         "validation_data": validation_data,
@@ -96,10 +100,9 @@ def fit(
         "initial_epoch": initial_epoch,
         "verbose": verbose,
     }
-    listed = keras.tree.flatten(callbacks) if callbacks else []
-    reason = why_not(model, (x, y, sample_weight, validation_data), callbacks=listed, shuffle=shuffle)
+    reason = why_not(model, (x, y, sample_weight, validation_data), callbacks=callbacks, shuffle=shuffle)
     if reason is not None:
-        return _fall_back(model, x, y, plain, reason)
+        return fallback.run(model, x, y, options=options, seed=seed, reason=reason)
 
     training = arrays.gather(x, y, sample_weight=sample_weight, class_weight=class_weight)
     validation = None
@@ -115,15 +118,14 @@ def fit(
             programs.get(training=False)
     except Exception as error:  # noqa: BLE001 - whatever a framework raises, model.fit is the judge of the model
         cause = str(error).strip().splitlines() or [type(error).__name__]
-        return _fall_back(model, x, y, plain, f"{keras.backend.backend()} cannot compile it ({cause[0][:200]})")
+        reason = f"{keras.backend.backend()} cannot compile it ({cause[0][:200]})"
+        return fallback.run(model, x, y, options=options, seed=seed, reason=reason)
     if seed is None:
-        import numpy as np
-
         seed = int(np.random.randint(2**31 - 1))  # noqa: NPY002 - the generator that keras.utils.set_random_seed sets
     run = Run(model, programs, training, validation, batch_size=batch_size, shuffle=shuffle, seed=seed)
     run.epochs(
         keras.callbacks.CallbackList(
-            listed,
+            keras.tree.flatten(callbacks) if callbacks else [],
             add_history=True,
             add_progbar=verbose != 0,
             model=model,
@@ -135,8 +137,3 @@ def fit(
         epochs=epochs,
     )
     return model.history
-
-
-def _fall_back(model: Any, x: Any, y: Any, plain: dict[str, Any], reason: str) -> Any:
-    sys.stderr.write(f"mnistkit: training with model.fit, because {reason}\n")
-    return model.fit(x, y, **plain)

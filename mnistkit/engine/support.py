@@ -16,7 +16,7 @@ _TEST_HOOKS = ("on_test_batch_begin", "on_test_batch_end")
 _OWN_STEPS = ("fit", "train_step", "test_step", "make_train_function", "compute_metrics")
 
 
-def why_not(model: Any, nests: Nest, *, callbacks: Sequence[Any], shuffle: Any) -> str | None:
+def why_not(model: Any, nests: Nest, *, callbacks: Sequence[Any] | None, shuffle: Any) -> str | None:
     """Return why this run must go to ``model.fit``, in a few words, or None when the engine can take it."""
     import keras
 
@@ -34,7 +34,9 @@ def why_not(model: Any, nests: Nest, *, callbacks: Sequence[Any], shuffle: Any) 
     rate = getattr(model.optimizer, "_learning_rate", None)
     if callable(rate) and not isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
         return "the learning rate is a Python function"
-    for callback in callbacks:
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        return "the callbacks are a CallbackList"
+    for callback in keras.tree.flatten(callbacks) if callbacks else []:
         hook = _batch_hook(callback)
         if hook is not None:
             return f"{type(callback).__name__} has {hook}, which wants to run after every batch"

@@ -14,6 +14,7 @@ import torch
 
 from mnistkit.engine import torch_clean, torch_trace
 from mnistkit.engine.arrays import leaves, map_nest
+from mnistkit.engine.torch_graph import largest_product
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 # Below this many multiplications in the largest product of a step, waking a second thread costs more than it saves.
 _WORTH_THREADS = 20_000_000
-_GATHERED_BYTES = 64 * 2**20  # how much of the data to bring into batch order at once
+_GATHERED_BYTES = 2**21  # of the data to bring into batch order at once
 
 
 def place(nest: Nest) -> Nest:
@@ -64,14 +65,21 @@ class Program:
     def run(self, data: Nest, order: npt.NDArray[np.int64], *, start: int, steps: int, size: int) -> None:
         """Do ``steps`` steps on batches of ``size`` of ``order``, the first at index ``start``; update the model."""
         flat = leaves(data)
-        replay = self._replays[size]
         rows = torch.as_tensor(order[start : start + steps * size], device=flat[0].device)
-        bytes_per_step = size * sum(leaf[0].numel() * leaf.element_size() for leaf in flat)
-        chunk = max(1, _GATHERED_BYTES // max(1, bytes_per_step))
-        with replay.threads(), torch.no_grad():
-            for first in range(0, steps, chunk):
-                taken = rows[first * size : (first + chunk) * size]
-                replay(list(zip(*(leaf[taken].split(size) for leaf in flat), strict=True)))
+        with self._replays[size].threads(), torch.no_grad():
+            self._replays[size](_batches(flat, rows, size))
+
+
+def _batches(flat: list[Any], rows: Any, size: int) -> Iterator[tuple[Any, ...]]:
+    """Bring the data into batch order, as many batches at a time as stay in the processor's cache."""
+    bytes_per_step = size * sum(leaf[0].numel() * leaf.element_size() for leaf in flat)
+    chunk = max(1, _GATHERED_BYTES // max(1, bytes_per_step)) * size
+    size_of_chunk = min(chunk, len(rows))
+    gathered = [leaf.new_empty((size_of_chunk, *leaf.shape[1:])) for leaf in flat]
+    for some in rows.split(chunk):
+        pairs = zip(flat, gathered, strict=True)
+        taken = [torch.index_select(leaf, 0, some, out=out[: len(some)]) for leaf, out in pairs]
+        yield from zip(*(leaf.split(size) for leaf in taken), strict=True)
 
 
 class _Replay:
@@ -80,9 +88,14 @@ class _Replay:
     def __init__(self, traced: torch_trace.Trace, batch: list[Any]) -> None:
         self._variables = traced.variables
         self._draws: list[Draw] = traced.draws
-        self._one_thread = torch_clean.largest_product(traced.graph) < _WORTH_THREADS
-        torch_clean.clean(traced.graph)
-        self._step = _interpreted(traced, [variable.value.detach() for variable in self._variables], batch)
+        self._one_thread = largest_product(traced.graph.graph) < _WORTH_THREADS
+        device = batch[0].device
+        self._joined = torch_clean.clean(traced.graph, states=len(self._variables), device=device)
+        self._buffers = [torch.cat([self._value(i).reshape(-1) for i in parts]) for parts in self._joined]
+        with self._state() as state:
+            self._step = _interpreted(
+                traced, [*state, *batch, *(draw.example for draw in traced.draws), *self._buffers]
+            )
 
     @contextlib.contextmanager
     def threads(self) -> Iterator[None]:
@@ -97,29 +110,51 @@ class _Replay:
         finally:
             torch.set_num_threads(before)
 
-    def __call__(self, batches: list[tuple[Any, ...]]) -> None:
-        state = [variable.value.detach() for variable in self._variables]
+    def __call__(self, batches: Iterator[tuple[Any, ...]]) -> None:
         draws = [(draw, draw.first_seed()) for draw in self._draws]
-        for i, batch in enumerate(batches):
-            self._step(*state, *batch, *[draw(seed + i * draw.stride) for draw, seed in draws])
-        for generator, drawn in torch_trace.draws_per_step(self._draws):
-            generator.state.value.data[1] += drawn * len(batches)
+        i = 0
+        with self._state() as state:
+            for i, batch in enumerate(batches, start=1):
+                drawn = [draw(seed + (i - 1) * draw.stride) for draw, seed in draws]
+                self._step(*state, *batch, *drawn, *self._buffers)
+        for generator, stride in torch_trace.draws_per_step(self._draws):
+            generator.state.value.data[1] += stride * i
+
+    def _value(self, i: int) -> Any:
+        return self._variables[i].value.detach()
+
+    @contextlib.contextmanager
+    def _state(self) -> Iterator[list[Any]]:
+        """Give the tensors to work on: the variables' own, or parts of a buffer, which are copied back at the end."""
+        state = [variable.value.detach() for variable in self._variables]
+        outside, inside = [], []
+        for buffer, parts in zip(self._buffers, self._joined, strict=True):
+            offset = 0
+            for i in parts:
+                outside.append(state[i])
+                state[i] = buffer[offset : offset + state[i].numel()].view(state[i].shape)
+                inside.append(state[i])
+                offset += state[i].numel()
+        if outside:
+            torch._foreach_copy_(inside, outside)
+        yield state
+        if outside:
+            torch._foreach_copy_(outside, inside)
 
 
-def _interpreted(traced: torch_trace.Trace, state: list[Any], batch: list[Any]) -> Any:
+def _interpreted(traced: torch_trace.Trace, inputs: list[Any]) -> Any:
     module = traced.graph
 
     def step(*tensors: Any) -> Any:
         module.forward(*tensors)
         return tensors[0]
 
-    copies = [tensor.clone() for tensor in (*state, *batch, *(draw.example for draw in traced.draws))]
     with torch.no_grad(), torch.random.fork_rng(enabled=True, devices=[]), warnings.catch_warnings():
         # deprecated in favour of torch.compile, which takes 20 s on a CPU; nothing else replays without Python
         warnings.filterwarnings("ignore", message=".*torch.jit.*deprecated", category=DeprecationWarning)
         warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
         try:
-            return torch.jit.trace(step, tuple(copies), check_trace=False)
+            return torch.jit.trace(step, tuple(tensor.clone() for tensor in inputs), check_trace=False)
         except RuntimeError:
             # TorchScript cannot hold the arguments of some operations (the backward of a convolution). Such steps spend
             # their time inside the operations, so calling those from Python costs them little.

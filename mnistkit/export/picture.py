@@ -2,6 +2,9 @@
 
     picture uint8 [height, width, channels]  ->  seen float32 [28, 28], ink float32 []
 
+Pictures with many digits take the same steps in two halves, `build_strokes_graph` and `build_place_graph`, with
+`mnistkit.segment` between them.
+
 The steps, each a function below, in this order:
 
     reduce      area averages to a working size with the longest side at `SIDE`, whatever the size of the picture
@@ -24,11 +27,11 @@ import numpy as np
 
 from mnistkit.contract import IR_VERSION, OPSET, PRODUCER
 from mnistkit.export.graph import GraphWriter, Value
+from mnistkit.images import WORKING_SIDE as SIDE
 
 if TYPE_CHECKING:
     import onnx
 
-SIDE = 336  # working size; 12 x 28, so that a real MNIST image is enlarged and reduced again without loss
 COARSE = 6  # the background is estimated on a grid this much coarser
 # Windows of the opening in coarse cells, each for strokes narrower than so many pixels; the last is 30 % of the longest
 # side, more than the thickest stroke people draw.
@@ -49,32 +52,89 @@ def build_picture_graph() -> onnx.ModelProto:
 
     w = GraphWriter()
     write_normaliser(w, "picture", seen="seen", ink="ink")
-    graph = helper.make_graph(
-        w.nodes,
+    return _model(
+        w,
         "picture",
         [helper.make_tensor_value_info("picture", TensorProto.UINT8, ["height", "width", "channels"])],
         [
             helper.make_tensor_value_info("seen", TensorProto.FLOAT, [28, 28]),
             helper.make_tensor_value_info("ink", TensorProto.FLOAT, []),
         ],
-        w.initializers,
     )
+
+
+def build_strokes_graph() -> onnx.ModelProto:
+    """The first half of the picture graph, for pictures with many digits: where is ink?
+
+    Returns:
+        A model with inputs ``picture`` (as for `build_picture_graph`) and ``side`` (float32 scalar: how many cells the
+        longest side is reduced or enlarged to) and outputs ``strokes`` (float32 ``[rows, columns]`` in [0, 1], ink
+        bright, all 0 when nothing is drawn) and ``sure`` (the same without what may be noise).
+    """
+    from onnx import TensorProto, helper
+
+    w = GraphWriter()
+    strokes, sure, found = _ink(w, "picture", side="side")
+    w.op("Where", found, strokes, w.constant(0), name="strokes")
+    w.op("Where", found, sure, w.constant(0), name="sure")
+    return _model(
+        w,
+        "strokes",
+        [
+            helper.make_tensor_value_info("picture", TensorProto.UINT8, ["height", "width", "channels"]),
+            helper.make_tensor_value_info("side", TensorProto.FLOAT, []),
+        ],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["rows", "columns"]) for name in ("strokes", "sure")],
+    )
+
+
+def build_place_graph() -> onnx.ModelProto:
+    """The second half of the picture graph, for one digit out of many: how would MNIST have shown these strokes?
+
+    Returns:
+        A model with input ``strokes`` (float32 ``[rows, columns]`` in [0, 1], one digit alone with some room around it)
+        and output ``seen`` (float32 ``[28, 28]``).
+    """
+    from onnx import TensorProto, helper
+
+    w = GraphWriter()
+    _place(w, _thicken(w, "strokes"), w.constant(True, "bool"), seen="seen")
+    return _model(
+        w,
+        "place",
+        [helper.make_tensor_value_info("strokes", TensorProto.FLOAT, ["rows", "columns"])],
+        [helper.make_tensor_value_info("seen", TensorProto.FLOAT, [28, 28])],
+    )
+
+
+def _model(w: GraphWriter, name: str, inputs: list[Any], outputs: list[Any]) -> onnx.ModelProto:
+    from onnx import helper
+
     return helper.make_model(
-        graph, producer_name=PRODUCER, ir_version=IR_VERSION, opset_imports=[helper.make_opsetid("", OPSET)]
+        helper.make_graph(w.nodes, name, inputs, outputs, w.initializers),
+        producer_name=PRODUCER,
+        ir_version=IR_VERSION,
+        opset_imports=[helper.make_opsetid("", OPSET)],
     )
 
 
 def write_normaliser(w: GraphWriter, picture: Value, *, seen: Value, ink: Value) -> None:
     """Write the steps into ``w``; the results get the names ``seen`` and ``ink``."""
-    planes = _reduce(w, picture)
+    strokes, sure, found = _ink(w, picture, side=SIDE)
+    strokes = _digit(w, strokes, sure)
+    strokes = _thicken(w, strokes)
+    _place(w, strokes, found, seen=seen)
+    w.op("Where", found, _mean(w, strokes), w.constant(0), name=ink)
+
+
+def _ink(w: GraphWriter, picture: Value, *, side: Value | int) -> tuple[Value, Value, Value]:
+    """From the picture to its ink, all of it: `_strokes` says what comes back."""
+    planes = _reduce(w, picture, side)
     grey = _flatten(w, planes)
     bright = _polarity(w, grey)
     lifted = _background(w, bright)
     lifted = _without_lines(w, lifted)
-    strokes, sure, found = _strokes(w, lifted)
-    strokes = _digit(w, strokes, sure)
-    strokes = _thicken(w, strokes)
-    _place(w, strokes, found, seen=seen, ink=ink)
+    return _strokes(w, lifted)
 
 
 # --- resampling -----------------------------------------------------------------------------------------------------
@@ -125,8 +185,8 @@ def _both_ways(w: GraphWriter, rows: Value, plane: Value, columns: Value) -> Val
     return w.MatMul(w.MatMul(rows, plane), columns)
 
 
-def _reduce(w: GraphWriter, picture: Value) -> Value:  # noqa: PLR0915 - one loop body, told in one go
-    """Area averages with the longest side at `SIDE`: float32 ``[4, h, w]`` in [0, 1], colour times alpha, and alpha.
+def _reduce(w: GraphWriter, picture: Value, side: Value | int) -> Value:  # noqa: PLR0915 - one loop body, told in one go
+    """Area averages with the longest side at ``side``: float32 ``[4, h, w]`` in [0, 1], colour times alpha, and alpha.
 
     Works through the picture in bands of rows, so that memory stays small beside the picture itself.
     """
@@ -138,7 +198,7 @@ def _reduce(w: GraphWriter, picture: Value) -> Value:  # noqa: PLR0915 - one loo
     longest = w.Cast(w.Max(height, width), to=1)
 
     def scaled(n: Value) -> Value:
-        return w.Max(w.Cast(w.Round(w.Div(w.Mul(w.Cast(n, to=1), SIDE), longest)), to=7), one)
+        return w.Max(w.Cast(w.Round(w.Div(w.Mul(w.Cast(n, to=1), side), longest)), to=7), one)
 
     rows, columns = scaled(height), scaled(width)
     see_through = w.Equal(w.Mod(channels, w.constant(2, "int64")), w.constant(0, "int64"))
@@ -594,7 +654,7 @@ def _thicken(w: GraphWriter, strokes: Value) -> Value:
 # --- where it goes --------------------------------------------------------------------------------------------------
 
 
-def _place(w: GraphWriter, strokes: Value, found: Value, *, seen: Value, ink: Value) -> None:
+def _place(w: GraphWriter, strokes: Value, found: Value, *, seen: Value) -> None:
     """Ink into the 20x20 box of the 28x28 image, as MNIST was made: whole-pixel shifts, centre of mass at (14, 14)."""
     cell = w.Div(_longest(w, strokes), 20)
     mass = w.Max(_total(w, strokes), 1e-6)
@@ -616,4 +676,3 @@ def _place(w: GraphWriter, strokes: Value, found: Value, *, seen: Value, ink: Va
     top = w.Div(_total(w, w.Pow(small, 4)), w.Max(_total(w, w.Pow(small, 3)), 1e-9))
     small = w.Min(w.Div(small, w.Max(w.Min(top, 0.9), 0.05)), 1)
     w.op("Where", found, small, w.constant(0), name=seen)
-    w.op("Where", found, _mean(w, strokes), w.constant(0), name=ink)

@@ -145,7 +145,15 @@ def export_onnx(
     allowed = atol if atol is not None else derived_atol(loaded)
     with staged(target, chosen.proto) as stage:
         stage.write(chosen.proto)
-        accuracy = _describe(chosen.proto, stage, loaded, names, proof_samples, data=data if digits else None)
+        accuracy = _describe(
+            chosen.proto,
+            stage,
+            loaded,
+            names,
+            proof_samples,
+            data=data if digits else None,
+            temperature=trained.get("temperature"),
+        )
         stage.write(chosen.proto)
         try:
             rows = prove(stage.path, proof_samples, atol=allowed)
@@ -299,6 +307,7 @@ def _describe(
     samples: Sequence[Sample],
     *,
     data: Dataset | None,
+    temperature: float | None,
 ) -> tuple[float, float] | None:
     """Write the metadata into the graph and return both test accuracies of a digit classifier."""
     entries = {
@@ -322,6 +331,8 @@ def _describe(
         entries["preprocessing"] = contract.PREPROCESSING
         entries["preprocessing_parameters"] = json.dumps(contract.PREPROCESSING_PARAMETERS, sort_keys=True)
         entries["test_accuracy"] = f"{accuracy[1]:.4f}"
+    if temperature is not None:
+        entries["temperature"] = f"{temperature:.4f}"  # how the confidence was calibrated; it is in the weights already
     for key in sorted(entries):
         graph.metadata_props.add(key=contract.PREFIX + key, value=entries[key])
     return accuracy
@@ -334,13 +345,18 @@ def _golden_pair(runtime: Runtime, sample: Sample) -> GoldenPair:
 
 
 def _golden_rows(sample: Sample, answers: dict[str, NDArray[Any]]) -> list[GoldenPair]:
-    """The first inputs whose answers are not close to a rounding edge, so that every machine rounds them alike."""
+    """The first inputs whose answers tell most: unsure ones, which a changed weight moves, not near a rounding edge."""
     unit = 10.0**-contract.GOLDEN_DECIMALS
-    edge = np.zeros(len(next(iter(answers.values()))))
+    rows = len(next(iter(answers.values())))
+    edge, surest = np.zeros(rows), np.zeros(rows)
     for answer in answers.values():
-        fraction = np.abs(answer.reshape(len(answer), -1).astype(np.float64)) / unit % 1
+        flat = answer.reshape(rows, -1).astype(np.float64)
+        fraction = np.abs(flat) / unit % 1
         edge = np.maximum(edge, 0.5 - np.abs(fraction - 0.5).min(axis=1))
-    order = np.argsort(edge > 0.4, kind="stable")[:_GOLDEN_PAIRS]  # noqa: PLR2004  # a tenth of a unit from the edge
+        surest = np.maximum(surest, flat.max(axis=1))
+    # An answer rounds alike on every machine a tenth of a unit from the edge; 0.99999 stays so whatever a weight is.
+    last = 2 * (edge > 0.4) + ((surest < 0.5) | (surest > 0.9))  # noqa: PLR2004  # explained above
+    order = np.argsort(last, kind="stable")[:_GOLDEN_PAIRS]
     return [
         _pair(
             {name: array[i : i + 1] for name, array in sample.inputs.items()},

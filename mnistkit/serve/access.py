@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import orjson
 
 from mnistkit.errors import OutputError
+
+if TYPE_CHECKING:
+    from mnistkit.serve.http import Request, Response
 
 _FULL = 256  # lines kept before they are written without waiting for the clock
 
@@ -25,6 +28,7 @@ class AccessLog:
 
     def __init__(self, target: str) -> None:
         self._lines: list[bytes] = []
+        self._notes: list[tuple[float, str, str, str, int, float, int, int]] = []
         self._stream: IO[bytes] | None = None
         self._owned = target not in {"-", "none"}
         if target == "-":
@@ -35,34 +39,45 @@ class AccessLog:
             except OSError as error:
                 raise OutputError(f"--access-log: {target} cannot be opened ({error.strerror})") from None
 
-    def note(self, *, client: str, method: str, path: str, status: int, seconds: float, took: int, gave: int) -> None:
-        """One request; ``took`` and ``gave`` are bytes of its body and of the answer's."""
+    def note(self, request: Request, response: Response, seconds: float) -> None:
+        """One request; its line is made when it is written."""
         if self._stream is None:
             return
-        entry = {
-            "time": int(time.time() * 1000) / 1000,
-            "client": client,
-            "method": method,
-            "path": path,
-            "status": status,
-            "ms": int(seconds * 1_000_000) / 1000,
-            "bytes_in": took,
-            "bytes_out": gave,
-        }
-        self.write(entry)
+        self._notes.append((time.time(), request.client, request.method, request.path, response.status, seconds,
+                            len(request.body), len(response.body)))  # fmt: skip
+        if len(self._notes) >= _FULL:
+            self.flush()
 
     def write(self, entry: dict[str, Any]) -> None:
         """Any line."""
+        self._format()
+        self._line(entry)
+
+    def _format(self) -> None:
+        notes, self._notes = self._notes, []
+        for at, client, method, path, status, seconds, took, gave in notes:
+            entry = {
+                "time": int(at * 1000) / 1000,
+                "client": client,
+                "method": method,
+                "path": path,
+                "status": status,
+                "ms": int(seconds * 1_000_000) / 1000,
+                "bytes_in": took,
+                "bytes_out": gave,
+            }
+            self._line(entry)
+
+    def _line(self, entry: dict[str, Any]) -> None:
         try:
             self._lines.append(orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE))
         except orjson.JSONEncodeError:  # lone surrogates in a path
             entry["path"] = repr(entry.get("path"))
             self._lines.append(orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE))
-        if len(self._lines) >= _FULL:
-            self.flush()
 
     def flush(self) -> None:
         """Write what was collected; a log that cannot be written never stops the server."""
+        self._format()
         lines, self._lines = self._lines, []
         if not lines or self._stream is None:
             return

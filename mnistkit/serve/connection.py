@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import http
 import logging
+import os
 import time
 import urllib.parse
 from collections import deque
@@ -39,7 +40,7 @@ class Connections:
         self.open: set[Connection] = set()
         self.tasks: set[asyncio.Task[None]] = set()
         self.stopping = False
-        self.head = b""
+        self.heads: dict[tuple[int, bytes], bytes] = {}
         self.tick()
 
     def __call__(self) -> Connection:
@@ -48,12 +49,22 @@ class Connections:
 
     def tick(self) -> None:
         """Twice a second: the date header, the deadlines, the log."""
-        self.head = b"date: " + formatdate(usegmt=True).encode() + b"\r\n"
+        self.heads.clear()
         now = time.monotonic()
         for connection in list(self.open):
             connection.check(now)
         self.service.log.flush()
-        self.service.metrics.connections.set(len(self.open))
+        self.service.metrics.set("connections", len(self.open))
+
+    def head(self, status: int, content_type: bytes) -> bytes:
+        """What answers of a kind begin with, until the next tick."""
+        made = self.heads.get((status, content_type))
+        if made is None:
+            made = _STATUS[status] + b"date: " + formatdate(usegmt=True).encode() + b"\r\n"
+            if status != http.HTTPStatus.NO_CONTENT:
+                made += b"content-type: " + content_type + b"\r\ncontent-length: "
+            self.heads[status, content_type] = made
+        return made
 
     def stop(self) -> None:
         """Close idle connections now and the others after their answer."""
@@ -66,14 +77,16 @@ class Connection(asyncio.Protocol):
     """See the module."""
 
     __slots__ = (
-        "_body", "_busy", "_client", "_closing", "_expect", "_header_bytes", "_headers", "_in_body", "_keep", "_length",
-        "_parser", "_queue", "_refused", "_shared", "_since", "_stuck", "_transport", "_url", "_used",
+        "_body", "_busy", "_client", "_closing", "_descriptor", "_expect", "_header_bytes", "_headers", "_in_body",
+        "_known", "_last", "_length", "_parser", "_queue", "_refused", "_shared", "_since", "_stuck", "_transport",
+        "_url", "_used",
     )  # fmt: skip
 
     def __init__(self, shared: Connections) -> None:
         self._shared = shared
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport | None = None
+        self._descriptor = -1  # of the socket, unless TLS is between; good while the transport is not closing
         self._queue: deque[tuple[Request, bool]] = deque()  # pipelined requests behind a slow one
         self._busy = False
         self._closing = False  # nothing more is read
@@ -82,6 +95,8 @@ class Connection(asyncio.Protocol):
         self._since: float | None = None  # when the request being received began
         self._used = 0.0  # when the connection last did something, for keep-alive
         self._stuck: float | None = None  # since when the client takes no more of the response
+        self._last: tuple[Request, int] | None = None  # the request read last, with keep-alive, and its body's length
+        self._known: tuple[bytes, int, Request] | None = None  # a head seen before, the size of all, what it meant
         self._in_body = False
         self._reset()
 
@@ -100,6 +115,8 @@ class Connection(asyncio.Protocol):
         """A client is there."""
         assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
         self._transport = transport  # type: ignore[assignment]
+        if transport.get_extra_info("sslcontext") is None:
+            self._descriptor = transport.get_extra_info("socket").fileno()
         peer = transport.get_extra_info("peername")
         self._client = peer[0] if isinstance(peer, tuple) else ""
         self._since = self._used = time.monotonic()
@@ -121,8 +138,16 @@ class Connection(asyncio.Protocol):
         """Bytes from the client."""
         if self._closing:
             return
-        if self._since is None:
+        fresh = self._since is None
+        if fresh:
+            known = self._known
+            if known is not None and len(data) == known[1] and data.startswith(known[0]) and not self._busy:
+                _, _, like = known
+                request = Request(like.method, like.path, like.query, like.headers, data[len(known[0]) :], like.client)
+                self._answer(request, True)
+                return
             self._since = time.monotonic()
+            self._last = None
         if not self._in_body:
             self._header_bytes += len(data)
         try:
@@ -141,6 +166,21 @@ class Connection(asyncio.Protocol):
             # A header that never ends is kept by the parser, out of sight; so bytes are counted as they come.
             if not self._in_body and self._header_bytes > self._shared.settings.max_header_bytes:
                 self._reject(self._headers_too_large())
+            elif fresh and self._since is None and self._last is not None:
+                self._learn(data, *self._last)
+
+    def _learn(self, data: bytes, request: Request, length: int) -> None:
+        """Remember a head that came in one piece with its body and nothing else.
+
+        A client that keeps its connection sends the same head again and again, and the same bytes mean the same: they
+        need no second parsing. The comparison is with all bytes up to the first empty line, in which no line ends
+        otherwise than HTTP says, so there is no second reading of where the body begins.
+        """
+        end = data.find(b"\r\n\r\n") + 4
+        if end + length == len(data) and data.count(b"\n", 0, end) == data.count(b"\r\n", 0, end):
+            like = Request(request.method, request.path, request.query, request.headers, b"", request.client)
+            self._known = data[:end], len(data), like
+        self._last = None
 
     def eof_received(self) -> bool:
         """The client has sent everything; answers under way still go out."""
@@ -204,6 +244,8 @@ class Connection(asyncio.Protocol):
         method = self._parser.get_method().decode()
         request = Request(method, path, query, self._headers, body, self._client)
         keep = self._parser.should_keep_alive() and not self._parser.should_upgrade()
+        if keep and not self._expect and b"transfer-encoding" not in self._headers:
+            self._last = request, self._length
         self._reset()
         self._since = None
         if self._busy:
@@ -239,19 +281,36 @@ class Connection(asyncio.Protocol):
         if self._transport is None or self._transport.is_closing():
             return
         keep = keep and not self._shared.stopping
-        self._transport.write(self._bytes(response, keep=keep, with_body=request.method != "HEAD"))
+        self._send(self._bytes(response, keep=keep, with_body=request.method != "HEAD"))
         self._used = time.monotonic()
         if not keep:
             self._closing = True
             self._transport.close()
 
+    def _send(self, data: bytes) -> None:
+        """Write at once what the socket takes.
+
+        uvloop keeps writes until every connection with something to read has been served, so with 64 clients the first
+        answer would wait for the sixty-fourth, and the clients with it.
+        """
+        transport = self._transport
+        assert transport is not None
+        if self._descriptor >= 0 and not transport.get_write_buffer_size():
+            try:
+                sent = os.write(self._descriptor, data)
+            except OSError:  # full, or gone: the transport knows what to do
+                sent = 0
+            if sent == len(data):
+                return
+            data = data[sent:]
+        transport.write(data)
+
     def _bytes(self, response: Response, *, keep: bool, with_body: bool) -> bytes:
-        parts = [_STATUS[response.status], self._shared.head]
+        parts = [self._shared.head(response.status, response.content_type)]
+        if response.status != http.HTTPStatus.NO_CONTENT:
+            parts.append(b"%d\r\n" % len(response.body))
         for name, value in response.headers:
             parts += (name, b": ", value, b"\r\n")
-        if response.status != http.HTTPStatus.NO_CONTENT:
-            parts += (b"content-type: ", response.content_type, b"\r\n",
-                      b"content-length: ", str(len(response.body)).encode(), b"\r\n")  # fmt: skip
         parts.append(b"\r\n" if keep else b"connection: close\r\n\r\n")
         if with_body:
             parts.append(response.body)

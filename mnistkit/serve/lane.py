@@ -113,6 +113,7 @@ class Lane:
             if not jobs:
                 continue
             self._free -= 1
+            self._observe(sum(job.rows for job in jobs))
             task = asyncio.get_running_loop().run_in_executor(self._pool, self._answers, jobs)
             task.add_done_callback(lambda done, jobs=jobs: self._finish(jobs, done))  # type: ignore[misc]
 
@@ -131,7 +132,6 @@ class Lane:
 
     def _answers(self, jobs: list[_Job]) -> list[Arrays | Exception]:
         """In a worker thread: one answer or exception for each job."""
-        self._observe(sum(job.rows for job in jobs))
         if len(jobs) == 1:
             return [self._one(jobs[0])]
         feeds = {name: np.concatenate([job.feeds[name] for job in jobs]) for name in jobs[0].feeds}

@@ -2,89 +2,139 @@
 
 from __future__ import annotations
 
-import os
+from bisect import bisect_left
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
-import prometheus_client as prometheus
-from prometheus_client import multiprocess
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
 
-from mnistkit.serve.metrics_folder import FOLDER_VARIABLE
+from mnistkit.serve.tally import Tally
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from prometheus_client.metrics_core import Metric
+
     from mnistkit.serve.repository import ServedModel
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 1024, 4096)
+_TEXTS = {
+    "requests": "Requests answered",
+    "seconds": "Time from the whole request to its answer",
+    "rows": "Rows in one run of a model",
+    "queue": "Requests waiting for a model",
+    "in_flight": "Requests being answered",
+    "connections": "Open connections",
+    "model": "1 for each model being served",
+    "reloads": "Reloads tried",
+}
 
 
 class Metrics:
-    """The numbers of this process; in a server of several workers, `exposition` gives the sum over all."""
+    """The numbers of this process; belongs to the thread of its event loop.
 
-    def __init__(self) -> None:
-        registry = self._registry = prometheus.CollectorRegistry()
-        self._requests = prometheus.Counter(
-            "mnistkit_requests", "Requests answered", ["route", "status"], registry=registry
-        )
-        self._seconds = prometheus.Histogram(
-            "mnistkit_request_seconds", "Time from the whole request to its answer", ["route"],
-            buckets=_SECONDS, registry=registry,
-        )  # fmt: skip
-        self._rows = prometheus.Histogram(
-            "mnistkit_batch_rows", "Rows in one run of a model", ["model"], buckets=_ROWS, registry=registry
-        )
-        self.queue = prometheus.Gauge(
-            "mnistkit_queue_depth", "Requests waiting for a model", ["model"],
-            registry=registry, multiprocess_mode="livesum",
-        )  # fmt: skip
-        self.in_flight = prometheus.Gauge(
-            "mnistkit_in_flight", "Requests being answered", registry=registry, multiprocess_mode="livesum"
-        )
-        self.connections = prometheus.Gauge(
-            "mnistkit_connections", "Open connections", registry=registry, multiprocess_mode="livesum"
-        )
-        self._model = prometheus.Gauge(
-            "mnistkit_model_info", "1 for each model being served", ["model", "provider", "weights"],
-            registry=registry, multiprocess_mode="livemax",
-        )  # fmt: skip
-        self._reloads = prometheus.Counter("mnistkit_reloads", "Reloads tried", ["model", "result"], registry=registry)
-        self._children: dict[tuple[str, int], tuple[prometheus.Counter, prometheus.Histogram]] = {}
-        self._row_children: dict[str, prometheus.Histogram] = {}
+    Args:
+        folder: Where the workers of one server leave their numbers for each other; ``None`` for a single process.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._tally = Tally(folder)
+        self._tables = self._tally.tables
+        self._pairs: dict[tuple[str, int], tuple[list[float], list[float]]] = {}
+        self._registry = CollectorRegistry()
+        self._registry.register(_Exposition(self._tally))
 
     def answered(self, route: str, status: int, seconds: float) -> None:
         """Count a request."""
-        pair = self._children.get((route, status))
+        pair = self._pairs.get((route, status))
         if pair is None:
-            pair = self._requests.labels(route, str(status)), self._seconds.labels(route)
-            self._children[route, status] = pair
-        pair[0].inc()
-        pair[1].observe(seconds)
+            pair = self._pairs[route, status] = (
+                self._tables["requests"].setdefault(f"{status} {route}", [0]),
+                self._tables["seconds"].setdefault(route, [0] * (len(_SECONDS) + 2)),
+            )
+        requests, times = pair
+        requests[0] += 1
+        times[bisect_left(_SECONDS, seconds)] += 1
+        times[-1] += seconds
 
     def ran(self, model: str, rows: int) -> None:
-        """Count a run of a model; called from any thread."""
-        child = self._row_children.get(model)
-        if child is None:
-            child = self._row_children[model] = self._rows.labels(model)
-        child.observe(rows)
+        """Count a run of a model."""
+        sizes = self._tables["rows"].get(model)
+        if sizes is None:
+            sizes = self._tables["rows"][model] = [0] * (len(_ROWS) + 2)
+        sizes[bisect_left(_ROWS, rows)] += 1
+        sizes[-1] += rows
+
+    def set(self, gauge: str, value: int, label: str = "") -> None:
+        """Bring ``queue``, ``in_flight`` or ``connections`` up to date."""
+        self._tables[gauge][label] = [value]
 
     def serving(self, model: ServedModel, *, instead_of: ServedModel | None = None) -> None:
         """Note the model being served."""
         if instead_of is not None:
-            self._model.labels(*_info(instead_of)).set(0)
-        self._model.labels(*_info(model)).set(1)
+            self._tables["model"].pop(_info(instead_of), None)
+        self._tables["model"][_info(model)] = [1]
 
     def reloaded(self, model: str, *, good: bool) -> None:
         """Count a reload."""
-        self._reloads.labels(model, "done" if good else "refused").inc()
+        self._tables["reloads"].setdefault(f"{model} {'done' if good else 'refused'}", [0])[0] += 1
+
+    def publish(self) -> None:
+        """Let the other workers see the numbers."""
+        self._tally.write()
 
     def exposition(self) -> bytes:
         """The text to scrape."""
-        if FOLDER_VARIABLE not in os.environ:
-            return bytes(prometheus.generate_latest(self._registry))
-        registry = prometheus.CollectorRegistry()
-        multiprocess.MultiProcessCollector(registry)
-        return bytes(prometheus.generate_latest(registry))
+        return bytes(generate_latest(self._registry))
 
 
-def _info(model: ServedModel) -> tuple[str, str, str]:
-    return model.name, model.provider, model.runtime.metadata.get("weights_sha256", "")[:16]
+class _Exposition(Collector):
+    """The tally in prometheus-client's terms, made when somebody scrapes."""
+
+    def __init__(self, tally: Tally) -> None:
+        self._tally = tally
+
+    def describe(self) -> list[Metric]:
+        """Nothing, so that registering does not collect."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """All metrics."""
+        tables = self._tally.total()
+        requests = CounterMetricFamily("mnistkit_requests", _TEXTS["requests"], labels=["route", "status"])
+        for labels, (count,) in tables["requests"].items():
+            status, _, route = labels.partition(" ")  # gRPC's routes have a space of their own
+            requests.add_metric([route, status], count)
+        yield requests
+        for name, table, label, bounds in (
+            ("request_seconds", "seconds", "route", _SECONDS),
+            ("batch_rows", "rows", "model", _ROWS),
+        ):
+            histogram = HistogramMetricFamily(f"mnistkit_{name}", _TEXTS[table], labels=[label])
+            for series, (*counts, total) in tables[table].items():
+                places = [*(str(float(bound)) for bound in bounds), "+Inf"]
+                histogram.add_metric([series], list(zip(places, accumulate(counts), strict=True)), total)
+            yield histogram
+        for name, table, names in (
+            ("queue_depth", "queue", ["model"]),
+            ("in_flight", "in_flight", []),
+            ("connections", "connections", []),
+            ("model_info", "model", ["model", "provider", "weights"]),
+        ):
+            gauge = GaugeMetricFamily(f"mnistkit_{name}", _TEXTS[table], labels=names)
+            for labels, (value,) in tables[table].items():
+                gauge.add_metric(labels.split(" ") if names else [], 1 if table == "model" else value)
+            yield gauge
+        reloads = CounterMetricFamily("mnistkit_reloads", _TEXTS["reloads"], labels=["model", "result"])
+        for labels, (count,) in tables["reloads"].items():
+            reloads.add_metric(labels.split(" "), count)
+        yield reloads
+
+
+def _info(model: ServedModel) -> str:
+    return " ".join((model.name, model.provider, model.runtime.metadata.get("weights_sha256", "")[:16]))

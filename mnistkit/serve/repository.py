@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +23,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from mnistkit.serve.infer import Layout
     from mnistkit.serve.settings import Settings
 
 VERSION = "1"
+_BITS_OF_ONE = 0x3F800000  # of float32
 
 
 class ServedModel:
@@ -58,6 +61,8 @@ class ServedModel:
         self.batched = all(
             info.shape and not isinstance(info.shape[0], int) for info in (*self.runtime.inputs, *self.runtime.outputs)
         )
+        self.layouts: dict[bytes, Layout] = {}
+        """Headers of binary requests that were found good; see `mnistkit.serve.infer`."""
         self._cost = self._seconds_per_element()
         self._inline = settings.inline_ms / 1000
         self.lane = Lane(
@@ -83,7 +88,10 @@ class ServedModel:
 
     def is_quick(self, feeds: Mapping[str, NDArray[Any]]) -> bool:
         """Whether a run is estimated to cost less than handing it to a thread."""
-        return self._cost * sum(array.size for array in feeds.values()) <= self._inline
+        size = 0
+        for array in feeds.values():
+            size += array.size
+        return self._cost * size <= self._inline
 
     def prepare(self, name: str, array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
         """Check a client's tensor against the declared input and cast it to the declared type.
@@ -98,14 +106,13 @@ class ServedModel:
         """
         info = self.inputs[name]
         if self._scaled:
-            if (
-                array.dtype == np.float32
-                and shape[1:] == self._row
-                and len(array)
-                and np.minimum.reduce(array) >= 0
-                and np.maximum.reduce(array) <= 1
-            ):
-                return array.reshape(shape) if array.flags.aligned else array.reshape(shape).copy()
+            if array.dtype == np.float32 and shape[1:] == self._row and len(array):
+                if not array.flags.aligned:
+                    array = array.copy()
+                # Floats from 0 to 1 are the smallest of all when their bits are read as whole numbers; negative ones,
+                # NaN and infinity are larger. One look instead of two.
+                if np.maximum.reduce(array.view(np.uint32)) <= _BITS_OF_ONE:
+                    return array.reshape(shape)
             try:
                 images = as_images(array.reshape(shape))
             except InputError as error:
@@ -206,7 +213,7 @@ class Repository:
         old.lane.close()
 
     def _load(self, name: str, path: str) -> ServedModel:
-        return ServedModel(name, path, settings=self._settings, observe=lambda rows: self._observe(name, rows))
+        return ServedModel(name, path, settings=self._settings, observe=partial(self._observe, name))
 
 
 NUMPY_NAMES = frozenset(dtype.name for dtype in NUMPY.values())

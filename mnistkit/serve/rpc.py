@@ -176,7 +176,10 @@ class Rpc:
                 status, code, text = 500, grpc.StatusCode.INTERNAL, "internal error; the server's log has the details"
                 logger.exception("a bug in the server")
             finally:
-                self._service.metrics.answered(route, status, time.perf_counter() - start)
+                # counted where everything is counted, in the loop's thread
+                self._loop.call_soon_threadsafe(
+                    self._service.metrics.answered, route, status, time.perf_counter() - start
+                )
             context.abort(code, text)
             return None
 

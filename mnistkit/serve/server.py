@@ -18,6 +18,7 @@ from mnistkit.serve.service import Service
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
+    from pathlib import Path
     from typing import Any
 
     from mnistkit.serve.settings import Settings
@@ -49,18 +50,19 @@ def bind(settings: Settings) -> socket.socket:
     return listener
 
 
-def serve(settings: Settings, listener: socket.socket, *, announce: bool = True) -> None:
+def serve(settings: Settings, listener: socket.socket, *, announce: bool = True, folder: Path | None = None) -> None:
     """Serve on a socket until told to stop; returns when everything in flight has been answered.
 
     Args:
         settings: Of the server.
         listener: Bound and listening.
         announce: Whether to say on stderr where the server is and when it is ready.
+        folder: Where the workers of one server add up their metrics.
 
     Raises:
         MnistkitError: A model cannot be served, or a setting is wrong.
     """
-    server = Server(settings, listener, announce=announce)
+    server = Server(settings, listener, announce=announce, folder=folder)
     with asyncio.Runner(loop_factory=_new_loop) as runner:
         runner.run(server.run())
 
@@ -68,9 +70,9 @@ def serve(settings: Settings, listener: socket.socket, *, announce: bool = True)
 class Server:
     """See `serve`."""
 
-    def __init__(self, settings: Settings, listener: socket.socket, *, announce: bool) -> None:
+    def __init__(self, settings: Settings, listener: socket.socket, *, announce: bool, folder: Path | None) -> None:
         self._settings, self._listener, self._announce = settings, listener, announce
-        self.service = Service(settings)
+        self.service = Service(settings, folder=folder)
         self._tls = _tls(settings)
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -168,6 +170,7 @@ class Server:
             await asyncio.sleep(_TICK)
             connections.tick()
             self.service.gauges()
+            self.service.metrics.publish()
             if self._settings.watch and not self._reloading.locked():
                 seen = self._watch(seen)
 

@@ -20,6 +20,7 @@ from mnistkit.serve.settings import read_token
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
+    from pathlib import Path
 
     from mnistkit.serve.settings import Settings
 
@@ -34,14 +35,15 @@ class Service:
 
     Args:
         settings: Of the server.
+        folder: Where the workers of one server add up their metrics.
 
     Raises:
         MnistkitError: A model cannot be served, or a setting is wrong.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, folder: Path | None = None) -> None:
         self.settings = settings
-        self.metrics = Metrics()
+        self.metrics = Metrics(folder)
         self.log = AccessLog(settings.access_log)
         self.repository = Repository(settings, observe=self.metrics.ran)
         self.pictures = Pictures(self.repository, settings)
@@ -82,9 +84,9 @@ class Service:
     def gauges(self) -> None:
         """Bring the gauges up to date."""
         for name, model in self.repository.models.items():
-            self.metrics.queue.labels(name).set(model.lane.waiting)
-        self.metrics.queue.labels("pictures").set(self.pictures.waiting)
-        self.metrics.in_flight.set(self.in_flight)
+            self.metrics.set("queue", model.lane.waiting, name)
+        self.metrics.set("queue", self.pictures.waiting, "pictures")
+        self.metrics.set("in_flight", self.in_flight)
 
     def close(self) -> None:
         """Let the threads end and write the log."""
@@ -106,10 +108,7 @@ class Service:
     def _finish(self, request: Request, route: str, response: Response, start: float) -> Response:
         seconds = time.perf_counter() - start
         self.metrics.answered(route, response.status, seconds)
-        self.log.note(
-            client=request.client, method=request.method, path=request.path, status=response.status,
-            seconds=seconds, took=len(request.body), gave=len(response.body),
-        )  # fmt: skip
+        self.log.note(request, response, seconds)
         if self._origins:
             response.headers += self._cors(request)
         return response

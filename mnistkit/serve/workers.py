@@ -19,9 +19,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mnistkit.serve.metrics_folder import FOLDER_VARIABLE, forget
 from mnistkit.serve.server import bind, check_packages, serve
 from mnistkit.serve.settings import Settings
+from mnistkit.serve.tally import forget
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -64,12 +64,12 @@ class _Supervisor:
 
     def _start(self, *, announce: bool) -> None:
         descriptor = self._listener.fileno()
-        job = {"settings": dataclasses.asdict(self._settings), "descriptor": descriptor, "announce": announce}
+        job = {"settings": dataclasses.asdict(self._settings), "descriptor": descriptor, "announce": announce,
+               "folder": self._folder}  # fmt: skip
         worker = subprocess.Popen(
             [sys.executable, "-m", "mnistkit.serve.workers"],
             stdin=subprocess.PIPE,
             pass_fds=[descriptor],
-            env={**os.environ, FOLDER_VARIABLE: self._folder},
             start_new_session=True,  # Ctrl-C reaches the parent alone, which passes it on once
         )
         assert worker.stdin is not None
@@ -127,7 +127,7 @@ def _work() -> int:
     settings = Settings(**given)
     with socket.socket(fileno=job["descriptor"]) as listener:
         try:
-            serve(settings, listener, announce=job["announce"])
+            serve(settings, listener, announce=job["announce"], folder=Path(job["folder"]))
         except MnistkitError as error:
             print(f"mnistkit: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201 - as the command line does
             return 1

@@ -124,6 +124,11 @@ WRONG = {
     "rate NaN": ({"learning_rate": float("nan")}, "learning rate must be above 0"),
     "decay": ({"decay": -0.1}, "decay must be at least 0"),
     "rho for adam": ({"optimizer": "adam", "rho": 0.5}, "the optimizer adam has no rho; leave --rho out"),
+    "optimizer for the cnn": (
+        {"model": "cnn", "optimizer": "sgd"},
+        "a recipe of its own; leave --optimizer out",
+    ),
+    "split for the cnn": ({"model": "cnn", "validation_split": 0.1}, "leave --validation-split out"),
 }
 
 
