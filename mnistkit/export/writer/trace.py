@@ -551,9 +551,8 @@ def trace(model: Any, *, batch: int | None = None, inputs: Any = None) -> Trace:
     structure, names, by_keyword = signature(model, inputs=inputs, namer=None)
     free = any(size is None for spec in tree.flatten(structure) for size in spec.shape[1:])
     first: Exception | Trace | None = None
-    for neutral in (False, True):
-        asked = False
-        for sizes in _SIZES if free else _SIZES[:1]:
+    for sizes in _SIZES if free else _SIZES[:1]:
+        for neutral in (False, True):
             tracer = Tracer()
             tracer.neutral = neutral
             try:
@@ -564,9 +563,8 @@ def trace(model: Any, *, batch: int | None = None, inputs: Any = None) -> Trace:
                 if not traced.problems:
                     return traced
                 first = traced if not isinstance(first, Trace) else first
-            asked |= tracer.asked
-        if not asked:
-            break
+            if not tracer.asked:  # no layer wants to know the backend: another name changes nothing
+                break
     if isinstance(first, Trace):
         return first
     reason = str(first).strip().split("\n")[0]
