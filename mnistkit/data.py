@@ -6,13 +6,10 @@ The embedded images are the original 70,000 of LeCun, Cortes and Burges (CC BY-S
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 import io
 import json
 import math
 import struct
-import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +64,8 @@ class Dataset:
     @property
     def sha256(self) -> str:
         """Digest over the four arrays, the same whatever container they came in; computed anew at each use."""
+        import hashlib
+
         digest = hashlib.sha256()
         for key in _ARRAYS:
             array = getattr(self, key)
@@ -89,6 +88,8 @@ def load_data(path: str | os.PathLike[str] | None = None, *, labels: Sequence[st
     if path is None:
         source = Path(__file__).parent / "assets" / "mnist.npz"
         content = _read_bytes(source)
+        import hashlib
+
         if hashlib.sha256(content).hexdigest() != MNIST_SHA256:
             raise DataError(f"the embedded {source.name} is damaged; reinstall mnistkit, or pass --data PATH")
         arrays, name = _from_npz(io.BytesIO(content), source), "mnist"
@@ -137,6 +138,8 @@ def _from_file(path: Path) -> dict[str, NDArray[np.uint8]]:
 
 
 def _from_npz(stream: BinaryIO, path: Path) -> dict[str, NDArray[np.uint8]]:
+    import zipfile  # here and not above: predicting needs no archives, and a process that predicts starts faster
+
     try:
         with zipfile.ZipFile(stream) as archive:
             if sum(member.file_size for member in archive.infolist()) > _MAX_BYTES:
@@ -210,6 +213,8 @@ def _is_idx(content: bytes) -> bool:
 def _gunzip(content: bytes, path: Path) -> bytes:
     if not content.startswith(b"\x1f\x8b"):
         return content
+    import gzip
+
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
             plain = stream.read(_MAX_BYTES + 1)

@@ -11,12 +11,12 @@ import os
 import threading
 import warnings
 from contextlib import suppress
-from importlib import resources
 from io import BytesIO
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from mnistkit.errors import InputError, MissingExtraError, NoDigitError, PictureError, one_line
 from mnistkit.forks import survive_fork
@@ -38,8 +38,19 @@ enlarged and reduced again without loss."""
 _USUAL: Final = ("BMP", "DIB", "GIF", "JPEG", "PNG", "PPM")  # those Pillow knows without importing all its plug-ins
 _FORMATS: Final = (*_USUAL, "AVIF", "HEIF", "ICO", "JPEG2000", "MPO", "QOI", "TIFF", "WEBP")
 _ORIENTATION: Final = 0x0112  # EXIF 2.3, table 4
+_TURNS: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _LYING: Final = (5, 6, 7, 8)  # width and height change places
 _EXACT_PIXELS: Final = 16_000_000  # above this, decoding may reduce: no digit is drawn in that much detail
+_MEMORY: Final = 256_000_000  # bytes for decoding the largest pictures: 64 million pixels of four channels
+_WHOLE_FRAME: Final = ("AVIF", "JPEG2000", "WEBP")  # their decoders hold several copies
 
 
 def read_picture(source: Source) -> npt.NDArray[np.float32]:
@@ -160,7 +171,7 @@ def _session(name: str, process: int) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # Optimising a thousand small nodes takes longer than running them; the answers are the same to the bit.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    graph = resources.files("mnistkit").joinpath("assets", f"{name}.onnx").read_bytes()
+    graph = (Path(__file__).parent / "assets" / f"{name}.onnx").read_bytes()
     return survive_fork(onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"]))
 
 
@@ -256,24 +267,55 @@ def _guess(head: bytes) -> str:
 
 def _pixels(image: Image.Image, name: str, max_pixels: int) -> _Sized:
     size = image.size
-    _check_size(size, name, max_pixels)
+    _check_size(size, name, min(max_pixels, _most_pixels(image)))
     try:
         if image.width * image.height > _EXACT_PIXELS:
             image.draft(None, (image.width // 4, image.height // 4))  # JPEG decodes to a half or a quarter by itself
         image.load()
         _check_size(image.size, name, max_pixels)
-        if image.width * image.height > _EXACT_PIXELS and image.mode not in {"P", "PA", "1"}:
-            image = image.reduce(2)
+        orientation = 1
         with suppress(Exception):  # a damaged EXIF block says nothing about the pixels
-            upright = ImageOps.exif_transpose(image)
-            if image.getexif().get(_ORIENTATION, 1) in _LYING:
-                size = size[::-1]
-            image = upright
+            orientation = image.getexif().get(_ORIENTATION, 1)
+        if image.width * image.height > _EXACT_PIXELS:
+            image = _reduced(image, 2 if image.width * image.height <= 2 * _EXACT_PIXELS else 4)
+        if orientation in _TURNS:
+            image = image.transpose(_TURNS[orientation])
+            size = size[::-1] if orientation in _LYING else size
         return _to_uint8(image), size
     except PictureError:
         raise
     except Exception as error:  # noqa: BLE001 - decoders raise anything at all on damaged files
         raise PictureError(f"{name}: is damaged or cut off ({one_line(error, limit=200)}); save it again") from None
+
+
+def _most_pixels(image: Image.Image) -> int:
+    """How many pixels of this kind of file can be decoded within the memory that any picture may take."""
+    if image.format in _WHOLE_FRAME:
+        return _EXACT_PIXELS
+    if image.format in {"JPEG", "MPO"} and image.info.get("progressive"):
+        # All coefficients are held until the last scan, two bytes each, for every component as finely as it is sampled.
+        areas = [across * down for _, across, down, _ in getattr(image, "layer", [])] or [1, 1, 1]
+        return int(_MEMORY / (2 * sum(areas) / max(areas)))
+    return MAX_PIXELS
+
+
+def _reduced(image: Image.Image, factor: int) -> Image.Image:
+    """The picture that many times smaller, strip by strip: converted whole it would be in memory several times."""
+    whole: Image.Image | None = None
+    for top in range(0, image.height, 16 * factor):
+        strip = image.crop((0, top, image.width, min(top + 16 * factor, image.height)))
+        if image.has_transparency_data:
+            strip = strip.convert("RGBA")
+        elif strip.mode in {"P", "1"}:
+            strip = strip.convert("RGB" if strip.mode == "P" else "L")
+        elif strip.mode.startswith("I;"):
+            strip = strip.convert("I")
+        small = strip.reduce(factor)
+        if whole is None:
+            whole = Image.new(small.mode, (small.width, -(-image.height // factor)))
+        whole.paste(small, (0, top // factor))
+    assert whole is not None
+    return whole
 
 
 def _to_uint8(image: Image.Image) -> npt.NDArray[np.uint8]:

@@ -162,16 +162,17 @@ class Prices:
     Found by trying on rows made from MNIST's training images.
     """
 
-    doubt: float = 1.0  # times -log(confidence)
-    shape: float = 1.0  # times the digit's own -log of how usual its width by height is
-    size: float = 1.0  # the same for its height beside the row's
+    doubt: float = 4.5  # times -log(confidence)
+    shape: float = 0.25  # times the digit's own -log of how usual its width by height is
+    size: float = 0.5  # the same for its height beside the row's
     digit: float = -1.0  # each digit
-    cut: float = 1.0  # each cut through touching ink
-    stroke: float = 0.8  # each stroke width of ink that a cut crosses
-    join: float = 1.2  # two pieces that do not touch as one digit
-    gap: float = 12.0  # each digit height between them
-    tall: float = 3.0  # both of them as high as a digit
-    omit: float = 10.0  # a piece as high as a digit is left out
+    cut: float = 0.1  # each cut through touching ink
+    stroke: float = 1.0  # each stroke width of ink that a cut crosses
+    join: float = 1.4  # two pieces that do not touch as one digit
+    gap: float = 8.5  # each digit height between them
+    tall: float = 1.5  # both of them as high as a digit
+    omit: float = 5.0  # a piece as high as a digit is left out
+    slash: float = 6.0  # what looks like the stroke in a date is taken for a digit, or for the end of one
 
 
 PRICES: Final = Prices()
@@ -220,7 +221,8 @@ def _cheapest(
         by_end.setdefault(last, []).append(number)
     for end in range(1, len(parts) + 1):
         piece = parts[end - 1].piece
-        left_out = 0.5 + prices.omit * (0.2 if is_slash(piece, usual) else (piece.height / usual) ** 2)
+        slash = is_slash(piece, usual)
+        left_out = 0.0 if slash else 0.5 + prices.omit * (piece.height / usual) ** 2
         options: list[tuple[float, int, int | None]] = [(best[end - 1][0] + left_out, end - 1, None)]
         for number in by_end.get(end, []):
             first = spans[number][0]
@@ -229,6 +231,7 @@ def _cheapest(
             )
             price += _price(joined[number], readings[number], usual, prices)
             price += _joining(parts[first:end], usual, prices)
+            price += prices.slash if slash else 0.0
             options.append((price, first, number))
         best.append(min(options, key=lambda option: option[0]))
     chain: list[int] = []
@@ -243,7 +246,7 @@ def _cheapest(
 def _parts(pieces: Sequence[Piece], usual: float) -> list[_Part]:
     parts: list[_Part] = []
     for piece in pieces:
-        if piece.width < 0.6 * usual or piece.height < 0.5 * usual:
+        if piece.width < 0.6 * usual or piece.height < 0.5 * usual or is_slash(piece, usual):
             parts.append(_Part(piece, piece, 0, 0.0))
             continue
         cuts, crossed = cut(piece, usual)

@@ -6,7 +6,6 @@ Used by the classifier, by the proof of every export and by the server, so that 
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import os
 import warnings
 from dataclasses import dataclass
@@ -244,6 +243,8 @@ def _wanted_providers(ort: ModuleType, device: str, *, exact: bool) -> tuple[lis
 
 def both_packages() -> bool:
     """Whether the CPU and the GPU package of onnxruntime are installed together, which breaks both."""
+    import importlib.metadata  # slow to import, and needed only to explain what is wrong
+
     found = 0
     for package in ("onnxruntime", "onnxruntime-gpu"):
         try:

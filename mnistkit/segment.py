@@ -136,7 +136,7 @@ def find_rows(pieces: Sequence[Piece]) -> list[list[Piece]]:
 
 def is_slash(piece: Piece, usual: float) -> bool:
     """Whether a piece is the stroke between the parts of a date: straight, leaning, and higher than a digit."""
-    if piece.height < 1.15 * usual or piece.width > piece.height:
+    if piece.height < 1.2 * usual or piece.width > piece.height:
         return False
     rows, columns = np.nonzero(piece.ink > INK)
     slope = np.cov(rows, columns)

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -88,6 +89,13 @@ def test_same_bytes_each_time(combined):
     from mnistkit.inference import default_model
 
     assert build_picture_model(default_model()).SerializeToString(deterministic=True) == combined.read_bytes()
+
+
+def test_the_committed_file_is_made_from_the_packages_model_and_graph(asset):
+    from mnistkit.export.combine import build_picture_model
+
+    committed = Path(__file__).parents[1] / "exports" / "mnist-cnn-picture.onnx"
+    assert build_picture_model(asset).SerializeToString(deterministic=True) == committed.read_bytes()
 
 
 def test_what_is_no_classifier_is_refused(combined, tmp_path):

@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -211,3 +212,61 @@ def test_a_large_picture_reads_as_its_small_self(grey):
     large = np.kron(grey, np.ones((70, 70), np.uint8))  # 4900 x 3500, above the exact limit
     small, reduced = read_picture(grey), read_picture(encoded(Image.fromarray(large), "PNG"))
     assert np.abs(small - reduced).mean() < 0.02
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "P", "1", "I;16", "CMYK"])
+def test_every_mode_can_be_reduced(grey, mode):
+    large = Image.fromarray(np.kron(grey, np.ones((70, 70), np.uint8)))
+    if mode == "I;16":
+        large = Image.fromarray(np.asarray(large).astype(np.uint16) * 257)
+    content = encoded(large.convert(mode), "TIFF" if mode == "CMYK" else "PNG")
+    pixels = decode(content)
+    assert pixels.shape[0] < 4900
+    assert np.abs(read_picture(grey) - normalize(pixels)).mean() < 0.02
+
+
+def test_a_reduced_picture_keeps_its_transparent_level(grey):
+    large = Image.fromarray(np.kron(grey, np.ones((70, 70), np.uint8)))
+    pixels = decode(encoded(large, "PNG", transparency=255))
+    assert pixels.shape[2] == 4
+    assert pixels[0, 0, 3] == 0
+    assert pixels[36 * 35, 20 * 35, 3] == 255
+
+
+def test_a_reduced_picture_is_upright(grey):
+    large = np.kron(grey, np.ones((70, 70), np.uint8))
+    tag = Image.Exif()
+    tag[0x112] = 6
+    lying = Image.fromarray(np.ascontiguousarray(np.rot90(large)))
+    for kind in ("PNG", "JPEG", "TIFF"):
+        assert np.abs(read_picture(grey) - read_picture(encoded(lying, kind, exif=tag))).mean() < 0.02
+
+
+MEMORY = """
+import re, sys
+from pathlib import Path
+from mnistkit.images import decode
+def peak():  # of this program alone, as Linux counts it
+    return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) // 1024
+before = peak()
+decode(sys.argv[1])
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux' /proc")
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P"])
+def test_the_largest_pictures_take_less_than_300_mb(python, tmp_path, mode):
+    Image.new(mode, (8000, 8000)).save(tmp_path / "large.png", compress_level=1)
+    ran = python("-c", MEMORY, tmp_path / "large.png", cwd=tmp_path)
+    assert ran.code == 0, ran.err
+    assert 10 < int(ran.out) < 300
+
+
+def test_decoders_that_hold_more_get_smaller_limits():
+    wide = Image.new("RGB", (8000, 6000))
+    with pytest.raises(PictureError, match="limit of 16000000"):
+        decode(encoded(wide, "WEBP", method=0))
+    with pytest.raises(PictureError, match="limit of 42666666"):
+        decode(encoded(wide, "JPEG", progressive=True, subsampling=0))
+    assert decode(encoded(wide, "JPEG", progressive=True, subsampling=2)).shape == (1500, 2000, 3)

@@ -13,32 +13,25 @@ from mnistkit.images import normalize, read_picture
 from mnistkit.inference import Classifier
 
 ASSET = Path(mnistkit.__file__).parent / "assets" / "picture.onnx"
-PER_WAY = 30  # pictures for each of the ways below: more than 500 together
+PER_WAY = 24  # pictures for each of the ways below: more than 500 together
+SIDE = 280  # of the pages, so that a tenth of it is MNIST's own size
 
 
 @pytest.fixture(scope="module")
-def classifier():
-    return Classifier(device="cpu")
+def classifier(asset):
+    return Classifier(asset, device="cpu")
 
 
 @pytest.fixture(scope="module")
-def digits(classifier):
-    """MNIST digits drawn large on white, with smooth strokes.
-
-    Only those the classifier is sure of: what is judged is the graph, and a classifier that wavers between two digits
-    may fall on the other side for one grey level.
-    """
+def digits():
+    """MNIST digits drawn large on white, with smooth strokes."""
     images = load_data().x_test
     order = np.random.default_rng(5).permutation(len(images))
     pages = []
-    for image in images[order]:
-        large = np.asarray(Image.fromarray(image).resize((140, 140), Image.Resampling.BICUBIC), np.float32)
+    for image in images[order[:PER_WAY]]:
+        large = np.asarray(Image.fromarray(image).resize((220, 220), Image.Resampling.BICUBIC), np.float32)
         ink = (255 / (1 + np.exp(-(large - 110) / 12))).astype(np.uint8)
-        page = 255 - np.pad(ink, 20)
-        if classifier.predict(normalize(page[..., None]))[0].confidence >= 0.95:
-            pages.append(page)
-        if len(pages) == PER_WAY:
-            break
+        pages.append(255 - np.pad(ink, 30))
     return pages
 
 
@@ -55,9 +48,9 @@ def scaled(page, factor):
 
 
 def moved(page, down, right):
-    canvas = np.full((360, 360), 255, np.uint8)
-    top, left = 90 + round(down * 180), 90 + round(right * 180)
-    canvas[top : top + 180, left : left + 180] = page
+    canvas = np.full((2 * SIDE, 2 * SIDE), 255, np.uint8)
+    top, left = round((0.5 + down) * SIDE), round((0.5 + right) * SIDE)
+    canvas[top : top + SIDE, left : left + SIDE] = page
     return canvas
 
 
@@ -73,31 +66,39 @@ def in_alpha(page, level):
     return picture
 
 
+INVERSE = {  # of what a reader does for each EXIF orientation
+    1: lambda page: page,
+    2: np.fliplr,
+    3: lambda page: np.rot90(page, 2),
+    4: np.flipud,
+    5: np.transpose,
+    6: lambda page: np.rot90(page, 1),
+    7: lambda page: np.rot90(page.T, 2),
+    8: lambda page: np.rot90(page, -1),
+}
+
+
 def exif(page, orientation):
     tag = Image.Exif()
     tag[0x112] = orientation
-    turn = {3: 2, 6: 1, 8: -1}[orientation]
-    return through(np.ascontiguousarray(np.rot90(page, turn)), "JPEG", quality=90, exif=tag)
+    return through(np.ascontiguousarray(INVERSE[orientation](page)), "JPEG", quality=90, exif=tag)
 
 
 WAYS = {
     "negative": lambda page: 255 - page,
-    "scale 0.15": lambda page: scaled(page, 0.1556),
-    "scale 0.5": lambda page: scaled(page, 0.5),
-    "scale 3": lambda page: scaled(page, 3),
-    "scale 12": lambda page: scaled(page, 12),
+    **{f"scale {factor}": lambda page, factor=factor: scaled(page, factor) for factor in (0.1, 0.3, 1.7, 6, 20)},
     "up left": lambda page: moved(page, -0.4, -0.4),
     "down right": lambda page: moved(page, 0.4, 0.4),
+    "up right": lambda page: moved(page, -0.4, 0.4),
     "dark ink in alpha": lambda page: in_alpha(page, 0),
     "light ink in alpha": lambda page: in_alpha(page, 255),
-    "turned 3": lambda page: exif(page, 3),
-    "turned 6": lambda page: exif(page, 6),
-    "turned 8": lambda page: exif(page, 8),
+    **{f"EXIF {turn}": lambda page, turn=turn: exif(page, turn) for turn in INVERSE},
+    "8 bit": lambda page: through(page, "PNG"),
     "16 bit": lambda page: through(page.astype(np.uint16) * 257, "PNG"),
-    "jpeg": lambda page: through(page, "JPEG", quality=60),
-    "webp": lambda page: through(page, "WEBP", quality=70),
-    "bmp": lambda page: through(page, "BMP"),
-    "tiff": lambda page: through(page, "TIFF"),
+    "JPEG": lambda page: through(page, "JPEG", quality=60),
+    "WebP": lambda page: through(page, "WEBP", quality=70),
+    "BMP": lambda page: through(page, "BMP"),
+    "TIFF": lambda page: through(page, "TIFF"),
     "pale": lambda page: 255 - (255 - page) // 8,
     "half dark": lambda page: page // 3 + 40,
 }
@@ -107,10 +108,10 @@ def test_same_digit_whatever_was_done(digits, usual, classifier):
     wrong = [
         (way, digit)
         for way, change in WAYS.items()
-        for page, digit in zip(digits, usual, strict=True)
+        for page, digit in list(zip(digits, usual, strict=True))[:: 4 if way == "scale 20" else 1]  # 31 megapixels each
         if classifier.predict(read_picture(change(page)))[0].digit != digit
     ]
-    count = len(WAYS) * len(digits)
+    count = (len(WAYS) - 1) * len(digits) + len(digits) // 4
     assert count >= 500
     assert len(wrong) <= 0.005 * count, wrong
 
@@ -146,7 +147,7 @@ def test_placed_as_mnist_places(digits):
 
 def shadow(page):
     rows, columns = np.mgrid[: page.shape[0], : page.shape[1]]
-    light = 1 - 0.5 / (1 + np.exp(-(rows + columns - 190) / 15))
+    light = 1 - 0.5 / (1 + np.exp(-12 * ((rows + columns) / SIDE - 1.06)))
     return np.clip((60 + page * 0.7) * light, 0, 255).astype(np.uint8)
 
 

@@ -32,6 +32,8 @@ from mnistkit.images import WORKING_SIDE as SIDE
 if TYPE_CHECKING:
     import onnx
 
+    Size = tuple[Value, Value]  # rows and columns, int64 scalars
+
 COARSE = 6  # the background is estimated on a grid this much coarser
 # Windows of the opening in coarse cells, each for strokes narrower than so many pixels; the last is 30 % of the longest
 # side, more than the thickest stroke people draw.
@@ -74,7 +76,7 @@ def build_strokes_graph() -> onnx.ModelProto:
     from onnx import TensorProto, helper
 
     w = GraphWriter()
-    strokes, sure, found = _ink(w, "picture", side="side")
+    strokes, sure, found, _ = _ink(w, "picture", side="side")
     w.op("Where", found, strokes, w.constant(0), name="strokes")
     w.op("Where", found, sure, w.constant(0), name="sure")
     return _model(
@@ -120,21 +122,21 @@ def _model(w: GraphWriter, name: str, inputs: list[Any], outputs: list[Any]) -> 
 
 def write_normaliser(w: GraphWriter, picture: Value, *, seen: Value, ink: Value) -> None:
     """Write the steps into ``w``; the results get the names ``seen`` and ``ink``."""
-    strokes, sure, found = _ink(w, picture, side=SIDE)
-    strokes = _digit(w, strokes, sure)
+    strokes, sure, found, size = _ink(w, picture, side=SIDE)
+    strokes = _digit(w, strokes, sure, size)
     strokes = _thicken(w, strokes)
     _place(w, strokes, found, seen=seen)
     w.op("Where", found, _mean(w, strokes), w.constant(0), name=ink)
 
 
-def _ink(w: GraphWriter, picture: Value, *, side: Value | int) -> tuple[Value, Value, Value]:
-    """From the picture to its ink, all of it: `_strokes` says what comes back."""
-    planes = _reduce(w, picture, side)
+def _ink(w: GraphWriter, picture: Value, *, side: Value | int) -> tuple[Value, Value, Value, Size]:
+    """From the picture to its ink, all of it: `_strokes` says what comes back; and the working size."""
+    planes, size = _reduce(w, picture, side)
     grey = _flatten(w, planes)
-    bright = _polarity(w, grey)
-    lifted = _background(w, bright)
-    lifted = _without_lines(w, lifted)
-    return _strokes(w, lifted)
+    bright = _polarity(w, grey, size)
+    lifted = _background(w, bright, size)
+    lifted = _without_lines(w, lifted, size)
+    return *_strokes(w, lifted, size), size
 
 
 # --- resampling -----------------------------------------------------------------------------------------------------
@@ -185,10 +187,11 @@ def _both_ways(w: GraphWriter, rows: Value, plane: Value, columns: Value) -> Val
     return w.MatMul(w.MatMul(rows, plane), columns)
 
 
-def _reduce(w: GraphWriter, picture: Value, side: Value | int) -> Value:  # noqa: PLR0915 - one loop body, told in one go
+def _reduce(w: GraphWriter, picture: Value, side: Value | int) -> tuple[Value, Size]:  # noqa: PLR0915 - one loop body, told in one go
     """Area averages with the longest side at ``side``: float32 ``[4, h, w]`` in [0, 1], colour times alpha, and alpha.
 
-    Works through the picture in bands of rows, so that memory stays small beside the picture itself.
+    Works through the picture in bands of rows, so that memory stays small beside the picture itself. The working size
+    comes back too: every later plane has it, and what is computed from it is then written into the graph once.
     """
     import onnx
     from onnx import helper
@@ -273,7 +276,7 @@ def _reduce(w: GraphWriter, picture: Value, side: Value | int) -> Value:  # noqa
         w.Reshape(stack, w.Concat(w.Unsqueeze(channels, w.ints(0)), w.ints(-1), axis=0)),
     )
     planes = w.Reshape(flat, w.Concat(w.ints(4), w.Unsqueeze(rows, w.ints(0)), w.Unsqueeze(columns, w.ints(0)), axis=0))
-    return w.Add(planes, w.Reshape(opaque, w.ints(4, 1, 1)))
+    return w.Add(planes, w.Reshape(opaque, w.ints(4, 1, 1))), (rows, columns)
 
 
 def _premultiplied(block: Value) -> onnx.GraphProto:
@@ -352,28 +355,49 @@ def _pool(w: GraphWriter, plane: Value, kind: str, size: int, across: int | None
     return w.Squeeze(w.op(kind, four, kernel_shape=[size, across], pads=pads, strides=[1, 1], **more), w.ints(0, 1))
 
 
-def _coarse(w: GraphWriter, plane: Value) -> tuple[Value, Value, Value]:
+def _opening(w: GraphWriter, plane: Value, length: int, *, axis: int) -> Value:
+    """The plane without what is shorter than ``length`` along an axis: the minimum, then the maximum, over a window."""
+    return _extreme(w, _extreme(w, plane, "Min", length, axis=axis), "Max", length, axis=axis)
+
+
+def _extreme(w: GraphWriter, plane: Value, kind: str, length: int, *, axis: int) -> Value:
+    """Minimum or maximum over a long window, cut at the borders: each step doubles the window, so few are needed."""
+    before, after = ([0, 0] for _ in range(2))
+    before[axis] = after[axis] = length // 2
+    outside = w.constant(3e38 if kind == "Min" else -3e38)
+    spread, window = w.Pad(plane, w.ints(*before, *after), outside), 1
+    while window < length:
+        step = min(window, length - window)
+        first = w.Slice(spread, w.ints(0), w.ints(-step), w.ints(axis))
+        last = w.Slice(spread, w.ints(step), w.ints(1 << 30), w.ints(axis))
+        spread, window = w.op(kind, first, last), window + step
+    return spread
+
+
+def _coarse(w: GraphWriter, plane: Value, size: Size) -> tuple[Value, Value, Value]:
     """The plane on the coarse grid, and the two matrices that bring a coarse plane back."""
+    return _gridded(w, plane, size, COARSE)
+
+
+def _gridded(w: GraphWriter, plane: Value, size: Size, cell: int) -> tuple[Value, Value, Value]:
     back, cut = [], []
-    for axis in range(2):
-        n = _size(w, plane, axis)
-        m = w.Div(w.Add(n, w.constant(COARSE - 1, "int64")), w.constant(COARSE, "int64"))
+    for axis, n in enumerate(size):
+        m = w.Div(w.Add(n, w.constant(cell - 1, "int64")), w.constant(cell, "int64"))
         cut.append(_area_weights(w, _edges(w, m, n), n, axis=axis))
         back.append(_linear_weights(w, n, m, axis=axis))
     return _both_ways(w, cut[0], plane, cut[1]), back[0], back[1]
 
 
-def _polarity(w: GraphWriter, grey: Value) -> Value:
+def _polarity(w: GraphWriter, grey: Value, size: Size) -> Value:
     """Turned so that ink is bright: ink is the rarer side, and the border is paper."""
-    coarse, up, across = _coarse(w, grey)
+    coarse, up, across = _coarse(w, grey, size)
     around = _pool(w, coarse, "AveragePool", 27)
     detail = w.Sub(grey, _both_ways(w, up, around, across))
     second = w.Max(_mean(w, w.Mul(detail, detail)), 1e-9)
     skew = w.Div(_mean(w, w.Pow(detail, 3)), w.Pow(second, 1.5))
     rings = []
-    for axis in range(2):
+    for axis, n in enumerate(size):
         # A little inside, where a frame drawn around the picture no longer counts.
-        n = _size(w, grey, axis)
         first = w.Div(n, w.constant(20, "int64"))
         both = (first, w.Sub(w.Sub(n, w.constant(1, "int64")), first))
         rings += [w.Reshape(w.Gather(grey, place, axis=axis), w.ints(-1)) for place in both]
@@ -385,13 +409,13 @@ def _polarity(w: GraphWriter, grey: Value) -> Value:
     return w.Where(dark_ink, w.Neg(grey), grey)
 
 
-def _background(w: GraphWriter, bright: Value) -> Value:
+def _background(w: GraphWriter, bright: Value, size: Size) -> Value:
     """What rises above the paper: the plane minus its opening, never negative.
 
     A first look with the widest window tells how wide the strokes are; the smallest window that is safely wider follows
     shadows best.
     """
-    coarse, up, across = _coarse(w, bright)
+    coarse, up, across = _coarse(w, bright, size)
 
     def paper(window: int) -> Value:
         low = w.Neg(_pool(w, w.Neg(coarse), "MaxPool", window))
@@ -401,6 +425,9 @@ def _background(w: GraphWriter, bright: Value) -> Value:
     widest = paper(WINDOWS[-1][0])
     first = w.Relu(w.Sub(bright, _both_ways(w, up, widest, across)))
     core = w.Cast(w.Greater(first, w.Mul(_peak(w, first), 0.5)), to=1)
+    # The thin lines of a frame around the picture say nothing about the strokes inside.
+    for axis, n in enumerate(size):
+        core = w.Mul(core, w.Unsqueeze(_within(w, n, 8), w.ints(1 - axis)))
     width = _stroke_width(w, core)
     chosen = widest
     for window, limit in reversed(WINDOWS[:-1]):
@@ -424,24 +451,25 @@ def _stroke_width(w: GraphWriter, ink: Value) -> Value:
     return w.Div(w.Mul(_total(w, ink), 2), w.Max(outline, 1e-6))
 
 
-def _without_lines(w: GraphWriter, lifted: Value) -> Value:
+def _without_lines(w: GraphWriter, lifted: Value, size: Size) -> Value:
     """Ruled and squared paper: thin lines that run from one border of the picture to the other are subtracted."""
     for upright in (False, True):
         plane = w.Transpose(lifted, perm=[1, 0]) if upright else lifted
+        here = size[::-1] if upright else size
         # Ink counts no more than a line would, so that a line goes on where a stroke crosses it. Widened first, so that
         # a slant of 3 degrees passes a long horizontal opening; what is thick after that is no line.
         level = w.Mul(_peak(w, lifted), 0.5)
         wide = _pool(w, w.Min(plane, level), "MaxPool", 5, 1)
-        long = _pool(w, w.Neg(_pool(w, w.Neg(wide), "MaxPool", 1, 61)), "MaxPool", 1, 61)
-        thick = _pool(w, w.Neg(_pool(w, w.Neg(long), "MaxPool", 13, 1)), "MaxPool", 13, 1)
+        long = _opening(w, wide, 61, axis=1)
+        thick = _opening(w, long, 13, axis=0)
         ground, long = long, w.Relu(w.Sub(long, thick))
         # Border to border: from each side walk along cells that hold such a line.
         # The walk may cross a thick stroke, but a line begins and ends thin.
         least = w.Max(w.Mul(_peak(w, lifted), 0.05), 3 / 255)
         strong = w.Greater(ground, least)
-        cells, up, across = _coarse(w, w.Cast(strong, to=1))
+        cells, up, across = _coarse(w, w.Cast(strong, to=1), here)
         cells = w.Cast(w.Greater(_pool(w, cells, "MaxPool", 3, 5), 0.15), to=1)
-        ends, _, _ = _coarse(w, w.Cast(w.Greater(long, least), to=1))
+        ends, _, _ = _coarse(w, w.Cast(w.Greater(long, least), to=1), here)
         ends = w.Mul(cells, w.Cast(w.Greater(_pool(w, ends, "MaxPool", 3, 5), 0.15), to=1))
         last = w.Sub(_size(w, cells, 1), w.constant(1, "int64"))
         column = w.Range(w.constant(0, "int64"), _size(w, cells, 1), w.constant(1, "int64"))
@@ -454,7 +482,7 @@ def _without_lines(w: GraphWriter, lifted: Value) -> Value:
         # The opening is the line's own level: ink that lies on it is darker and stays.
         # A frame around the picture is as dark as the ink, and gone altogether.
         edge = w.Mul(crossing, w.Cast(w.Greater(long, 0), to=1))
-        edge = w.Mul(edge, w.Unsqueeze(w.Sub(1, _within(w, _size(w, plane, 0), 8)), w.ints(1)))
+        edge = w.Mul(edge, w.Unsqueeze(w.Sub(1, _within(w, here[0], 8)), w.ints(1)))
         plane = w.Mul(w.Relu(w.Sub(plane, w.Mul(line, 1.3))), w.Sub(1, edge))
         cleaned = w.Transpose(plane, perm=[1, 0]) if upright else plane
         # A digit that itself runs from border to border is not paper: it would take nearly all ink with it.
@@ -500,9 +528,9 @@ def _walk(w: GraphWriter, start: Value, ground: Value) -> Value:
     return w.Squeeze(w.Loop(w.constant(200, "int64"), w.constant(True, "bool"), start, body=body), w.ints(0, 1))
 
 
-def _strokes(w: GraphWriter, lifted: Value) -> tuple[Value, Value, Value]:
+def _strokes(w: GraphWriter, lifted: Value, size: Size) -> tuple[Value, Value, Value]:
     """Ink stretched to 0..1 with the paper at 0; the ink that is surely ink; and whether there is any (bool scalar)."""
-    lifted = _evened(w, lifted)
+    lifted = _evened(w, lifted, size)
     peak = _peak(w, lifted)
     # Paper: everything at some distance from ink. Its mean and spread say how low a stroke's edge may reach.
     near_ink = _pool(w, w.Cast(w.Greater(lifted, w.Mul(peak, 0.4)), to=1), "MaxPool", 9)
@@ -521,26 +549,19 @@ def _strokes(w: GraphWriter, lifted: Value) -> tuple[Value, Value, Value]:
     return w.Min(kept, 1), w.Where(w.Greater(lifted, sure), w.Min(kept, 1), 0), found
 
 
-def _evened(w: GraphWriter, lifted: Value) -> Value:
+def _evened(w: GraphWriter, lifted: Value, size: Size) -> Value:
     """Ink in the shade as strong as ink in the light, up to twice; measured where there is ink, as `_peak` is."""
     peak = _peak(w, lifted)
-    cubes, up, across = _coarse(w, w.Pow(lifted, 3))
-    squares, _, _ = _coarse(w, w.Pow(lifted, 2))
+    cubes, up, across = _coarse(w, w.Pow(lifted, 3), size)
+    squares, _, _ = _coarse(w, w.Pow(lifted, 2), size)
     local = w.Div(_pool(w, cubes, "AveragePool", 9), w.Max(_pool(w, squares, "AveragePool", 9), 1e-9))
     gain = w.Where(w.Greater(local, w.Mul(peak, 0.3)), w.Div(peak, w.Max(local, w.Mul(peak, 0.5))), 1)
     return w.Mul(lifted, w.Max(_both_ways(w, up, gain, across), 1))
 
 
-def _digit(w: GraphWriter, strokes: Value, sure: Value) -> Value:
+def _digit(w: GraphWriter, strokes: Value, sure: Value, size: Size) -> Value:
     """The largest connected piece of sure ink and what belongs to it; dust and other marks are dropped."""
-    back, cut = [], []
-    for axis in range(2):
-        n = _size(w, strokes, axis)
-        m = w.Div(w.Add(n, w.constant(CELL - 1, "int64")), w.constant(CELL, "int64"))
-        edges = _edges(w, m, n)
-        cut.append(_area_weights(w, edges, n, axis=axis))
-        back.append(_linear_weights(w, n, m, axis=axis))
-    mass = _both_ways(w, cut[0], sure, cut[1])
+    mass, *back = _gridded(w, sure, size, CELL)
     rows, columns = _size(w, mass, 0), _size(w, mass, 1)
     ground = w.Cast(w.Greater(_pool(w, mass, "MaxPool", 3), 0.05), to=1)  # strokes one cell apart are one piece
     count = w.Mul(rows, columns)
