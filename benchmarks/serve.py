@@ -70,6 +70,7 @@ def main() -> int:
         "machine": {"processors": len(os.sched_getaffinity(0)), "python": platform.python_version(),
                     "load_at_end": os.getloadavg()[0]},
         "seconds": options.seconds, "rounds": before["rounds"] + options.rounds, "cells": cells,
+        "start": _least(before.get("start", {}), _start(_python("starlette", Path(options.venvs)))),
     }  # fmt: skip
     target.parent.mkdir(exist_ok=True)
     target.write_text(json.dumps(report, indent=1) + "\n")
@@ -133,7 +134,7 @@ def _measure(name: str, python: str, scripts: dict[str, str], seconds: int) -> d
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    model = str(ROOT / "mnistkit" / "assets" / "mnist.onnx")
+    model = str(ROOT / "exports" / "mnist-jax.onnx")  # the tutorial's: small, so that the servers are what is compared
     ours = name.startswith("mnistkit")
     if ours:
         workers = name.rsplit(" ", 1)[1] if "workers" in name else "1"
@@ -178,6 +179,34 @@ def _measure(name: str, python: str, scripts: dict[str, str], seconds: int) -> d
         except subprocess.TimeoutExpired:
             os.killpg(server.pid, signal.SIGKILL)
             server.wait()
+
+
+def _start(python: str) -> dict[str, float]:
+    """Seconds until ``mnistkit serve`` is ready, and of the imports alone that a server of this kind needs."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    begin = time.perf_counter()
+    subprocess.run([python, "-c", "import onnxruntime, starlette, uvicorn"], check=True)
+    imports = time.perf_counter() - begin
+    flags = ["--port", str(port), "--grace", "0", "--access-log", "none"]
+    begin = time.perf_counter()
+    with subprocess.Popen(
+        [sys.executable, "-m", "mnistkit", "serve", *flags], cwd=ROOT, stderr=subprocess.DEVNULL
+    ) as server:
+        while True:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/health/ready", timeout=5).close()
+                break
+            except OSError:
+                time.sleep(0.002)
+        ready = time.perf_counter() - begin
+        server.terminate()
+    return {"imports": imports, "ready": ready}
+
+
+def _least(before: dict[str, float], now: dict[str, float]) -> dict[str, float]:
+    return {name: min(value, before.get(name, value)) for name, value in now.items()}
 
 
 def _wait(port: int, path: str, body: bytes) -> None:

@@ -16,7 +16,7 @@ HEADS = (
     "way",
     "first epoch, s",
     "plain fit = 1",
-    "each further epoch, s",
+    "each further epoch, s (processor time)",
     "times faster than plain fit",
     "time, hand-written = 1",
     "peak memory, MiB",
@@ -31,7 +31,7 @@ def render(results: dict) -> None:
     for model in ("mlp", "cnn"):
         rows = [row for row in results["rows"] if row["model"] == model]
         pattern = re.compile(rf"(<!-- table: {model} -->\n).*?(<!-- end: {model} -->)", re.DOTALL)
-        made = "\n".join(table(rows)) + "\n" if rows else ""
+        made = "\n".join([*table(rows), "", about(rows, results, model)]) + "\n" if rows else ""
         text = pattern.sub(lambda match, made=made: f"{match[1]}{made}{match[2]}", text)
     PAGE.write_text(text, encoding="utf-8")
     bars = [line for line in summary([row for row in results["rows"] if row["model"] == "mlp"]) if "steady" in line]
@@ -56,14 +56,27 @@ def table(rows: list[dict]) -> list[str]:
         cells = [
             f"{line['first']:.2f}",
             _cell(line["first_ratio"]),
-            f"{line['steady']:.3f}",
-            _cell(line["speed"], digits=1),
-            _cell(line["to_hand"]),
+            f"{line['steady']:.3f} ({line['processor']:.3f})",
+            _cell(line["speed"], line["processor_speed"], digits=1),
+            _cell(line["to_hand"], line["processor_to_hand"]),
             f"{line['peak_mib']:.0f}",
             _cell(line["memory"]),
         ]
         lines.append(f"| {name} | {line['way']} | {' | '.join(cells)} |")
     return lines
+
+
+def about(rows: list[dict], results: dict, model: str) -> str:
+    """Return the conditions of the figures in one paragraph."""
+    rounds = 1 + max(row["round"] for row in rows)
+    loads = [row["load"] for row in rows if "load" in row] or [0.0]
+    samples, cores = results["samples"][model], results["cores"]
+    return (
+        f"{samples:,} images in batches of {results['batch_size']}, {cores} cores; medians of {rounds} rounds of "
+        f"{results['epochs'][model]} epochs. The machine's load average while measuring was {min(loads):.1f} to "
+        f"{max(loads):.1f}, and other work shared its cores where that is over {cores}: trust the ratios more than the "
+        "seconds, and processor time more than the clock."
+    )
 
 
 def summary(rows: list[dict]) -> list[dict]:
@@ -79,7 +92,7 @@ def summary(rows: list[dict]) -> list[dict]:
             if not good:
                 found.append({**line, "failed": mine[0]["failed"]})
                 continue
-            for name in ("whole", "first", "steady", "peak_mib"):
+            for name in ("whole", "first", "steady", "processor", "peak_mib"):
                 if name in good[0]:
                     line[name] = statistics.median(row[name] for row in good)
             if "steady" in line:
@@ -91,6 +104,8 @@ def summary(rows: list[dict]) -> list[dict]:
                 line["memory"] = _ratio(good, plain, "peak_mib")
                 line["speed"] = _ratio(plain, good, "steady")
                 line["to_hand"] = _ratio(good, hand, "steady")
+                line["processor_speed"] = _ratio(plain, good, "processor")
+                line["processor_to_hand"] = _ratio(good, hand, "processor")
             found.append(line)
     return found
 
@@ -100,8 +115,9 @@ def _ratio(above: list[dict], below: list[dict], name: str) -> float | None:
     return statistics.median(a / b for a, b in pairs) if pairs else None
 
 
-def _cell(ratio: float | None, *, digits: int = 2) -> str:
-    return "" if ratio is None else f"{ratio:.{digits}f}"
+def _cell(ratio: float | None, in_brackets: float | None = None, *, digits: int = 2) -> str:
+    first, second = ("" if number is None else f"{number:.{digits}f}" for number in (ratio, in_brackets))
+    return f"{first} ({second})" if second else first
 
 
 def plot(lines: list[dict]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy as np
 BATCH = 32
 RATE, RHO, EPSILON = 0.001, 0.9, 1e-8
 SEED = 1337
+
+Epoch = tuple[float, float]  # seconds on the clock, and seconds of processor time of all threads
 
 
 def keras_model(name: str, **compile_options: Any) -> Any:
@@ -27,22 +30,29 @@ def one_hot(labels: np.ndarray) -> np.ndarray:
     return np.eye(10, dtype=np.float32)[labels]
 
 
-def timed_fit(train: Any, *, epochs: int) -> tuple[list[float], float]:
+def timed_fit(train: Any, *, epochs: int) -> tuple[list[Epoch], float]:
     import keras
 
-    ends: list[float] = []
-    watch = keras.callbacks.LambdaCallback(on_epoch_end=lambda _epoch, _logs: ends.append(time.perf_counter()))
-    begun = time.perf_counter()
+    ends = [now()]
+    watch = keras.callbacks.LambdaCallback(on_epoch_end=lambda _epoch, _logs: ends.append(now()))
     history = train(epochs=epochs, callbacks=[watch], batch_size=BATCH, verbose=0).history
-    return [end - start for start, end in zip([begun, *ends], ends, strict=False)], history["loss"][-1]
+    return between(ends), history["loss"][-1]
 
 
-def plain_fit(x: np.ndarray, labels: np.ndarray, *, model: str, epochs: int) -> tuple[list[float], float]:
+def now() -> Epoch:
+    return time.perf_counter(), time.process_time()
+
+
+def between(ends: list[Epoch]) -> list[Epoch]:
+    return [(b[0] - a[0], b[1] - a[1]) for a, b in itertools.pairwise(ends)]
+
+
+def plain_fit(x: np.ndarray, labels: np.ndarray, *, model: str, epochs: int) -> tuple[list[Epoch], float]:
     fit = keras_model(model).fit
     return timed_fit(lambda **options: fit(x, one_hot(labels), **options), epochs=epochs)
 
 
-def best_fit(x: np.ndarray, labels: np.ndarray, *, model: str, epochs: int) -> tuple[list[float], float]:
+def best_fit(x: np.ndarray, labels: np.ndarray, *, model: str, epochs: int) -> tuple[list[Epoch], float]:
     """Keras' own settings for few Python calls; found by trying, per backend."""
     import keras
 
@@ -51,14 +61,14 @@ def best_fit(x: np.ndarray, labels: np.ndarray, *, model: str, epochs: int) -> t
     return timed_fit(lambda **options: fit(x, one_hot(labels), **options), epochs=epochs)
 
 
-def ours(x: np.ndarray, labels: np.ndarray, *, model: str, epochs: int) -> tuple[list[float], float]:
+def ours(x: np.ndarray, labels: np.ndarray, *, model: str, epochs: int) -> tuple[list[Epoch], float]:
     from mnistkit.engine import fit
 
     made = keras_model(model)
     return timed_fit(lambda **options: fit(made, x, one_hot(labels), seed=SEED, **options), epochs=epochs)
 
 
-def hand_written(x: np.ndarray, labels: np.ndarray, *, model: str, epochs: int) -> tuple[list[float], float]:
+def hand_written(x: np.ndarray, labels: np.ndarray, *, model: str, epochs: int) -> tuple[list[Epoch], float]:
     import keras
 
     del model
@@ -66,14 +76,14 @@ def hand_written(x: np.ndarray, labels: np.ndarray, *, model: str, epochs: int) 
     return timed(epoch, len(x), epochs=epochs)
 
 
-def timed(epoch: Any, n: int, *, epochs: int) -> tuple[list[float], float]:
+def timed(epoch: Any, n: int, *, epochs: int) -> tuple[list[Epoch], float]:
+    """Time a loop written by hand. An epoch reports loss and accuracy, which Keras reports too."""
     generator = np.random.default_rng(SEED)
-    seconds, loss = [], 0.0
+    ends, loss = [now()], 0.0
     for _ in range(epochs):
-        begun = time.perf_counter()
-        loss = float(epoch(generator.permutation(n)[: n // BATCH * BATCH].reshape(-1, BATCH)))
-        seconds.append(time.perf_counter() - begun)
-    return seconds, loss
+        loss, _accuracy = epoch(generator.permutation(n)[: n // BATCH * BATCH].reshape(-1, BATCH))
+        ends.append(now())
+    return between(ends), loss
 
 
 def initial() -> list[np.ndarray]:
@@ -93,28 +103,29 @@ def _jax(x: np.ndarray, labels: np.ndarray) -> Any:
     def loss_of(weights: Any, x: Any, labels: Any) -> Any:
         w1, b1, w2, b2 = weights
         logits = jax.nn.relu(x @ w1 + b1) @ w2 + b2
-        return -jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=1).mean()
+        hits = (logits.argmax(1) == labels).mean()
+        return -jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=1).mean(), hits
 
     def run(state: Any, x: Any, labels: Any, order: Any) -> Any:
         def step(state: Any, rows: Any) -> Any:
             weights, squares = state
-            loss, grads = jax.value_and_grad(loss_of)(weights, x[rows], labels[rows])
+            reports, grads = jax.value_and_grad(loss_of, has_aux=True)(weights, x[rows], labels[rows])
             squares = [RHO * s + (1 - RHO) * g * g for s, g in zip(squares, grads, strict=True)]
             weights = [w - RATE * g / jnp.sqrt(s + EPSILON) for w, g, s in zip(weights, grads, squares, strict=True)]
-            return (weights, squares), loss
+            return (weights, squares), reports
 
-        state, losses = jax.lax.scan(step, state, order)
-        return state, losses.mean()
+        state, (losses, hits) = jax.lax.scan(step, state, order)
+        return state, losses.mean(), hits.mean()
 
     compiled = jax.jit(run, donate_argnums=0)
     weights = [jnp.array(w) for w in initial()]
     state = (weights, [jnp.zeros_like(w) for w in weights])
     x, labels = jax.device_put(x), jax.device_put(labels.astype(np.int32))
 
-    def epoch(order: np.ndarray) -> float:
+    def epoch(order: np.ndarray) -> tuple[float, float]:
         nonlocal state
-        state, loss = compiled(state, x, labels, order.astype(np.int32))
-        return float(loss)
+        state, loss, accuracy = compiled(state, x, labels, order.astype(np.int32))
+        return float(loss), float(accuracy)
 
     return epoch
 
@@ -124,29 +135,33 @@ def _tensorflow(x: np.ndarray, labels: np.ndarray) -> Any:
 
     weights = [tf.Variable(w) for w in initial()]
     squares = [tf.Variable(tf.zeros_like(w)) for w in weights]
-    total = tf.Variable(0.0)
+    total, right = tf.Variable(0.0), tf.Variable(0.0)
     x, labels = tf.constant(x), tf.constant(labels.astype(np.int32))
 
     @tf.function(jit_compile=True, autograph=False)
     def run(x: Any, labels: Any, order: Any) -> Any:
         total.assign(0.0)
+        right.assign(0.0)
 
         def step(i: Any) -> Any:
             rows = tf.gather(order, i)
             with tf.GradientTape() as tape:
                 hidden = tf.nn.relu(tf.gather(x, rows) @ weights[0] + weights[1])
                 logits = hidden @ weights[2] + weights[3]
-                loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(tf.gather(labels, rows), logits))
+                wanted = tf.gather(labels, rows)
+                loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(wanted, logits))
             for w, s, g in zip(weights, squares, tape.gradient(loss, weights), strict=True):
                 s.assign(RHO * s + (1 - RHO) * g * g)
                 w.assign_sub(RATE * g / tf.sqrt(s + EPSILON))
             total.assign_add(loss)
+            hits = tf.argmax(logits, 1, output_type=tf.int32) == wanted
+            right.assign_add(tf.reduce_mean(tf.cast(hits, tf.float32)))
             return [i + 1]
 
         tf.while_loop(lambda i: i < order.shape[0], step, [tf.constant(0)], parallel_iterations=1)
-        return total / order.shape[0]
+        return total / order.shape[0], right / order.shape[0]
 
-    return lambda order: float(run(x, labels, tf.constant(order.astype(np.int32))))
+    return lambda order: [float(value) for value in run(x, labels, tf.constant(order.astype(np.int32)))]
 
 
 def _torch(x: np.ndarray, labels: np.ndarray) -> Any:
@@ -158,12 +173,13 @@ def _torch(x: np.ndarray, labels: np.ndarray) -> Any:
     x, labels = torch.as_tensor(x), torch.as_tensor(labels.astype(np.int64))
     cross_entropy = torch.nn.functional.cross_entropy
 
-    def epoch(order: np.ndarray) -> float:
+    def epoch(order: np.ndarray) -> tuple[float, float]:
         rows = torch.as_tensor(order.reshape(-1))
-        total = torch.zeros(())
+        total, right = torch.zeros(()), torch.zeros((), dtype=torch.int64)
         for images, targets in zip(x[rows].split(BATCH), labels[rows].split(BATCH), strict=True):
             hidden = torch.relu(torch.addmm(weights[1], images, weights[0]))
-            loss = cross_entropy(torch.addmm(weights[3], hidden, weights[2]), targets)
+            logits = torch.addmm(weights[3], hidden, weights[2])
+            loss = cross_entropy(logits, targets)
             grads = torch.autograd.grad(loss, weights)
             with torch.no_grad():
                 torch._foreach_mul_(squares, RHO)
@@ -172,19 +188,20 @@ def _torch(x: np.ndarray, labels: np.ndarray) -> Any:
                 torch._foreach_sqrt_(below)
                 torch._foreach_addcdiv_(weights, grads, below, -RATE)
                 total += loss.detach()
-        return float(total) / len(order)
+                right += (logits.argmax(1) == targets).sum()
+        return float(total) / len(order), float(right) / order.size
 
     return epoch
 
 
-def numpy_by_hand(x: np.ndarray, labels: np.ndarray, *, model: str, epochs: int) -> tuple[list[float], float]:
+def numpy_by_hand(x: np.ndarray, labels: np.ndarray, *, model: str, epochs: int) -> tuple[list[Epoch], float]:
     del model
     weights = initial()
     squares = [np.zeros_like(w) for w in weights]
     targets = one_hot(labels)
 
-    def epoch(order: np.ndarray) -> float:
-        total = 0.0
+    def epoch(order: np.ndarray) -> tuple[float, float]:
+        total, right = 0.0, 0
         for rows in order:
             w1, b1, w2, b2 = weights
             images, wanted = x[rows], targets[rows]
@@ -194,6 +211,7 @@ def numpy_by_hand(x: np.ndarray, labels: np.ndarray, *, model: str, epochs: int)
             exp = np.exp(logits)
             probabilities = exp / exp.sum(1, keepdims=True)
             total -= float(np.log((probabilities * wanted).sum(1)).mean())
+            right += int((logits.argmax(1) == labels[rows]).sum())
             d_logits = (probabilities - wanted) / len(rows)
             d_hidden = (d_logits @ w2.T) * (hidden > 0)
             grads = [images.T @ d_hidden, d_hidden.sum(0), hidden.T @ d_logits, d_logits.sum(0)]
@@ -201,12 +219,12 @@ def numpy_by_hand(x: np.ndarray, labels: np.ndarray, *, model: str, epochs: int)
                 np.multiply(s, RHO, out=s)
                 np.add(s, (1 - RHO) * g * g, out=s)
                 np.subtract(w, RATE * g / np.sqrt(s + EPSILON), out=w)
-        return total / len(order)
+        return total / len(order), right / order.size
 
     return timed(epoch, len(x), epochs=epochs)
 
 
-def scikit_learn(x: np.ndarray, labels: np.ndarray, *, model: str, epochs: int) -> tuple[list[float], float]:
+def scikit_learn(x: np.ndarray, labels: np.ndarray, *, model: str, epochs: int) -> tuple[list[Epoch], float]:
     """It has no RMSprop; Adam costs about the same."""
     from sklearn.neural_network import MLPClassifier
 
@@ -214,7 +232,7 @@ def scikit_learn(x: np.ndarray, labels: np.ndarray, *, model: str, epochs: int) 
     network = MLPClassifier(
         (32,), solver="adam", alpha=0.0, batch_size=BATCH, max_iter=1, warm_start=True, random_state=SEED
     )
-    return timed(lambda _order: network.fit(x, labels).loss_, len(x), epochs=epochs)
+    return timed(lambda _order: (network.fit(x, labels).loss_, None), len(x), epochs=epochs)
 
 
 WAYS = {

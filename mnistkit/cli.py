@@ -204,6 +204,9 @@ def _export(options: argparse.Namespace) -> int:
 
         whole = export_picture_model(report.path, report.path.with_name(f"{report.path.stem}-picture.onnx"))
         print(f"mnistkit: picture model in {whole}", file=sys.stderr)
+    fixed = report.provenance["batch"]
+    if fixed is not None and options.batch is None:
+        print(f"mnistkit: the model fixes its batch axis to {fixed}, so does the file; see --batch", file=sys.stderr)
     external = report.provenance["external_data"]
     if external:
         lie = f"the weights ({external['size'] / 1e9:.1f} GB) are too large for one file and lie beside it"

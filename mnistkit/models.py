@@ -172,8 +172,7 @@ def _check_archive(source: Path) -> None:
             names = set(archive.namelist())
             damaged = archive.testzip()
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError) as error:
-        kind = "an HDF5 model; load it in Keras and save it as .keras" if _is_hdf5(source) else "not a .keras file"
-        raise ModelFileError(f"{source}: {kind} ({error})") from error
+        raise ModelFileError(f"{source}: {_what_it_is(source)} ({error})") from error
     missing = {"config.json", "metadata.json", "model.weights.h5"} - names
     if missing or damaged:
         reason = f"{', '.join(sorted(missing))} missing" if missing else f"{damaged} is damaged"
@@ -188,9 +187,14 @@ def _read_metadata(source: Path) -> dict[str, Any]:
         return {}
 
 
-def _is_hdf5(source: Path) -> bool:
+def _what_it_is(source: Path) -> str:
     with source.open("rb") as stream:
-        return stream.read(8) == b"\x89HDF\r\n\x1a\n"
+        start = stream.read(40)
+    if start.startswith(b"\x89HDF\r\n\x1a\n"):
+        return "an HDF5 model; load it in Keras and save it as .keras"
+    if start.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer, not a .keras file; run `git lfs pull`"
+    return "not a .keras file"
 
 
 def _is_newer(made_with: str, here: str) -> bool:

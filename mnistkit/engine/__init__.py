@@ -117,8 +117,7 @@ def fit(
         if validation is not None:
             programs.get(training=False)
     except Exception as error:  # noqa: BLE001 - whatever a framework raises, model.fit is the judge of the model
-        cause = str(error).strip().splitlines() or [type(error).__name__]
-        reason = f"{keras.backend.backend()} cannot compile it ({cause[0][:200]})"
+        reason = f"{keras.backend.backend()} cannot compile it ({fallback.cause(error)})"
         return fallback.run(model, x, y, options=options, seed=seed, reason=reason)
     if seed is None:
         seed = int(np.random.randint(2**31 - 1))  # noqa: NPY002 - the generator that keras.utils.set_random_seed sets

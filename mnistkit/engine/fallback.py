@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 from typing import Any
 
@@ -22,11 +23,11 @@ def run(model: Any, x: Any, y: Any, *, options: dict[str, Any], seed: int | None
         reason: why the engine does not take the run.
     """
     sys.stderr.write(f"mnistkit: training with model.fit, because {reason}\n")
-    if not arrays.is_in_memory((x, y)):
-        # a data set has its own batches and its own order; Keras refuses or overlooks arguments about them
+    if not all(hasattr(leaf, "shape") for leaf in arrays.leaves(x)):
+        # a data set has its own batches and its own order; Keras warns of arguments about them
         kept = {name: value for name, value in options.items() if name not in ("batch_size", "shuffle")}
-        return model.fit(x, y, **kept)
-    if seed is None or not _can_be_ordered(model, options):
+        return model.fit(x, y, shuffle=False, **kept)
+    if seed is None or not arrays.is_in_memory((x, y)) or not _can_be_ordered(model, options):
         return model.fit(x, y, **options)
     data = arrays.gather(x, y, sample_weight=options["sample_weight"], class_weight=options["class_weight"])
     if options["validation_data"] is None and options["validation_split"]:
@@ -43,6 +44,15 @@ def run(model: Any, x: Any, y: Any, *, options: dict[str, Any], seed: int | None
         shuffle=False,
         verbose=options["verbose"],
     )
+
+
+def cause(error: BaseException) -> str:
+    """Return in one line what went wrong, without the frames that Keras puts around it."""
+    lines = re.sub(r"\x1b\[\d*m", "", str(error)).splitlines()
+    said = [
+        line.strip() for line in lines if line.strip() and not line.startswith("Exception encountered when calling")
+    ]
+    return said[0][:200] if said else type(error).__name__
 
 
 def _can_be_ordered(model: Any, options: dict[str, Any]) -> bool:

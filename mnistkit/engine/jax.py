@@ -1,8 +1,11 @@
 """Whole stretches of an epoch as one XLA program under JAX.
 
-Keras' own stateless ``train_step`` is the body of one loop on the device. Its bounds are arguments, so a single
-compilation serves every stretch; the data are arguments too, because XLA would fold captured arrays into the program
-as constants. The state is donated: the update happens in place.
+Keras' own stateless ``train_step``, traced once, is the body of one loop on the device. Its bounds are arguments, so a
+single compilation serves every stretch; the data are arguments too, because XLA would fold captured arrays into the
+program as constants. The state is donated: the update happens in place.
+
+XLA's loops on the CPU run convolutions without its fast kernels, ten times slower than outside. A step with them
+is a program of its own there, called from Python; beside what it computes, the call costs nothing.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.extend.core
 import numpy as np
 from jax import lax
 
@@ -38,22 +42,43 @@ class Program:
     def __init__(self, model: Any, *, training: bool) -> None:
         self._model = model
         self._training = training
-        self._loop = jax.jit(self._steps, static_argnames="size", donate_argnames="state")
-        self._compiled: dict[int, Any] = {}
+        self._compiled: dict[int, tuple[Any, bool]] = {}
 
     def compile(self, data: Nest, n: int, *, size: int) -> None:
         """Compile for batches of ``size``, so that the first stretch need not and a failure shows before training."""
         spec = functools.partial(jax.tree.map, lambda a: jax.ShapeDtypeStruct(np.shape(a), a.dtype))
-        order = jax.ShapeDtypeStruct((n,), np.int32)
-        self._compiled[size] = self._loop.lower(spec(self._state()), spec(data), order, 0, 0, size=size).compile()
+        inputs = (spec(self._state()), spec(data), jax.ShapeDtypeStruct((n,), np.int32), 0)
+        traced = jax.jit(functools.partial(self._step, size=size), donate_argnums=0).trace(*inputs)
+        if _is_slow_in_loops(traced.jaxpr):
+            self._compiled[size] = traced.lower().compile(), False
+            return
+        step, tree = jax.extend.core.jaxpr_as_fun(traced.jaxpr), jax.tree.structure(inputs[0])
+
+        def steps(state: Any, data: Nest, order: Any, start: Any, steps: Any) -> Any:
+            def body(i: Any, state: Any) -> Any:
+                return jax.tree.unflatten(tree, step(*jax.tree.leaves((state, data, order, start + i * size))))
+
+            return lax.fori_loop(0, steps, body, state)
+
+        self._compiled[size] = jax.jit(steps, donate_argnums=0).lower(*inputs, 0).compile(), True
 
     def run(self, data: Nest, order: npt.NDArray[np.int64], *, start: int, steps: int, size: int) -> None:
         """Do ``steps`` steps on batches of ``size`` of ``order``, the first at index ``start``; update the model."""
-        state = self._compiled[size](self._state(), data, order.astype(np.int32), start, steps)
+        program, loops = self._compiled[size]
+        state, order32 = self._state(), jax.device_put(order.astype(np.int32))
+        if loops:
+            state = program(state, data, order32, start, steps)
+        else:
+            for i in range(steps):
+                state = program(state, data, order32, start + i * size)
         for variables, values in zip(self._variables(), state, strict=True):
             for variable, value in zip(variables, values, strict=True):
                 variable.assign(value)
         jax.block_until_ready(state)
+
+    def loops(self, size: int) -> bool:
+        """Tell whether the steps on batches of ``size`` are one program, or one each."""
+        return self._compiled[size][1]
 
     def _variables(self) -> list[list[Any]]:
         model = self._model
@@ -65,17 +90,18 @@ class Program:
     def _state(self) -> tuple[list[Any], ...]:
         return tuple([variable.value for variable in group] for group in self._variables())
 
-    def _steps(self, state: Any, data: Nest, order: Any, start: Any, steps: Any, *, size: int) -> Any:
+    def _step(self, state: Any, data: Nest, order: Any, start: Any, *, size: int) -> Any:
         step = self._model.train_step if self._training else self._model.test_step
+        rows = lax.dynamic_slice_in_dim(order, start, size)
+        _, new = step(state, map_nest(lambda leaf: leaf.at[rows].get(mode="promise_in_bounds"), data))
+        # a loop carries one type: bring back what a step returns with another (weakly typed, or a tuple for a list)
+        return jax.tree.map(
+            lambda old, new: new.astype(old.dtype),
+            state,
+            jax.tree.unflatten(jax.tree.structure(state), jax.tree.leaves(new)),
+        )
 
-        def body(i: Any, state: Any) -> Any:
-            rows = lax.dynamic_slice_in_dim(order, start + i * size, size)
-            _, new = step(state, map_nest(lambda leaf: leaf.at[rows].get(mode="promise_in_bounds"), data))
-            # a loop carries one type: bring back what a step returns with another (weakly typed, or a tuple for a list)
-            return jax.tree.map(
-                lambda old, new: new.astype(old.dtype),
-                state,
-                jax.tree.unflatten(jax.tree.structure(state), jax.tree.leaves(new)),
-            )
 
-        return lax.fori_loop(0, steps, body, state)
+def _is_slow_in_loops(jaxpr: Any) -> bool:
+    """Tell whether a step is one that XLA should not put into a loop here."""
+    return jax.default_backend() == "cpu" and "conv_general_dilated" in str(jaxpr)

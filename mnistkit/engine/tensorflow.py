@@ -2,6 +2,9 @@
 
 Keras' own ``train_step`` is the body of one ``tf.while_loop`` inside one ``tf.function``, which updates the model's
 variables in place. The bounds of the loop are arguments, so a single compilation serves every stretch.
+
+XLA's loops on the CPU run convolutions without its fast kernels, ten times slower than outside. A step with them
+is a program of its own there, called from Python; where ``model.fit`` would do without XLA, the loop does too.
 """
 
 from __future__ import annotations
@@ -34,24 +37,53 @@ class Program:
 
     def __init__(self, model: Any, *, training: bool) -> None:
         step = model.train_step if training else model.test_step
-        xla = all(layer.supports_jit for layer in model._flatten_layers())  # noqa: SLF001 - Keras decides by the same list
 
-        def steps(data: Nest, order: Any, start: Any, steps: Any, size: int) -> None:
+        def one(data: Nest, order: Any, start: Any, size: int) -> None:
+            # gather, not slice: XLA takes the beginning of a slice for a constant and compiles anew for each
+            rows = tf.gather(order, start + tf.range(size))
+            step(map_nest(lambda leaf: tf.gather(leaf, rows), data))
+
+        def many(data: Nest, order: Any, start: Any, steps: Any, size: int) -> None:
             def body(i: Any) -> Any:
-                # gather, not slice: XLA takes the beginning of a slice for a constant and compiles anew for each
-                rows = tf.gather(order, start + i * size + tf.range(size))
-                step(map_nest(lambda leaf: tf.gather(leaf, rows), data))
+                one(data, order, start + i * size, size)
                 return [i + 1]
 
             tf.while_loop(lambda i: i < steps, body, [tf.constant(0)], parallel_iterations=1)
 
-        self._steps = tf.function(steps, jit_compile=xla, autograph=False)
+        # on the CPU, fit leaves XLA out by itself, which cannot be told from jit_compile=False: speed decides
+        self._asked_for_xla = bool(model.jit_compile)
+        self._xla = all(layer.supports_jit for layer in model._flatten_layers())  # noqa: SLF001 - Keras decides by it
+        self._one = tf.function(one, jit_compile=self._xla, autograph=False)
+        self._many = tf.function(many, jit_compile=self._xla, autograph=False)
+        self._many_without_xla = tf.function(many, jit_compile=False, autograph=False)
+        self._loop: dict[int, Any] = {}  # None where each step is called by itself
 
     def compile(self, data: Nest, n: int, *, size: int) -> None:
         """Compile for batches of ``size``, so that the first stretch need not and a failure shows before training."""
-        self.run(data, np.zeros(n, np.int64), start=0, steps=0, size=size)
+        order, zero = tf.zeros(n, tf.int32), tf.constant(0)
+        traced = self._many.get_concrete_function(data, order, zero, zero, size)
+        self._loop[size] = self._many
+        if self._xla and _is_slow_in_loops(traced.graph):
+            self._loop[size] = None if self._asked_for_xla else self._many_without_xla
+        if self._loop[size] is not None:
+            self._loop[size](data, order, zero, zero, size)  # no step at all, but XLA compiles
 
     def run(self, data: Nest, order: npt.NDArray[np.int64], *, start: int, steps: int, size: int) -> None:
         """Do ``steps`` steps on batches of ``size`` of ``order``, the first at index ``start``; update the model."""
         order32 = tf.constant(order.astype(np.int32))
-        self._steps(data, order32, tf.constant(start), tf.constant(steps), size)
+        if self._loop[size] is not None:
+            self._loop[size](data, order32, tf.constant(start), tf.constant(steps), size)
+            return
+        for i in range(steps):
+            self._one(data, order32, tf.constant(start + i * size), size)
+
+    def loops(self, size: int) -> bool:
+        """Tell whether the steps on batches of ``size`` are one program compiled by XLA."""
+        return self._loop[size] is self._many and self._xla
+
+
+def _is_slow_in_loops(graph: Any) -> bool:
+    """Tell whether a step is one that XLA should not put into a loop here."""
+    definition = graph.as_graph_def()
+    nodes = [*definition.node, *(node for function in definition.library.function for node in function.node_def)]
+    return not tf.config.list_logical_devices("GPU") and any("Conv" in node.op for node in nodes)

@@ -10,7 +10,7 @@ from mnistkit.engine import torch_flat, torch_rules
 from mnistkit.engine.torch_graph import is_pure, meta_of, replace, written
 
 _ATEN = torch.ops.aten
-_SAME = {_ATEN.detach.default, _ATEN.lift_fresh_copy.default, _ATEN.alias.default}
+_SAME = {_ATEN.detach.default, _ATEN.alias.default}
 _FACTORIES = {
     _ATEN.scalar_tensor.default,
     _ATEN.full.default,
@@ -33,8 +33,10 @@ def clean(module: Any, *, states: int, device: Any) -> list[list[int]]:
         For each input added at the end: the numbers of the variables that must be its parts, end to end.
     """
     graph = module.graph
+    changing = written(graph)
     for node in list(graph.nodes):
-        if node.target in _SAME:
+        # a constant that the step counts in is copied anew in every step
+        if node.target in _SAME or (node.target is _ATEN.lift_fresh_copy.default and node not in changing):
             replace(node, node.args[0])
     constants = _fold_constants(module, device)
     torch_rules.simplify(graph, constants)

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from mnistkit.engine.torch_graph import meta_of, shape_of, written
+from mnistkit.engine.torch_graph import PARTS, meta_of, shape_of, written
 
 _ATEN = torch.ops.aten
 _PREFIX = "_foreach_"
@@ -53,6 +53,7 @@ def join_lists(module: Any, state: list[Any]) -> list[Bundle]:
         last = [node for node in graph.nodes if node.op == "placeholder"][-1]
         with graph.inserting_after(last):
             whole[bundle] = _sized(graph.placeholder(f"joined_{i}"), bundle)
+        whole[bundle].meta[PARTS] = bundle
     for call in calls:
         _rewrite(graph, call, whole)
     for call in reversed(calls):

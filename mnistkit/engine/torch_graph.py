@@ -9,6 +9,9 @@ from typing import Any
 import torch
 
 _ATEN = torch.ops.aten
+PARTS = "mnistkit_parts"
+"""Where an input notes the inputs that lie in its memory."""
+
 _PRODUCTS = {_ATEN.mm.default, _ATEN.bmm.default, _ATEN.addmm.default}
 
 
@@ -77,7 +80,8 @@ def _owners(graph: Any) -> dict[Any, set[Any]]:
     """Return for each node the nodes that made the memory which its result may share."""
     owners: dict[Any, set[Any]] = {}
     for node in graph.nodes:
-        found: set[Any] = set().union(*(owners[source] for source in _shared(node)))
+        sources = [*_shared(node), *node.meta.get(PARTS, ())]
+        found: set[Any] = set().union(*(owners[source] for source in sources))
         owners[node] = found or {node}
     return owners
 

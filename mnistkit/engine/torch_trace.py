@@ -13,6 +13,7 @@ from torch.fx.experimental.proxy_tensor import disable_proxy_modes_tracing, make
 from torch.overrides import TorchFunctionMode
 
 from mnistkit.engine.arrays import leaves, map_nest
+from mnistkit.engine.torch_cond import both_branches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -119,6 +120,7 @@ def _trace(model: Any, batch: Nest, *, training: bool) -> Trace:
     model.train(training)
     try:
         with torch.random.fork_rng(devices=[]), _seeds_watched(watch), watch, contextlib.ExitStack() as stack:
+            stack.enter_context(both_branches())
             if not training:
                 stack.enter_context(torch.no_grad())
             module = make_fx(step)(tensors, leaves(batch))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import onnx
 
 from mnistkit import backend as backends
 from mnistkit.contract import IR_VERSION, OPSET
@@ -12,9 +14,6 @@ from mnistkit.export.exporters import check_exporter, export_with
 from mnistkit.export.normalise import ir_version_for, normalise
 from mnistkit.export.signature import Signature, signature_of_graph, signature_of_model
 from mnistkit.export.writer import write
-
-if TYPE_CHECKING:
-    import onnx
 
 EXPORTERS = ("auto", "writer", *backends.EXPORTERS)
 
@@ -48,6 +47,11 @@ def choose(model: Any, exporter: str, *, opset: int | None, optimize: bool, batc
     """
     if exporter not in EXPORTERS:
         raise InputError(f"unknown exporter {exporter!r}; use one of {', '.join(EXPORTERS)}")
+    newest = onnx.defs.onnx_opset_version()
+    if opset is not None and opset > newest:
+        raise InputError(
+            f"opset {opset} is newer than onnx {onnx.__version__} knows (up to {newest}); use an older one"
+        )
     _refuse_bfloat16(model)
     if exporter in backends.EXPORTERS:
         return _stock(model, exporter, "asked for by name", opset=opset, batch=batch)

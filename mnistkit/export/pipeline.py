@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from mnistkit.export.choose import Chosen
     from mnistkit.export.signature import Signature
     from mnistkit.export.stage import Stage
+    from mnistkit.runtime import TensorInfo
 
 _GOLDEN_PAIRS = 4
 _CHUNK = 512  # rows given to Keras at once
@@ -121,10 +122,11 @@ def export_onnx(
         raise InputError(f"atol must be above 0, got {atol}")
     if batch is not None and batch < 1:
         raise InputError(f"batch must be at least 1, got {batch}")
-    check_writable(target)
+    _check_target(target, source)
     loaded = load_model(source) if source is not None else model
     chosen = choose(loaded, exporter, opset=opset, optimize=optimize, batch=batch)
     signature = chosen.signature
+    batch = signature.batch
     trained = _training_provenance(source, loaded)
     given = _given_samples(samples, signature)
     digits = signature.reads_digits and given is None
@@ -168,6 +170,7 @@ def export_onnx(
         "ir_version": chosen.proto.ir_version,
         "inputs": [str(tensor) for tensor in names.inputs],
         "outputs": [str(tensor) for tensor in names.outputs],
+        "batch": batch,
         "accuracy": None if accuracy is None else {"keras": accuracy[0], "onnxruntime": accuracy[1]},
         "proof": {
             "atol": allowed,
@@ -180,13 +183,28 @@ def export_onnx(
     return ExportReport(target, chosen.exporter, chosen.reason, digest, allowed, tuple(rows), accuracy, provenance)
 
 
+def _check_target(target: Path, source: Path | None) -> None:
+    """Refuse what could not be written, or would overwrite the model or its own JSON.
+
+    Raises:
+        InputError: The target is the model itself or has the ending of the JSON beside it.
+        OutputError: It cannot be written.
+    """
+    if source is not None and target.resolve() == source.resolve():
+        raise InputError(f"{target}: this is the model itself; name another file with --out")
+    if target.suffix == ".json":
+        raise InputError(f"{target}: the provenance beside the file ends in .json; name the file .onnx")
+    check_writable(target)
+
+
 def _samples(
     model: Any, chosen: Chosen, *, data: Dataset | None, given: dict[str, NDArray[Any]] | None, batch: int | None
 ) -> list[Sample]:
     signature = chosen.signature
     if given is not None:
         sizes = tuple(sorted({size for size in FEW_BATCH_SIZES if size <= len(next(iter(given.values())))}))
-        return [_answered(model, signature, "given samples", given, (batch,) if batch else sizes)]
+        answers = _answers(model, signature, given, batch=batch)
+        return [Sample("given samples", given, answers, (batch,) if batch else sizes)]
     if data is None:
         sizes = (batch,) if batch else FEW_BATCH_SIZES
         return sample_any(model, signature, batch_sizes=sizes, tables=table_sizes(chosen.proto.graph))
@@ -196,31 +214,36 @@ def _samples(
     images = (data.x_test.astype(np.float32) / 255).reshape(-1, *shape).astype(tensor.dtype)
     noise = np.random.default_rng(0).random((rows, *shape)).astype(tensor.dtype)
     edges = draw(signature, rows=rows, lengths=(1,), high=2, edges=True)[tensor.name]
-    return [
-        _answered(
-            model,
-            signature,
-            name,
-            {tensor.name: array},
-            (batch,) if batch else tuple(sorted({*BATCH_SIZES, len(array)})),
-        )
-        for name, array in (("test images", images), ("noise", noise), ("edges", edges))
-    ]
+    parts = {"test images": images, "noise": noise, "edges": edges}
+    answers = _answers(model, signature, {tensor.name: np.concatenate(list(parts.values()))}, batch=batch)
+    samples = []
+    start = 0
+    for name, part in parts.items():
+        expected = {key: answer[start : start + len(part)] for key, answer in answers.items()}
+        sizes = (batch,) if batch else tuple(sorted({*BATCH_SIZES, len(part)}))
+        samples.append(Sample(name, {tensor.name: part}, expected, sizes))
+        start += len(part)
+    return samples
 
 
-def _answered(
-    model: Any, signature: Signature, name: str, arrays: dict[str, NDArray[Any]], batch_sizes: tuple[int, ...]
-) -> Sample:
-    """A sample with Keras' answers, computed a few hundred rows at a time."""
+def _answers(
+    model: Any, signature: Signature, arrays: dict[str, NDArray[Any]], *, batch: int | None
+) -> dict[str, NDArray[Any]]:
+    """Keras' answers, a few hundred rows at a time and always as many: a backend may compile for each size anew."""
     rows = len(next(iter(arrays.values())))
-    step = batch_sizes[0] if len(batch_sizes) == 1 else _CHUNK
+    step = batch or min(_CHUNK, rows)
+    missing = -rows % step
+    filled = {key: np.concatenate([array, np.repeat(array[-1:], missing, axis=0)]) for key, array in arrays.items()}
     parts = [
-        signature.call(model, {key: array[start : start + step] for key, array in arrays.items()})
-        for start in range(0, rows - rows % step if len(batch_sizes) == 1 else rows, step)
+        signature.call(model, {key: array[start : start + step] for key, array in filled.items()})
+        for start in range(0, rows, step)
     ]
-    expected = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    expected = {
+        key: np.concatenate([part[key] for part in parts])[:rows] if first.ndim else first
+        for key, first in parts[0].items()
+    }
     check_finite(expected)
-    return Sample(name, arrays, expected, batch_sizes)
+    return expected
 
 
 def _given_samples(
@@ -240,7 +263,29 @@ def _given_samples(
     lengths = {len(array) if np.ndim(array) else 0 for array in samples.values()}
     if len(lengths) != 1 or 0 in lengths:
         raise InputError("samples: every array needs the same number of rows, at least one")
-    return {tensor.name: np.asarray(samples[tensor.name]).astype(tensor.dtype) for tensor in signature.inputs}
+    return {tensor.name: _fitting(np.asarray(samples[tensor.name]), tensor) for tensor in signature.inputs}
+
+
+def _fitting(array: NDArray[Any], tensor: TensorInfo) -> NDArray[Any]:
+    """A given sample in the type of its input.
+
+    Raises:
+        InputError: It has another shape, or is no array of finite numbers.
+    """
+    fits = len(array.shape) == len(tensor.shape) and all(
+        got == want or not isinstance(want, int) for got, want in zip(array.shape[1:], tensor.shape[1:], strict=True)
+    )
+    if not fits:
+        raise InputError(f"samples: expected {tensor}, got {list(array.shape)}")
+    try:
+        numbers = array.astype(tensor.dtype)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"samples: {tensor.name}: no array of {tensor.dtype} ({one_line(error, limit=120)})"
+        ) from error
+    if numbers.dtype.kind == "f" and not np.isfinite(numbers).all():
+        raise InputError(f"samples: {tensor.name} has NaN or an infinity; give inputs that the model has answers to")
+    return numbers
 
 
 def _are_probabilities(samples: Sequence[Sample]) -> bool:
@@ -323,7 +368,10 @@ def _golden_rows(sample: Sample, answers: dict[str, NDArray[Any]]) -> list[Golde
 
 def _pair(inputs: dict[str, NDArray[Any]], answers: dict[str, NDArray[Any]]) -> GoldenPair:
     rounded = {
-        name: np.round(array, contract.GOLDEN_DECIMALS) if array.dtype.kind == "f" else array
+        # in double: float16 would overflow on the way, decimals times answer
+        name: np.round(array.astype(np.float64), contract.GOLDEN_DECIMALS).astype(array.dtype)
+        if array.dtype.kind == "f"
+        else array
         for name, array in answers.items()
     }
     return GoldenPair(inputs, rounded)

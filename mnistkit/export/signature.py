@@ -46,6 +46,12 @@ class Signature:
         is_image = len(sizes) == len(self.inputs[0].shape) - 1 and math.prod(sizes) == SIDE * SIDE
         return is_image and self.outputs[0].shape[1:] == (CLASSES,)
 
+    @property
+    def batch(self) -> int | None:
+        """Size of the batch axis where the model itself fixes it, as ``keras.Input(batch_size=N)`` does."""
+        sizes = {size for tensor in self.inputs for size in tensor.shape[:1] if isinstance(size, int)}
+        return sizes.pop() if len(sizes) == 1 else None
+
     def renamed(self, *, inputs: Sequence[str] | None = None, outputs: Sequence[str] | None = None) -> Signature:
         """The same with other names.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -29,8 +30,13 @@ _TICK = 0.5
 _TURN = 0.02  # seconds in which uvloop lets go of a listener
 
 
-def bind(settings: Settings) -> socket.socket:
-    """A listening socket.
+def bind(settings: Settings, *, shared: bool = False) -> socket.socket:
+    """A socket to listen with.
+
+    Args:
+        settings: With the address.
+        shared: Whether others of this user may listen there too; the kernel deals the connections out among those who
+            do, so it is left to whoever serves to begin. Otherwise clients may queue from now on.
 
     Raises:
         InputError: The address cannot be had.
@@ -39,8 +45,11 @@ def bind(settings: Settings) -> socket.socket:
         family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind((settings.host, settings.port))
-        listener.listen(_BACKLOG)
+        if not shared:
+            listener.listen(_BACKLOG)
     except OSError as error:
         raise InputError(
             f"--host {settings.host} --port {settings.port}: cannot listen there ({error.strerror or error}); "
@@ -63,6 +72,7 @@ def serve(settings: Settings, listener: socket.socket, *, announce: bool = True,
         MnistkitError: A model cannot be served, or a setting is wrong.
     """
     server = Server(settings, listener, announce=announce, folder=folder)
+    gc.freeze()  # what has been loaded stays: the collector need not look through it while requests wait
     with asyncio.Runner(loop_factory=_new_loop) as runner:
         runner.run(server.run())
 

@@ -1,7 +1,9 @@
-"""Several serving processes behind one listening socket, and the parent that keeps them alive.
+"""Several serving processes on one port, and the parent that keeps them alive.
 
-Each worker is a fresh interpreter that inherits the listener, so nothing is forked with threads or sessions in it.
-A connection waits in the kernel's queue of the one listener, so a worker that dies takes no waiting connection along.
+Each worker is a fresh interpreter that inherits a listener, so nothing is forked with threads or sessions in it. Every
+worker has a listener of its own and the kernel deals the connections out: from a single one, whichever worker happened
+to be awake took a whole burst, up to all of 64 connections. The parent has the listeners too, so a worker that dies
+takes no waiting connection along; they wait for its successor.
 """
 
 from __future__ import annotations
@@ -39,14 +41,24 @@ def supervise(settings: Settings) -> int:
     """
     check_packages()
     _check_models(settings)
-    with bind(settings) as listener, tempfile.TemporaryDirectory(prefix="mnistkit-") as folder:
-        return _Supervisor(settings, listener, folder).run()
+    with tempfile.TemporaryDirectory(prefix="mnistkit-") as folder:
+        return _Supervisor(settings, _listeners(settings), folder).run()
+
+
+def _listeners(settings: Settings) -> list[socket.socket]:
+    """One for each worker, all on one port."""
+    first = bind(settings)  # refused when anybody listens there, which a shared one would not be
+    if sys.platform != "linux":
+        return [first] * settings.workers  # elsewhere a shared port does not spread connections
+    settings = dataclasses.replace(settings, port=first.getsockname()[1])
+    first.close()
+    return [bind(settings, shared=True) for _ in range(settings.workers)]
 
 
 class _Supervisor:
-    def __init__(self, settings: Settings, listener: socket.socket, folder: str) -> None:
-        self._settings, self._listener, self._folder = settings, listener, folder
-        self._workers: dict[subprocess.Popen[bytes], float] = {}
+    def __init__(self, settings: Settings, listeners: list[socket.socket], folder: str) -> None:
+        self._settings, self._listeners, self._folder = settings, listeners, folder
+        self._workers: dict[subprocess.Popen[bytes], tuple[int, float]] = {}  # place, and when it was started
         self._stopping = False
         self._early_deaths = 0
 
@@ -55,15 +67,15 @@ class _Supervisor:
         signal.signal(signal.SIGINT, self._stop)
         signal.signal(signal.SIGHUP, self._pass_on)
         for number in range(self._settings.workers):
-            self._start(announce=number == 0)
+            self._start(number, announce=number == 0)
         while self._workers:
             time.sleep(_POLL)
             for worker in [worker for worker in self._workers if worker.poll() is not None]:
                 self._bury(worker)
         return 1 if self._early_deaths >= _PATIENCE else 0
 
-    def _start(self, *, announce: bool) -> None:
-        descriptor = self._listener.fileno()
+    def _start(self, place: int, *, announce: bool) -> None:
+        descriptor = self._listeners[place].fileno()
         job = {"settings": dataclasses.asdict(self._settings), "descriptor": descriptor, "announce": announce,
                "folder": self._folder}  # fmt: skip
         worker = subprocess.Popen(
@@ -75,10 +87,11 @@ class _Supervisor:
         assert worker.stdin is not None
         worker.stdin.write(json.dumps(job).encode() + b"\n")  # left open: its end tells the worker that we are gone
         worker.stdin.flush()
-        self._workers[worker] = time.monotonic()
+        self._workers[worker] = place, time.monotonic()
 
     def _bury(self, worker: subprocess.Popen[bytes]) -> None:
-        age = time.monotonic() - self._workers.pop(worker)
+        place, started = self._workers.pop(worker)
+        age = time.monotonic() - started
         if worker.stdin is not None:
             worker.stdin.close()
         forget(Path(self._folder), worker.pid)
@@ -90,11 +103,12 @@ class _Supervisor:
             self._stop()
             return
         self._say(f"worker {worker.pid} ended with {worker.returncode}; starting another")
-        self._start(announce=False)
+        self._start(place, announce=False)
 
     def _stop(self, number: int = signal.SIGTERM.value, _: FrameType | None = None) -> None:
         self._stopping = True
-        self._listener.close()  # the workers have it too, and nobody must queue behind the last of them
+        for listener in self._listeners:  # the workers have them too, and nobody must queue behind the last of them
+            listener.close()
         self._signal(signal.Signals(number))
 
     def _pass_on(self, number: int, _: FrameType | None) -> None:

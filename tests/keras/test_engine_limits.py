@@ -6,6 +6,7 @@ import importlib.util
 import os
 import signal
 import threading
+import warnings
 from pathlib import Path
 
 import keras
@@ -17,10 +18,13 @@ from engine_models import (
     N,
     assert_same_history,
     assert_same_state,
+    cnn,
     mlp,
     pictures,
     plain_fit,
     state,
+    two_input_data,
+    two_inputs,
 )
 
 from mnistkit.engine import fit
@@ -180,21 +184,80 @@ def test_optimizers(name, capsys):
     assert capsys.readouterr().err == ""
 
 
-SEEN_BY_VALUE = {  # under torch such a step asks for a number in every step, so model.fit runs it, on the same batches
+def test_the_loss_of_each_output_counts_by_samples(capsys):
+    """docs/training.md, «What differs»: under TensorFlow Keras' own evaluation counts it by batches."""
+    x, y = two_input_data(BATCH + 1)
+    model = two_inputs()
+    model.optimizer.learning_rate = 0.0
+    history = fit(model, x, y, batch_size=BATCH, seed=0, verbose=0, validation_data=(x, y)).history
+    outputs = keras.tree.map_structure(keras.ops.convert_to_numpy, model(x))
+    losses = -np.log((outputs["digit"] * y["digit"]).sum(-1))
+    by_sample, by_batch = losses.mean(), (losses[:BATCH].mean() + losses[BATCH]) / 2
+    assert abs(by_sample - by_batch) > 1e-3
+    assert history["val_digit_loss"][0] == pytest.approx(by_sample, abs=1e-4)
+    of_keras = model.evaluate(x, y, batch_size=BATCH, verbose=0, return_dict=True)["digit_loss"]
+    assert of_keras == pytest.approx(by_batch if BACKEND == "tensorflow" else by_sample, abs=1e-4)
+    assert capsys.readouterr().err == ""
+
+
+CONDITIONAL = {  # what such a step does depends on the values of this step
     "accumulation": lambda: keras.optimizers.Adam(0.001, gradient_accumulation_steps=3),
     "loss scale": lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.001), dynamic_growth_steps=20),
 }
 
 
-@pytest.mark.parametrize("name", SEEN_BY_VALUE)
-def test_optimizers_that_look_at_values(name, capsys):
-    assert_as_fit(lambda: with_optimizer(SEEN_BY_VALUE[name]()), *pictures(N - 3), epochs=2)
-    assert ("torch cannot compile it" in capsys.readouterr().err) == (BACKEND == "torch")
+@pytest.mark.parametrize("name", CONDITIONAL)
+def test_optimizers_with_conditions(name, capsys):
+    assert_as_fit(lambda: with_optimizer(CONDITIONAL[name]()), *pictures(N - 3), epochs=2)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_loss_scale_that_overflows(capsys):
+    def make():
+        scaled = keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.001), initial_scale=1e38)
+        return with_optimizer(scaled)
+
+    assert_as_fit(make, *pictures())
+    assert capsys.readouterr().err == ""
+
+
+schedules = keras.optimizers.schedules
+SCHEDULES = {
+    "cosine": lambda: schedules.CosineDecay(0.002, 30, alpha=0.1),
+    "cosine after warmup": lambda: schedules.CosineDecay(1e-4, 30, warmup_target=0.002, warmup_steps=10),
+    "cosine with restarts": lambda: schedules.CosineDecayRestarts(0.002, 10),
+    "exponential": lambda: schedules.ExponentialDecay(0.002, 20, 0.5, staircase=True),
+    "inverse time": lambda: schedules.InverseTimeDecay(0.002, 20, 0.5),
+    "piecewise constant": lambda: schedules.PiecewiseConstantDecay([10, 30], [0.002, 0.001, 0.0001]),
+    "polynomial": lambda: schedules.PolynomialDecay(0.002, 20, cycle=True),
+}
+
+
+def test_every_schedule_of_keras_is_here():
+    found = {name for name in dir(schedules) if isinstance(getattr(schedules, name), type)}
+    assert {type(make()).__name__ for make in SCHEDULES.values()} == found - {"LearningRateSchedule"}
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_schedules(name, capsys):
+    assert_as_fit(lambda: with_optimizer(keras.optimizers.Adam(SCHEDULES[name]())), *pictures())
+    assert capsys.readouterr().err == ""
 
 
 def test_jit_compile_false(capsys):
     assert_as_fit(lambda: with_optimizer("adam", jit_compile=False), *pictures())
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.skipif(BACKEND == "torch", reason="it has no compiled loops")
+def test_convolutions_stay_out_of_loops():
+    def looped(model, x, y):
+        fit(model, x, y, batch_size=BATCH, seed=0, verbose=0)
+        ((_, program),) = vars(model)["_mnistkit_programs"].entries.values()
+        return program.loops(BATCH)
+
+    assert looped(mlp(), *pictures(BATCH * 2))
+    assert not looped(cnn(), *pictures(BATCH * 2, channels=True))
 
 
 class Each(keras.callbacks.Callback):
@@ -228,14 +291,19 @@ def test_model_fit_gets_the_same_samples_to_hold_out():
 def test_a_generator(capsys):
     x, y = pictures(BATCH * 3)
     batches = ((x[i : i + BATCH], y[i : i + BATCH]) for i in range(0, len(x), BATCH))
-    history = fit(mlp(), batches, verbose=0, seed=0).history
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message="Your input ran out of data"
+        )  # Keras says so at every generator's end
+        history = fit(mlp(), batches, verbose=0, seed=0).history
     assert np.isfinite(history["loss"]).all()
     assert "not dense numeric arrays in memory" in capsys.readouterr().err
 
 
 def test_a_callback_list(capsys):
     model = mlp()
-    fit(model, *pictures(BATCH), verbose=0, seed=0, callbacks=keras.callbacks.CallbackList([], model=model))
+    own = keras.callbacks.CallbackList([], add_history=True, model=model)
+    assert fit(model, *pictures(BATCH), verbose=0, seed=0, callbacks=own).epoch == [0]
     assert "CallbackList" in capsys.readouterr().err
 
 

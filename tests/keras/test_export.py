@@ -342,6 +342,10 @@ def flipped(content):
 BAD = {
     "text": (lambda path, _: path.write_text("hello"), "not a .keras file"),
     "empty": (lambda path, _: path.write_bytes(b""), "not a .keras file"),
+    "LFS pointer": (
+        lambda path, _: path.write_text("version https://git-lfs.github.com/spec/v1\n"),
+        "run `git lfs pull`",
+    ),
     "truncated": (lambda path, good: path.write_bytes(good.read_bytes()[:-500]), "not a .keras file"),
     "HDF5": (lambda path, _: hdf5(path), "an HDF5 model; load it in Keras and save it as .keras"),
     "another zip": (

@@ -54,6 +54,21 @@ def test_names_and_fixed_batch(tmp_path):
     assert declared(tmp_path / "m.onnx") == ({"x": [4, 6]}, {"y": [4, 2]})
 
 
+def test_a_batch_size_that_the_model_fixes_is_proven_and_told(cli, tmp_path):
+    model = keras.Sequential([keras.Input((6,), batch_size=4), keras.layers.Dense(2)])
+    model.save(tmp_path / "m.keras")
+    ran = cli("export", tmp_path / "m.keras")
+    assert (ran.code, ran.err) == (
+        0,
+        "mnistkit: the model fixes its batch axis to 4, so does the file; see --batch\n",
+    )
+    assert declared(tmp_path / "m.onnx")[0] == {"input_layer": [4, 6]}
+    assert json.loads((tmp_path / "m.json").read_text())["batch"] == 4
+    ran = cli("export", tmp_path / "m.keras", "--batch", "3")
+    assert (ran.code, ran.err) == (0, "")
+    assert declared(tmp_path / "m.onnx")[0] == {"input_layer": [3, 6]}
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -80,6 +95,49 @@ def test_given_samples_are_what_is_proven(tmp_path):
 def test_samples_under_another_name_are_refused(tmp_path):
     with pytest.raises(InputError, match="expected arrays input_layer, got x"):
         export_onnx(small(), tmp_path / "m.onnx", samples={"x": np.ones((5, 6), np.float32)})
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.ones((5, 7), np.float32), r"expected input_layer: float32 \[batch, 6\], got \[5, 7\]"),
+        (np.ones((5, 6, 1), np.float32), r"expected input_layer: float32 \[batch, 6\], got \[5, 6, 1\]"),
+        (np.full((5, 6), "seven"), "no array of float32"),
+        (np.full((5, 6), np.nan), "input_layer has NaN or an infinity"),
+        (np.float32(1), "the same number of rows"),
+    ],
+)
+def test_samples_that_do_not_fit_are_refused(tmp_path, array, message):
+    with pytest.raises(InputError, match=message):
+        export_onnx(small(), tmp_path / "m.onnx", samples={"input_layer": array})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "float16"])
+def test_half_precision_has_finite_golden_pairs(tmp_path, policy):
+    model = keras.Sequential(
+        [keras.Input((6,)), keras.layers.Dense(4, dtype=policy), keras.layers.Dense(2, dtype=policy)]
+    )
+    export_onnx(model, tmp_path / "m.onnx")
+    assert verify_file(tmp_path / "m.onnx").pairs == 1
+
+
+def test_the_model_is_never_overwritten(tmp_path):
+    path = tmp_path / "m.keras"
+    small().save(path)
+    before = path.read_bytes()
+    for target in (path, tmp_path / "." / "m.keras"):
+        with pytest.raises(InputError, match="this is the model itself"):
+            export_onnx(path, target)
+    with pytest.raises(InputError, match=r"name the file \.onnx"):
+        export_onnx(path, tmp_path / "m.json")
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["m.keras"]
+
+
+def test_an_opset_that_nobody_reads(tmp_path):
+    with pytest.raises(InputError, match=r"opset 99 is newer than onnx .* knows \(up to \d+\)"):
+        export_onnx(small(), tmp_path / "m.onnx", opset=99)
 
 
 def test_samples_that_are_no_npz_are_refused(tmp_path):

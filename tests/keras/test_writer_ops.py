@@ -224,6 +224,12 @@ CASES = {
     "meshgrid": ([V], [F], lambda x: ops.meshgrid(x[0, 0], x[0, 1])[1]),
     "getitem": ([V], [F], lambda x: x[:, 1:-1, ::2]),
     "getitem-int": ([V], [F], lambda x: x[:, -1]),
+    "ndim": ([V], [F], lambda x: ops.transpose(x, tuple(range(ops.ndim(x)))[::-1])),
+    "getitem-none": ([V], [F], lambda x: x[None]),
+    "getitem-slice": ([V], [F], lambda x: x[1:]),
+    "getitem-list": ([V], [F], lambda x: x[[slice(None), None, 0]]),
+    "getitem-tensor": ([V, ()], [F, I], lambda x, i: x[0][ops.minimum(i, 2)]),
+    "getitem-tensor-inside": ([V, (3,)], [F, I], lambda x, i: x[:, ops.minimum(i[0], 2), ..., 1:]),
     "getitem-mixed": ([V], [F], lambda x: x[..., None, 1:4][:, 0]),
     "getitem-reverse": ([V], [F], lambda x: x[:, ::-1, 4:1:-1]),
     "take": ([V], [F], lambda x: ops.take(x, [0, -1, 2], axis=-1)),
@@ -355,6 +361,7 @@ NOT_TORCH = {
     "test_unary[count_nonzero]",  # np.array of a tensor inside
     "test_case[cross]",  # torch warns about its own default
     "test_case[repeat-each]",  # refused
+    "test_case[getitem-list]",  # torch is about to read a list as a tensor
     "test_case[getitem-reverse]",  # torch has no negative steps
     "test_case[linspace]",  # refused
     "test_case[pad-edge]",  # symmetric padding repeats the edge there
@@ -364,13 +371,22 @@ NOT_TORCH = {
 
 
 # TensorFlow's own operators refuse these outside of keras.ops.
-NOT_TENSORFLOW = {"test_case[add-int-float]", "test_case[add-bool]"}
+NOT_TENSORFLOW = {
+    "test_case[add-int-float]",
+    "test_case[add-bool]",
+    "test_case[getitem-tensor]",
+    "test_case[getitem-tensor-inside]",
+}
+# JAX wants a tuple.
+NOT_JAX = {"test_case[getitem-list]"}
 
 
 @pytest.fixture(autouse=True)
 def _other_backends(request):
     if keras.backend.backend() == "torch" and request.node.name in NOT_TORCH:
         pytest.skip("Keras' torch backend differs; see NOT_TORCH")
+    if keras.backend.backend() == "jax" and request.node.name in NOT_JAX:
+        pytest.skip("JAX refuses it; see NOT_JAX")
     if keras.backend.backend() == "tensorflow" and request.node.name in NOT_TENSORFLOW:
         pytest.skip("Keras' tensorflow backend refuses it; see NOT_TENSORFLOW")
 

@@ -195,6 +195,15 @@ def test_expect_continue_every_time(server, documents):
             assert digit(link.answer()) == number
 
 
+def test_expect_continue_by_a_client_that_does_not_wait(server, documents):
+    with Link(server) as link:
+        for number in range(3):
+            link.send(post(documents[number], headers=[b"Expect: 100-continue"]))
+            assert link.file.readline().startswith(b"HTTP/1.1 100")  # before the answer, never behind it
+            assert link.file.readline() == b"\r\n"
+            assert digit(link.answer()) == number
+
+
 def test_head_repeated(server):
     with Link(server) as link:
         for _ in range(3):

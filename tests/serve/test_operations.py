@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from served import tensor
+from served import refused_start, tensor
 
 ONE = {"inputs": [tensor(np.zeros((1, 784)))]}
 
@@ -259,6 +259,63 @@ def test_workers_survive_the_death_of_one(started):
         assert server.metric("mnistkit_requests_total") > 100
         server.signal(signal.SIGTERM)
         assert server.process.wait(20) == 0
+
+
+def sockets(pid):
+    names = []
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            names.append(str(link.readlink()))
+    return sum(name.startswith("socket") for name in names)
+
+
+def both_serve(server):
+    """Wait until each of two workers listens; gives their process numbers."""
+    wait_for(lambda: len(children(server.process.pid)) == 2)
+    wait_for(lambda: Path("/proc/net/tcp").read_text().count(f" 0100007F:{server.port:04X} 00000000:0000 0A ") == 2)
+    return children(server.process.pid)
+
+
+def test_workers_share_a_burst_of_connections(started):
+    with started("--workers", "2") as server:
+        workers = both_serve(server)
+        before = [sockets(worker) for worker in workers]
+        links = [socket.socket() for _ in range(64)]
+        for link in links:
+            link.connect(("127.0.0.1", server.port))
+        wait_for(lambda: sum(map(sockets, workers)) == sum(before) + 64)
+        shares = [sockets(worker) - count for worker, count in zip(workers, before, strict=True)]
+        assert min(shares) >= 10, shares
+        for link in links:
+            link.close()
+
+
+def test_connections_wait_for_the_successor_of_a_dead_worker(started):
+    with started("--workers", "2") as server:
+        victim = both_serve(server)[0]
+        os.kill(victim, signal.SIGKILL)
+        assert [server.infer(ONE).status for _ in range(20)] == [200] * 20
+
+
+def test_what_was_counted_never_shrinks(started):
+    with started("--workers", "2") as server:
+        workers = both_serve(server)
+        for _ in range(40):
+            server.infer(ONE)
+        wait_for(lambda: server.metric("mnistkit_batch_rows_count") == 40)  # the others' numbers are half a second old
+        os.kill(workers[0], signal.SIGKILL)
+        wait_for(lambda: len(set(children(server.process.pid)) - set(workers)) == 1)
+        assert server.metric("mnistkit_batch_rows_count") == 40
+        both_serve(server)
+        assert server.metric("mnistkit_batch_rows_count") == 40
+        assert server.metric("mnistkit_model_info") == 1
+
+
+def test_two_servers_of_several_workers_do_not_share_a_port(started, tmp_path):
+    with started("--workers", "2") as server:
+        code, said = refused_start(tmp_path, "--workers", "2", "--port", str(server.port))
+        assert code == 1
+        assert "cannot listen there" in said
 
 
 def test_workers_stop_when_their_parent_is_killed(started):

@@ -41,11 +41,15 @@ class Namer:
 
 
 def automatic_base(layer: Any) -> str | None:
-    """Return the class part of an automatic name such as ``dense_7``, or None for a name that a person chose."""
+    """Return the class part of an automatic name such as ``dense_7``, or None for a name that a person chose.
+
+    ``Bidirectional`` puts a word before the name of the layer that it was given: ``forward_gru_7`` is automatic too.
+    """
     for kind in type(layer).__mro__:
         base = snake(kind.__name__)
-        if re.fullmatch(re.escape(base) + r"(_\d+)?", layer.name):
-            return base
+        found = re.fullmatch(rf"((?:forward_|backward_)?{re.escape(base)})(_\d+)?", layer.name)
+        if found:
+            return found[1]
     return None
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 from keras import KerasTensor
 
 
@@ -46,10 +47,41 @@ def _multi_hot(op: Any, inputs: Any) -> Any:
     return KerasTensor(op.compute_output_spec(inputs).shape, dtype=op.dtype, name="t")
 
 
+def _getitem(_: Any, x: Any, key: Any) -> Any:
+    """Keras knows no bare ``None``, slice or tensor as a key, and no tensor inside one."""
+    keys = list(key) if isinstance(key, (tuple, list)) else [key]
+    ellipsis = [place for place, part in enumerate(keys) if part is Ellipsis]
+    where = ellipsis[0] if ellipsis else len(keys)
+    used = sum(1 for part in keys if part is not None and part is not Ellipsis)
+    keys[where : where + len(ellipsis)] = [slice(None)] * (len(x.shape) - used)
+    left = list(x.shape)
+    shape: list[int] = []
+    for part in keys:
+        if part is None:
+            shape.append(1)
+            continue
+        size = left.pop(0)
+        if isinstance(part, slice):
+            shape.append(_slice_length(part, size))
+        elif not isinstance(part, (int, np.integer)):
+            shape += list(getattr(part, "shape", np.shape(part)))
+        elif not -size <= part < size:
+            raise IndexError(f"index {part} is out of bounds for an axis of length {size}")
+    return KerasTensor(tuple(shape), dtype=x.dtype, name="t")
+
+
+def _slice_length(part: slice, size: int) -> int:
+    ends = (part.start, part.stop)
+    if any(isinstance(end, KerasTensor) for end in ends):
+        raise TypeError("a slice between computed places has a length that depends on the data")
+    return len(range(*part.indices(size)))
+
+
 SPECS: dict[str, Callable[..., Any]] = {
     "Conv": _conv,
     "BatchNorm": _batch_norm,
     "AdaptiveAveragePool": _adaptive_pool,
     "AdaptiveMaxPool": _adaptive_pool,
+    "GetItem": _getitem,
     "MultiHot": _multi_hot,
 }

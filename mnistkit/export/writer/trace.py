@@ -1,11 +1,13 @@
 """Run a Keras model on symbolic inputs and write down every operation, in order.
 
-The model is *called*, as for training, on tensors that have a shape and no content. Three hooks, active in this thread
-for the duration of one call and taken away after it, do the rest:
+The model is *called*, as for training, on tensors that have a shape and no content. Hooks, active in this thread for
+the duration of one call and taken away after it, do the rest:
 
 * ``Operation.symbolic_call`` records the operation instead of wiring it into a Keras graph;
 * ``Layer.symbolic_call`` enters the layer, or records it whole when it has a handler, instead of inferring shapes;
-* backend functions that make tensors out of sizes alone (``zeros``, ``eye`` …) are recorded when a size is free.
+* backend functions that make tensors out of sizes alone (``zeros``, ``eye`` …) are recorded when a size is free;
+* where a layer asks which backend it runs on and then calls the framework past ``keras.ops``, which leads nowhere, the
+  model is called again and the layer told NumPy, under which it can call none.
 
 Everything Keras does around a call (masks, mixed precision, training flags) stays Keras' own. Shapes are inferred
 twice, with two sets of sizes for the free dimensions: an output dimension that differs between the two is free.
@@ -79,6 +81,7 @@ class Trace:
     output_names: list[str] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    unwritten: list[Any] = field(default_factory=list)  # what layers with a problem give
     layer_outputs: list[tuple[str, Any]] = field(default_factory=list)
 
 
@@ -90,6 +93,8 @@ class Tracer:
         self.scopes: list[str] = []
         self.depth = 0
         self.paused = False
+        self.neutral = False
+        self.asked = False
         self.calls: dict[str, int] = {}
         self.producers: dict[int, str] = {}
         self.trace = Trace([], [], None)
@@ -179,7 +184,7 @@ class Tracer:
     def _call(self, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any], *, before: int) -> Any:
         if getattr(layer, "quantization_mode", None) is not None:
             self.problem(layer, f"quantised to {layer.quantization_mode}; export the float model and quantise the file")
-            return self.infer(layer, args, kwargs)
+            return self.unwritten(layer, args, kwargs)
         if registry.find_layer(type(layer)) is not None:
             outputs = self.infer(layer, args, kwargs)
             self.record(layer, args, kwargs, outputs, is_layer=True)
@@ -204,7 +209,7 @@ class Tracer:
                 self.problem(layer, str(error))
             else:
                 self.problem(layer, f"its call does not run on symbolic tensors ({type(error).__name__}: {reason})")
-            return self.infer(layer, args, kwargs)
+            return self.unwritten(layer, args, kwargs)
 
     @contextlib.contextmanager
     def aside(self) -> Iterator[list[Record]]:
@@ -217,6 +222,12 @@ class Tracer:
         finally:
             self.trace.records = kept
             del self.trace.layer_outputs[outputs:]
+
+    def unwritten(self, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Infer what a layer with a problem gives, so that the layers after it are looked at too."""
+        outputs = self.infer(layer, args, kwargs)
+        self.trace.unwritten.append(outputs)
+        return outputs
 
     def problem(self, layer: Any, reason: str) -> None:
         """Note a layer that cannot be written."""
@@ -355,6 +366,17 @@ def _hooks(tracer: Tracer) -> Iterator[None]:  # noqa: PLR0915  a list of hooks
 
         return getitem
 
+    def backend_hook(original: Any) -> Any:
+        # "numpy" is the one backend under which a layer can call no framework past keras.ops
+        def backend_name() -> str:
+            active = _active()
+            if active is None:
+                return str(original())
+            active.asked = True
+            return "numpy" if active.neutral else str(original())
+
+        return backend_name
+
     def size_hook(replacement: Callable[..., Any]) -> Callable[[Any], Any]:
         def make(original: Any) -> Any:
             def function(*args: Any, **kwargs: Any) -> Any:
@@ -388,6 +410,8 @@ def _hooks(tracer: Tracer) -> Iterator[None]:  # noqa: PLR0915  a list of hooks
             patch(layer_class, "symbolic_call", layer_hook)
             patch(layer_module, "Node", node_hook)
             patch(Variable, "__getitem__", getitem_hook)
+            patch(keras.config, "backend", backend_hook)
+            patch(keras.backend, "backend", backend_hook)
             for owner in (backend.numpy, backend.core):
                 for name, replacement in _size_functions().items():
                     patch(owner, name, size_hook(replacement))
@@ -528,14 +552,19 @@ def trace(model: Any, *, batch: int | None = None, inputs: Any = None) -> Trace:
     free = any(size is None for spec in tree.flatten(structure) for size in spec.shape[1:])
     first: Exception | Trace | None = None
     for sizes in _SIZES if free else _SIZES[:1]:
-        try:
-            traced = _attempt(model, structure, names, sizes=sizes, batch=batch, by_keyword=by_keyword)
-        except Exception as error:  # noqa: BLE001  the model is foreign code: any failure asks for other sizes
-            first = first or error
-            continue
-        if not traced.problems:
-            return traced
-        first = traced if not isinstance(first, Trace) else first
+        for neutral in (False, True):
+            tracer = Tracer()
+            tracer.neutral = neutral
+            try:
+                traced = _attempt(tracer, model, structure, names, sizes=sizes, batch=batch, by_keyword=by_keyword)
+            except Exception as error:  # noqa: BLE001  the model is foreign code: any failure asks for other sizes
+                first = first or error
+            else:
+                if not traced.problems:
+                    return traced
+                first = traced if not isinstance(first, Trace) else first
+            if not tracer.asked:  # no layer wants to know the backend: another name changes nothing
+                break
     if isinstance(first, Trace):
         return first
     reason = str(first).strip().split("\n")[0]
@@ -546,9 +575,15 @@ def trace(model: Any, *, batch: int | None = None, inputs: Any = None) -> Trace:
 
 
 def _attempt(
-    model: Any, structure: Any, names: list[str], *, sizes: Any, batch: int | None, by_keyword: list[str]
+    tracer: Tracer,
+    model: Any,
+    structure: Any,
+    names: list[str],
+    *,
+    sizes: Any,
+    batch: int | None,
+    by_keyword: list[str],
 ) -> Trace:
-    tracer = Tracer()
     traced = tracer.trace
     traced.input_names = names
 

@@ -121,11 +121,11 @@ def find_unsupported(model: Any, *, inputs: Any = None) -> list[Problem]:
 def _walk(graph: Graph, traced: Trace) -> list[Problem]:
     problems = list(traced.problems)
     needed = _needed(traced)
-    broken: set[int] = set()
+    broken = {id(x) for x in _tensors(traced.unwritten)}
     for index, record in enumerate(traced.records):
         if not needed[index]:
             continue
-        if any(id(x) in broken for x in _tensors((record.args, record.kwargs))):
+        if any(id(x) in broken for x in _tensors((record.args, record.kwargs, _attributes(record)))):
             broken.update(id(x) for x in _tensors(record.outputs))
             handler = _handler(record)
             if handler is None:
@@ -135,8 +135,6 @@ def _walk(graph: Graph, traced: Trace) -> list[Problem]:
         if problem is not None:
             problems.append(problem)
             broken.update(id(x) for x in _tensors(record.outputs))
-    if traced.problems:
-        return problems
     return problems
 
 
@@ -155,8 +153,7 @@ def _write_record(graph: Graph, record: Record) -> Problem | None:
     handler = _handler(record)
     if handler is None:
         return _no_handler(record)
-    missing = [x for x in _tensors((record.args, record.kwargs)) if id(x) not in graph.tensors]
-    if missing:
+    if any(id(x) not in graph.tensors for x in _tensors((record.args, record.kwargs))):
         return None if record.is_layer else _no_input(record)
 
     def argument(x: Any) -> Any:

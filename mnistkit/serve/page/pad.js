@@ -54,6 +54,14 @@ export class Pad {
     const style = getComputedStyle(this.canvas);
     const { width, height } = this.canvas;
     this.#draw(this.context, style.backgroundColor, style.color, width, height);
+    if (this.empty) {
+      this.context.font = `${width / 18}px system-ui, sans-serif`;
+      this.context.textAlign = "center";
+      this.context.fillStyle = style.color;
+      this.context.globalAlpha = 0.35;
+      this.context.fillText("0 to 9, here", width / 2, height / 2);
+      this.context.globalAlpha = 1;
+    }
     if (this.pen.shown) {
       this.context.beginPath();
       this.context.arc(this.pen.x, this.pen.y, this.pen.down ? 9 : 14, 0, 7);
@@ -160,11 +168,14 @@ export class Answer {
     for (let number = 0; number < 10; number += 1) {
       const row = document.createElement("li");
       const label = document.createElement("span");
-      const meter = document.createElement("meter");
+      const meter = document.createElement("div");
       const share = document.createElement("span");
       label.textContent = number;
-      meter.max = 1;
+      meter.className = "meter";
+      meter.setAttribute("role", "meter");
       meter.setAttribute("aria-label", `probability of ${number}`);
+      meter.setAttribute("aria-valuemax", 100);
+      meter.append(document.createElement("div"));
       row.append(label, meter, share);
       bars.append(row);
     }
@@ -194,7 +205,8 @@ export class Answer {
     probabilities.forEach((share, number) => {
       const row = this.bars.children[number];
       row.classList.toggle("best", number === best);
-      row.children[1].value = share;
+      row.children[1].setAttribute("aria-valuenow", (share * 100).toFixed(1));
+      row.children[1].firstChild.style.width = `${share * 100}%`;
       row.children[2].textContent = best < 0 ? "" : `${(share * 100).toFixed(1)} %`;
     });
   }

@@ -17,6 +17,7 @@ const pad = new Pad(find("pad"), (empty) => {
 // One request at a time; what changed meanwhile is asked for when the answer is there.
 async function ask() {
   stale = true;
+  document.body.dataset.state = "asking";
   if (asking) return;
   asking = true;
   try {
@@ -27,6 +28,7 @@ async function ask() {
     }
   } finally {
     asking = false;
+    document.body.dataset.state = "settled";
   }
 }
 

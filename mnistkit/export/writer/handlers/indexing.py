@@ -120,6 +120,8 @@ def _gather_item(
     if len(tensors) != 1 or news:
         raise Unwritable("indexing by several tensors at once")
     axis, key = tensors[0]
+    if any(abs(d - axis) > sum(1 for e in drops if min(d, axis) < e < max(d, axis)) + 1 for d in drops):
+        raise Unwritable("a number and a tensor as indices with other axes between them")  # NumPy moves such axes
     indices = graph.value(key)
     if indices.dtype == "bool":
         raise Unwritable("indexing by a condition gives a shape that depends on the data")

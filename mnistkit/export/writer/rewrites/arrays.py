@@ -251,6 +251,12 @@ def size(_: Any, x: Any) -> Any:
     return ops.cast(total, "int32")
 
 
+@register_rewrite("Ndim")
+def ndim(_: Any, x: Any) -> int:
+    """Number of axes, a plain number as for real tensors: layers build shapes and indices from it."""
+    return len(x.shape)
+
+
 @register_rewrite("ExtractSequences")
 def extract_sequences(op: Any, x: Any) -> Any:
     """Overlapping windows of the last axis."""

@@ -1,0 +1,166 @@
+"""The rewriting of traced steps under PyTorch: fewer operations, the same numbers, and never across a change."""
+
+from __future__ import annotations
+
+import keras
+import pytest
+
+if keras.backend.backend() != "torch":
+    pytest.skip("the torch backend's own", allow_module_level=True)
+
+import torch
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from mnistkit.engine import torch_clean
+from mnistkit.engine.torch_cond import both_branches
+
+LISTS = [(3, 2), (4,), (2, 2)]
+
+
+def cleaned(step, *inputs, states):
+    """Trace, clean, and check that two rewritten steps change their inputs as two of the original do."""
+    wanted = [tensor.clone() for tensor in inputs]
+    step(*wanted)
+    step(*wanted)
+    with both_branches():
+        module = make_fx(step)(*[tensor.clone() for tensor in inputs])
+    module.graph.set_codegen(torch.fx.graph.CodeGen())
+    joined = torch_clean.clean(module, states=states, device="cpu")
+    got = [tensor.clone() for tensor in inputs]
+    buffers = [torch.cat([got[i].reshape(-1) for i in parts]) for parts in joined]
+    for buffer, parts in zip(buffers, joined, strict=True):
+        pieces = buffer.split([got[i].numel() for i in parts])
+        for i, piece in zip(parts, pieces, strict=True):
+            got[i] = piece.view(got[i].shape)
+    module.forward(*got, *buffers)
+    module.forward(*got, *buffers)
+    for a, b in zip(got, wanted, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-7)
+    return [str(node.target) for node in module.graph.nodes if node.op == "call_function"], joined
+
+
+def lists(count):
+    generator = torch.Generator().manual_seed(0)
+    return [torch.rand(shape, generator=generator) for _ in range(count) for shape in LISTS]
+
+
+def test_lists_are_joined():
+    def step(*tensors):
+        variables, velocities, grads = tensors[:3], tensors[3:6], [2 * t for t in tensors[6:]]
+        torch._foreach_mul_(velocities, 0.9)
+        torch._foreach_add_(velocities, torch._foreach_mul(grads, grads), alpha=0.1)
+        torch._foreach_add_(variables, torch._foreach_div(grads, torch._foreach_sqrt(velocities)), alpha=-1)
+
+    calls, joined = cleaned(step, *lists(3), states=6)
+    assert joined == [[3, 4, 5], [0, 1, 2]]
+    assert not [call for call in calls if "_foreach" in call]
+    assert "aten.addcmul_.default" in calls
+    assert "aten.addcdiv_.default" in calls
+
+
+def test_single_results_of_a_joined_list_can_be_read():
+    def step(*tensors):
+        made = torch._foreach_add(tensors[:3], tensors[3:])
+        tensors[1].copy_(made[1])
+        torch._foreach_mul_(tensors[3:], 2.0)
+
+    _, joined = cleaned(step, *lists(2), states=6)
+    assert joined == [[0, 1, 2], [3, 4, 5]]
+
+
+@pytest.mark.parametrize("kind", ["two lists", "another order", "no variable", "of two types"])
+def test_lists_that_cannot_be_joined_stay(kind):
+    inputs, states = lists(2), 6
+    if kind == "of two types":
+        inputs[1] = inputs[1].double()
+
+    def step(*tensors):
+        torch._foreach_add_(tensors[:3], 1.0)
+        if kind == "two lists":
+            torch._foreach_add_([tensors[0], tensors[4], tensors[5]], 1.0)
+        if kind == "another order":
+            torch._foreach_add_([tensors[0], tensors[2], tensors[1]], 1.0)
+
+    calls, joined = cleaned(step, *inputs, states=2 if kind == "no variable" else states)
+    assert joined == []
+    assert "aten._foreach_add_.Scalar" in calls
+
+
+def test_nothing_is_merged_across_a_change():
+    def step(x, out):
+        first = x.t() + 1
+        x.mul_(2)
+        second = x.t() + 1
+        out.add_(first + second)
+
+    calls, _ = cleaned(step, torch.rand(2, 2), torch.rand(2, 2), states=2)
+    assert calls.count("aten.add.Tensor") == 3
+
+
+def test_equal_operations_are_merged():
+    def step(x, out):
+        out.add_(torch.exp(x) * torch.exp(x))
+
+    calls, _ = cleaned(step, torch.rand(2, 2), torch.rand(2, 2), states=2)
+    assert calls.count("aten.exp.default") == 1
+
+
+def test_nothing_is_fused_across_a_change_of_the_whole():
+    # the product reads a part, the whole changes, then the product is used: it must stay where it was
+    def step(*tensors):
+        product = tensors[1] * tensors[1]
+        torch._foreach_add_(tensors[:3], torch._foreach_mul(tensors[3:6], 2.0))
+        tensors[6].add_(product)
+
+    inputs = [*lists(2), torch.rand(4)]
+    calls, joined = cleaned(step, *inputs, states=7)
+    assert joined
+    assert "aten.mul.Tensor" in calls
+
+
+def test_constants_are_computed_once_and_selections_by_them_vanish():
+    def step(x, out):
+        never = torch.zeros(3, dtype=torch.bool)
+        out.add_(torch.where(never, torch.ones_like(x), x * torch.ones(3)))
+
+    calls, _ = cleaned(step, torch.rand(3), torch.rand(3), states=2)
+    assert calls == ["aten.add_.Tensor"]
+
+
+def test_a_change_through_a_view_is_a_change():
+    def step(x, out):
+        constant = torch.ones(4)
+        constant[:2].add_(x)
+        out.add_(constant)
+
+    cleaned(step, torch.rand(2), torch.rand(4), states=2)
+
+
+def test_a_constant_that_a_step_counts_in_is_new_in_every_step():
+    def step(x, out):
+        total = torch.tensor(1.0)
+        total += x.sum()
+        out.add_(total)
+
+    cleaned(step, torch.rand(2), torch.rand(4), states=2)
+
+
+def test_conditions():
+    core = keras.src.backend.torch.core
+
+    def step(x, out, shared):
+        flag = torch.zeros(())
+
+        def change():
+            flag.add_(1)
+            torch._foreach_add_([out[:2], shared], 2.0)
+            return flag
+
+        def change_otherwise():
+            out[1:].mul_(3)
+            return flag - 1
+
+        out.add_(core.cond(x.sum() > 1, change, change_otherwise) + flag)
+        x.add_(1)  # so that the second step takes the other branch
+
+    cleaned(step, torch.zeros(2), torch.rand(3), torch.rand(2), states=3)
