@@ -22,6 +22,8 @@ USES = {
     "verify": "import mnistkit; mnistkit.verify_file(MODEL)",
     "data": "import mnistkit; mnistkit.load_data()",
     "predict": "from mnistkit.cli import main; assert main(['predict', '--model', MODEL, 'seven.png']) == 0",
+    "a number": "from mnistkit.cli import main; "
+    "assert main(['predict', '--number', '--show', '--model', MODEL, 'seven.png']) == 0",
     "info": "from mnistkit.cli import main; assert main(['info', MODEL]) == 0",
     "verify, as a verb": "from mnistkit.cli import main; assert main(['verify', MODEL]) == 0",
     "the parser": "from mnistkit.cli import build_parser; build_parser().format_help()",
