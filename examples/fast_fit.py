@@ -13,7 +13,7 @@ def main(samples: int = 20_000) -> None:
     import keras
     import numpy as np
 
-    from mnistkit.engine import fit
+    from mnistkit import fit
 
     rng = np.random.default_rng(0)
     height, width = rng.uniform(1, 2, (2, samples, 1)).astype("float32")

@@ -1,6 +1,6 @@
 """The fast trainer: the learning of ``model.fit`` with the epoch inside one compiled or replayed program.
 
-    from mnistkit.engine import fit
+    from mnistkit import fit
     history = fit(model, x, y, epochs=2, batch_size=32, seed=0)
 
 It takes any compiled Keras 3 model and arrays that fit in memory; what it cannot compile goes to ``model.fit``, with
