@@ -29,23 +29,37 @@ def replacing(path: str | os.PathLike[str], *, suffix: str | None = None) -> Ite
     target = Path(path)
     temporary: Path | None = None
     try:
-        check_writable(target)
-        handle, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=suffix or target.suffix, dir=target.parent)
-        os.close(handle)
-        temporary = Path(name)
-        yield temporary
-        with temporary.open("rb+") as stream:
-            os.fsync(stream.fileno())
-        # mkstemp makes the file private; the finished one gets what any new file of this user gets.
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(target)
+        with writing(target):
+            check_writable(target)
+            handle, name = tempfile.mkstemp(
+                prefix=f".{target.stem}.", suffix=suffix or target.suffix, dir=target.parent
+            )
+            os.close(handle)
+            temporary = Path(name)
+            yield temporary
+            with temporary.open("rb+") as stream:
+                os.fsync(stream.fileno())
+            # mkstemp makes the file private; the finished one gets what any new file of this user gets.
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(target)
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def writing(target: Path) -> Iterator[None]:
+    """Say of what the system refuses within the block that the target cannot be written.
+
+    Raises:
+        OutputError: In the place of an ``OSError``.
+    """
+    try:
+        yield
     except OSError as error:
         raise OutputError(
             f"cannot write {target}: {error.strerror or error}; choose another place with --out, or free it"
         ) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:

@@ -15,12 +15,16 @@ import numpy as np
 from mnistkit.augment import augment
 from mnistkit.backend import load_keras
 from mnistkit.engine import fit
+from mnistkit.engine.order import epoch_order
 from mnistkit.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
+
+    Arrays = tuple[NDArray[np.float32], NDArray[np.float32]]
+    """Images and one-hot labels."""
 
 EPOCHS: Final = 16
 BATCH_SIZE: Final = 128
@@ -84,7 +88,7 @@ def fit_augmented(
     if not getattr(model, "compiled", False):
         _compile(model, steps=epochs * steps)
     progress = _progress(epochs, verbose)
-    with _Ahead(lambda epoch, index: _batch(training, digits, batch_size, (seed, epoch, index)), steps) as varied:
+    with _Ahead(lambda epoch: _batches(training, digits, batch_size=batch_size, seed=seed, epoch=epoch)) as varied:
         for epoch in range(initial_epoch, epochs):
             x, y = varied.take(epoch, then=epoch + 1 if epoch + 1 < epochs else None)
             fit(
@@ -123,33 +127,31 @@ def _progress(epochs: int, verbose: int | str) -> list[Any]:
     return [Progress()] if verbose else []
 
 
-def _batch(
-    images: NDArray[np.uint8], labels: NDArray[np.integer], batch_size: int, key: tuple[int, int, int]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The varied images ``[batch_size, 784]`` and one-hot labels of one step; ``key`` is ``(seed, epoch, index)``."""
-    seed, epoch, index = key
-    order = np.random.default_rng([seed, epoch]).permutation(len(images))
-    chosen = order[index * batch_size : (index + 1) * batch_size]
-    batch, digits = _scaled(images[chosen]), labels[chosen]
-    plain = int(len(batch) * _PLAIN)
-    batch[plain:] = augment(batch[plain:], digits[plain:], generator=np.random.default_rng(key))
-    return batch.reshape(len(batch), -1), np.asarray(np.eye(10)[digits], np.float32)
+def _batches(
+    images: NDArray[np.uint8], labels: NDArray[np.integer], *, batch_size: int, seed: int, epoch: int
+) -> Iterator[Arrays]:
+    """The varied images ``[batch_size, 784]`` and one-hot labels of each step of an epoch."""
+    order = epoch_order(len(images), seed=seed, epoch=epoch)
+    for index in range(len(images) // batch_size):
+        chosen = order[index * batch_size : (index + 1) * batch_size]
+        batch, digits = _scaled(images[chosen]), labels[chosen]
+        plain = int(len(batch) * _PLAIN)
+        generator = np.random.default_rng([seed, epoch, index])
+        batch[plain:] = augment(batch[plain:], digits[plain:], generator=generator)
+        yield batch.reshape(len(batch), -1), np.asarray(np.eye(10)[digits], np.float32)
 
 
 class _Ahead:
     """Makes the images of the next epoch on another core while this one trains.
 
     Args:
-        batch: From ``(epoch, index)`` to the arrays of one step.
-        steps: Steps in an epoch.
+        batches: From the number of an epoch to the arrays of its steps.
     """
 
-    def __init__(
-        self, batch: Callable[[int, int], tuple[NDArray[np.float32], NDArray[np.float32]]], steps: int
-    ) -> None:
-        self._batch, self._steps = batch, steps
+    def __init__(self, batches: Callable[[int], Iterator[Arrays]]) -> None:
+        self._batches = batches
         self._pool = ThreadPoolExecutor(1)
-        self._made: dict[int, Future[tuple[NDArray[np.float32], NDArray[np.float32]]]] = {}
+        self._made: dict[int, Future[Arrays]] = {}
         self._stopped = threading.Event()
 
     def __enter__(self) -> Self:
@@ -159,19 +161,19 @@ class _Ahead:
         self._stopped.set()
         self._pool.shutdown(cancel_futures=True)
 
-    def take(self, epoch: int, *, then: int | None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def take(self, epoch: int, *, then: int | None) -> Arrays:
         """The arrays of one epoch, in order; ``then`` is the epoch to begin with while this one is in use."""
         made = self._made.pop(epoch, None) or self._pool.submit(self._make, epoch)
         if then is not None:
             self._made[then] = self._pool.submit(self._make, then)
         return made.result()
 
-    def _make(self, epoch: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def _make(self, epoch: int) -> Arrays:
         batches = []
-        for index in range(self._steps):
+        for batch in self._batches(epoch):
             if self._stopped.is_set():
                 raise CancelledError
-            batches.append(self._batch(epoch, index))
+            batches.append(batch)
         return np.concatenate([x for x, _ in batches]), np.concatenate([y for _, y in batches])
 
 

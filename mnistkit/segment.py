@@ -218,15 +218,10 @@ def label(mask: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int32], int]:
     Returns:
         int32 ``[rows, columns]``, and how many there are.
     """
-    rows, columns = mask.shape
-    padded = np.zeros((rows, columns + 2), np.int8)  # an empty column at both sides keeps rows apart
-    padded[:, 1:-1] = mask
-    flat = padded.ravel()
-    change = np.diff(flat, prepend=np.int8(0))
-    starts, ends = np.flatnonzero(change == 1), np.flatnonzero(change == -1)
+    starts, ends = _runs(mask)
     if len(starts) == 0:
         return np.zeros(mask.shape, np.int32), 0
-    stride = columns + 2
+    rows, stride = mask.shape[0], mask.shape[1] + 2
     # Runs of the next row that begin before this one ends and end after it begins, corners included.
     first = np.searchsorted(ends, starts + stride, "left")
     last = np.searchsorted(starts, ends + stride, "right")
@@ -242,10 +237,21 @@ def label(mask: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int32], int]:
         while not np.array_equal(parent, parent[parent]):
             parent = parent[parent]
     roots, number = np.unique(parent, return_inverse=True)
-    marks = np.zeros(flat.shape, np.int32)
+    marks = np.zeros(rows * stride, np.int32)
     marks[starts] = number + 1
     marks[ends] = -(number + 1)
     return np.cumsum(marks, dtype=np.int32).reshape(rows, stride)[:, 1:-1], len(roots)
+
+
+def _runs(mask: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """First and one past the last cell of each run along a row, counted through all rows.
+
+    Each row has an empty cell more at both sides, which keeps the runs of different rows apart.
+    """
+    padded = np.zeros((mask.shape[0], mask.shape[1] + 2), np.int8)
+    padded[:, 1:-1] = mask
+    change = np.diff(padded.ravel(), prepend=np.int8(0))
+    return np.flatnonzero(change == 1), np.flatnonzero(change == -1)
 
 
 def _connected(strokes: Plane, sure: Plane) -> list[Piece]:
@@ -355,15 +361,12 @@ def _dilated(mask: npt.NDArray[np.bool_], reach: int, axis: int) -> npt.NDArray[
 def _opened(mask: npt.NDArray[np.bool_], length: int, axis: int) -> npt.NDArray[np.bool_]:
     """Cells in runs of at least ``length`` along an axis."""
     along = mask if axis == 1 else mask.T
-    padded = np.zeros((along.shape[0], along.shape[1] + 2), np.int8)
-    padded[:, 1:-1] = along
-    change = np.diff(padded.ravel(), prepend=np.int8(0))
-    starts, ends = np.flatnonzero(change == 1), np.flatnonzero(change == -1)
+    starts, ends = _runs(along)
     long = ends - starts >= length
-    marks = np.zeros(padded.size + 1, np.int8)
-    marks[starts[long]] = 1
-    marks[ends[long]] = -1
-    kept = np.cumsum(marks[:-1], dtype=np.int8).reshape(padded.shape)[:, 1:-1] > 0
+    marks = np.zeros((along.shape[0], along.shape[1] + 2), np.int8)
+    marks.flat[starts[long]] = 1
+    marks.flat[ends[long]] = -1
+    kept = np.cumsum(marks, dtype=np.int8).reshape(marks.shape)[:, 1:-1] > 0
     return kept if axis == 1 else kept.T
 
 

@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING
 
 import onnx
 
-from mnistkit.errors import OutputError
-from mnistkit.files import check_writable, replacing
+from mnistkit.files import check_writable, replacing, writing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,15 +81,13 @@ def staged(target: Path, proto: onnx.ModelProto) -> Iterator[Stage]:
         _remove(target, before)
         return
     check_writable(target)
-    try:
-        with tempfile.TemporaryDirectory(prefix=f".{target.stem}.", dir=target.parent) as folder:
-            stage = Stage(Path(folder) / target.name, _move_weights(proto, Path(folder), target))
-            yield stage
-            _put(stage, target)
-    except OSError as error:
-        raise OutputError(
-            f"cannot write {target}: {error.strerror or error}; choose another place with --out, or free it"
-        ) from error
+    with (
+        writing(target),
+        tempfile.TemporaryDirectory(prefix=f".{target.stem}.", dir=target.parent) as folder,
+    ):
+        stage = Stage(Path(folder) / target.name, _move_weights(proto, Path(folder), target))
+        yield stage
+        _put(stage, target)
     assert stage.weights is not None
     _remove(target, before - {stage.weights.name})
 
