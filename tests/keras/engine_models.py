@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import keras
 import numpy as np
+import pytest
 
+from mnistkit.engine import fit
 from mnistkit.engine.order import epoch_order
 
 BATCH = 16
@@ -13,6 +15,10 @@ EPOCHS = 4  # 200 steps
 SEED = 7
 # 200 steps of the same arithmetic, rounded in another order
 TOLERANCE = 1e-5
+# NumPy asks __array__ for a copy keyword that the variables of Keras and the tensors of TensorFlow and PyTorch lack
+without_copy_keyword = pytest.mark.filterwarnings(
+    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
+)
 
 
 def pictures(n=N, *, channels=False, seed=0):
@@ -106,6 +112,13 @@ def plain_fit(model, x, y, *, epochs=EPOCHS, sample_weight=None, **extra):
         for name, values in result.history.items():
             history.setdefault(name, []).extend(values)
     return history
+
+
+def both(make, data, *, epochs=EPOCHS, **extra):
+    """Train one model with the engine and its twin with model.fit on the same batches."""
+    fast, plain = make(), make()
+    got = fit(fast, *data, epochs=epochs, batch_size=BATCH, seed=SEED, verbose=0, **extra).history
+    return fast, plain, got, plain_fit(plain, *data, epochs=epochs, **extra)
 
 
 def state(model):

@@ -12,29 +12,19 @@ from engine_models import (
     N,
     assert_same_history,
     assert_same_state,
+    both,
     cnn,
     mlp,
     pictures,
-    plain_fit,
     state,
     two_input_data,
     two_inputs,
+    without_copy_keyword,
 )
 
 from mnistkit.engine import fit
 
-# NumPy asks __array__ for a copy keyword that the variables of Keras and the tensors of TensorFlow and PyTorch lack
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
-)
-
-
-def both(make, data, *, epochs=EPOCHS, validation=None, **extra):
-    """Train one model with the engine and its twin with model.fit on the same batches."""
-    fast, plain = make(), make()
-    extra["validation_data"] = validation
-    got = fit(fast, *data, epochs=epochs, batch_size=BATCH, seed=SEED, verbose=0, **extra).history
-    return fast, plain, got, plain_fit(plain, *data, epochs=epochs, **extra)
+pytestmark = without_copy_keyword
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +52,7 @@ def test_one_batch_of_another_order_is_seen():
 
 def test_cnn_with_dropout_and_batch_normalization():
     x, y = pictures(channels=True)
-    fast, plain, got, wanted = both(cnn, (x, y), validation=pictures(40, channels=True, seed=1))
+    fast, plain, got, wanted = both(cnn, (x, y), validation_data=pictures(40, channels=True, seed=1))
     assert_same_state(fast, plain)
     assert_same_history(got, wanted)
 
@@ -85,7 +75,7 @@ def test_dropout_is_at_work():
 def test_two_inputs_and_two_outputs():
     x, y = two_input_data()
     # whole batches: under TensorFlow, fit counts a partial batch as a whole one in the loss of each single output
-    fast, plain, got, wanted = both(two_inputs, (x, y), validation=two_input_data(BATCH * 3))
+    fast, plain, got, wanted = both(two_inputs, (x, y), validation_data=two_input_data(BATCH * 3))
     assert_same_state(fast, plain)
     assert_same_history(got, wanted)
 
@@ -93,7 +83,7 @@ def test_two_inputs_and_two_outputs():
 def test_partial_last_batch():
     n = N - 5
     fast, plain, got, wanted = both(
-        lambda: mlp("adam", activation="tanh"), pictures(n), validation=pictures(BATCH + 3, seed=1)
+        lambda: mlp("adam", activation="tanh"), pictures(n), validation_data=pictures(BATCH + 3, seed=1)
     )
     assert int(keras.ops.convert_to_numpy(fast.optimizer.iterations.value)) == EPOCHS * N // BATCH
     assert_same_state(fast, plain)

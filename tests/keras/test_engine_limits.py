@@ -18,6 +18,7 @@ from engine_models import (
     N,
     assert_same_history,
     assert_same_state,
+    both,
     cnn,
     mlp,
     pictures,
@@ -25,23 +26,19 @@ from engine_models import (
     state,
     two_input_data,
     two_inputs,
+    without_copy_keyword,
 )
 
 from mnistkit.engine import fit
 from mnistkit.errors import InputError
 
 BACKEND = keras.backend.backend()
-# NumPy asks __array__ for a copy keyword that the variables of Keras and the tensors of TensorFlow and PyTorch lack
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
-)
+pytestmark = without_copy_keyword
 
 
 def assert_as_fit(make, x, y, *, epochs=1, tolerance=1e-5, **extra):
     """Train twins on the same batches, one with the engine and one with model.fit."""
-    fast, plain = make(), make()
-    got = fit(fast, x, y, epochs=epochs, batch_size=BATCH, seed=SEED, verbose=0, **extra).history
-    wanted = plain_fit(plain, x, y, epochs=epochs, **extra)
+    fast, plain, got, wanted = both(make, (x, y), epochs=epochs, **extra)
     assert_same_state(fast, plain, tolerance=tolerance)
     assert_same_history(got, wanted, tolerance=tolerance)
     assert np.abs(state(fast)[0] - state(make())[0]).max() > 0

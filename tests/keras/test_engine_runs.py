@@ -10,17 +10,24 @@ import warnings
 import keras
 import numpy as np
 import pytest
-from engine_models import BATCH, EPOCHS, SEED, N, assert_same_state, mlp, pictures, state
+from engine_models import (
+    BATCH,
+    EPOCHS,
+    SEED,
+    N,
+    assert_same_state,
+    mlp,
+    pictures,
+    state,
+    without_copy_keyword,
+)
 
 from mnistkit.engine import fit
 from mnistkit.engine.loop import _uninterrupted
 from mnistkit.engine.order import epoch_order
 from mnistkit.errors import InputError
 
-# NumPy asks __array__ for a copy keyword that the variables of Keras and the tensors of TensorFlow and PyTorch lack
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
-)
+pytestmark = without_copy_keyword
 
 
 def test_order_is_a_permutation_drawn_from_seed_and_epoch():
