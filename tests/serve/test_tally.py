@@ -44,7 +44,7 @@ def test_lists_of_different_lengths_are_a_bug_and_not_cut(tmp_path):
     tally = Tally(tmp_path)
     tally.tables["rows"]["m"] = [1, 2]
     other(tmp_path, 1, rows={"m": [1]})
-    with pytest.raises(ValueError, match="shorter"):
+    with pytest.raises(ValueError, match="argument 2 is"):  # longer or shorter: files are read in any order
         tally.total()
 
 
