@@ -113,9 +113,9 @@ def fit(
         training, validation = arrays.split(training, fraction=validation_split)
     programs = Programs(model, batch_size=batch_size, training=training, validation=validation)
     try:
-        programs.get(training=True)
+        programs.get(training=True, epoch=initial_epoch)
         if validation is not None:
-            programs.get(training=False)
+            programs.get(training=False, epoch=initial_epoch)
     except Exception as error:  # noqa: BLE001 - whatever a framework raises, model.fit is the judge of the model
         reason = f"{keras.backend.backend()} cannot compile it ({fallback.cause(error)})"
         return fallback.run(model, x, y, options=options, seed=seed, reason=reason)

@@ -11,6 +11,8 @@ is a program of its own there, called from Python; beside what it computes, the 
 from __future__ import annotations
 
 import functools
+import threading
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -21,6 +23,8 @@ from jax import lax
 from mnistkit.engine.arrays import map_nest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy.typing as npt
 
     from mnistkit.engine.arrays import Nest
@@ -42,15 +46,26 @@ class Program:
     def __init__(self, model: Any, *, training: bool) -> None:
         self._model = model
         self._training = training
-        self._compiled: dict[int, tuple[Any, bool]] = {}
+        self._compiled: dict[int, tuple[Future[Any], bool]] = {}
 
     def compile(self, data: Nest, n: int, *, size: int) -> None:
         """Compile for batches of ``size``, so that the first stretch need not and a failure shows before training."""
+        self._begin(data, n, size=size)
+        self._compiled[size][0].result()
+
+    def compile_rest(self, data: Nest, n: int, *, size: int, epoch: int) -> None:
+        """Compile for the last batch of each epoch beside the first of them, which needs less than all cores."""
+        del epoch  # JAX has no step of Keras' that runs without being compiled
+        if size not in self._compiled:
+            self._begin(data, n, size=size)
+
+    def _begin(self, data: Nest, n: int, *, size: int) -> None:
+        """Trace here and now; XLA compiles in a thread of its own."""
         spec = functools.partial(jax.tree.map, lambda a: jax.ShapeDtypeStruct(np.shape(a), a.dtype))
         inputs = (spec(self._state()), spec(data), jax.ShapeDtypeStruct((n,), np.int32), 0)
         traced = jax.jit(functools.partial(self._step, size=size), donate_argnums=0).trace(*inputs)
         if _is_slow_in_loops(traced.jaxpr):
-            self._compiled[size] = traced.lower().compile(), False
+            self._compiled[size] = _in_thread(traced.lower().compile), False
             return
         step, tree = jax.extend.core.jaxpr_as_fun(traced.jaxpr), jax.tree.structure(inputs[0])
 
@@ -60,11 +75,12 @@ class Program:
 
             return lax.fori_loop(0, steps, body, state)
 
-        self._compiled[size] = jax.jit(steps, donate_argnums=0).lower(*inputs, 0).compile(), True
+        self._compiled[size] = _in_thread(jax.jit(steps, donate_argnums=0).lower(*inputs, 0).compile), True
 
     def run(self, data: Nest, order: npt.NDArray[np.int64], *, start: int, steps: int, size: int) -> None:
         """Do ``steps`` steps on batches of ``size`` of ``order``, the first at index ``start``; update the model."""
-        program, loops = self._compiled[size]
+        future, loops = self._compiled[size]
+        program = future.result()
         state, order32 = self._state(), jax.device_put(order.astype(np.int32))
         if loops:
             state = program(state, data, order32, start, steps)
@@ -100,6 +116,20 @@ class Program:
             state,
             jax.tree.unflatten(jax.tree.structure(state), jax.tree.leaves(new)),
         )
+
+
+def _in_thread(compile_: Callable[[], Any]) -> Future[Any]:
+    """Run a compilation beside Python, in a thread that the end of the process waits for."""
+    future: Future[Any] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(compile_())
+        except Exception as error:  # noqa: BLE001 - raised where the program is asked for
+            future.set_exception(error)
+
+    threading.Thread(target=work).start()
+    return future
 
 
 def _is_slow_in_loops(jaxpr: Any) -> bool:

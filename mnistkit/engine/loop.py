@@ -66,7 +66,7 @@ class Run:
                 callbacks.on_epoch_begin(epoch)
                 logs = self._train(callbacks, epoch)
                 if self.validation is not None:
-                    logs.update({f"val_{name}": value for name, value in self._validate(callbacks).items()})
+                    logs.update({f"val_{name}": value for name, value in self._validate(callbacks, epoch).items()})
                 callbacks.on_epoch_end(epoch, logs)
                 if model.stop_training:
                     break
@@ -79,29 +79,29 @@ class Run:
         data = self.data
         order = epoch_order(data.n, seed=self.seed, epoch=epoch) if self.shuffle else np.arange(data.n)
         displays = [callback for callback in callbacks.callbacks if _shows_progress(callback)]
-        for done in self._stretches(data, order, training=True):
+        for done in self._stretches(data, order, training=True, epoch=epoch):
             if displays and done * self.batch_size < data.n:
                 logs = _results(self.model)
                 for display in displays:
                     display.on_train_batch_end(done - 1, logs)
         return _results(self.model)
 
-    def _validate(self, callbacks: Any) -> dict[str, float]:
+    def _validate(self, callbacks: Any, epoch: int) -> dict[str, float]:
         assert self.validation is not None
         self.model.stop_evaluating = False
         callbacks.on_test_begin()
         self.model.reset_metrics()
-        for _ in self._stretches(self.validation, np.arange(self.validation.n), training=False):
+        for _ in self._stretches(self.validation, np.arange(self.validation.n), training=False, epoch=epoch):
             pass
         logs = _results(self.model)
         callbacks.on_test_end(logs)
         return logs
 
-    def _stretches(self, data: Arrays, order: npt.NDArray[np.int64], *, training: bool) -> Iterator[int]:
+    def _stretches(self, data: Arrays, order: npt.NDArray[np.int64], *, training: bool, epoch: int) -> Iterator[int]:
         """Visit all batches of an order; yield after each stretch how many are done."""
         size = min(self.batch_size, data.n)
         full, rest = divmod(data.n, size)
-        program, placed = self.programs.get(training=training)
+        program, placed = self.programs.get(training=training, epoch=epoch)
         done = 0
         while done < full:
             pace = self._seconds_per_step.get(training)

@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     from mnistkit.engine.arrays import Arrays, Nest
 
 _ATTRIBUTE = "_mnistkit_programs"
+COMPILE_REST_FROM = 10
+"""Epoch from which the batch that is left at the end of each has a program of its own.
+
+Before that, Keras' own step does this one batch, where the backend has such a step: making the program takes as long as
+it saves in many epochs. The number of the epoch decides, not a clock, so that two runs do the same sums.
+"""
 
 
 class Program(Protocol):
@@ -21,6 +27,9 @@ class Program(Protocol):
 
     def compile(self, data: Nest, n: int, *, size: int) -> None:
         """Get ready for batches of ``size``; leave the model as it is."""
+
+    def compile_rest(self, data: Nest, n: int, *, size: int, epoch: int) -> None:
+        """Get ready for the last batch of each epoch, of ``size``, if that is worth it in this epoch."""
 
     def run(self, data: Nest, order: npt.NDArray[np.int64], *, start: int, steps: int, size: int) -> None:
         """Do ``steps`` steps on batches of ``size`` of ``order``, the first at index ``start``; update the model."""
@@ -43,7 +52,7 @@ class Programs:
         self._placed: dict[bool, Nest] = {}
         self._store: _Store = vars(model).setdefault(_ATTRIBUTE, _Store())  # past Keras' attribute tracking
 
-    def get(self, *, training: bool) -> tuple[Program, Nest]:
+    def get(self, *, training: bool, epoch: int) -> tuple[Program, Nest]:
         """Return the program for the model as it is now, and the data to run it on."""
         arrays = self._arrays[training]
         assert arrays is not None
@@ -58,9 +67,9 @@ class Programs:
         if known is None or not _same(known[0], current):
             program = self._backend.Program(self._model, training=training)
             program.compile(placed, arrays.n, size=size)
-            if arrays.n % size:
-                program.compile(placed, arrays.n, size=arrays.n % size)
             known = self._store.entries[key] = (current, program)
+        if arrays.n % size:
+            known[1].compile_rest(placed, arrays.n, size=arrays.n % size, epoch=epoch)
         return known[1], placed
 
     def _build(self) -> None:

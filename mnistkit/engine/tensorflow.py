@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from mnistkit.engine.arrays import map_nest
+from mnistkit.engine.programs import COMPILE_REST_FROM
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -36,7 +37,7 @@ class Program:
     """
 
     def __init__(self, model: Any, *, training: bool) -> None:
-        step = model.train_step if training else model.test_step
+        self._step = step = model.train_step if training else model.test_step
 
         def one(data: Nest, order: Any, start: Any, size: int) -> None:
             # gather, not slice: XLA takes the beginning of a slice for a constant and compiles anew for each
@@ -68,8 +69,17 @@ class Program:
         if self._loop[size] is not None:
             self._loop[size](data, order, zero, zero, size)  # no step at all, but XLA compiles
 
+    def compile_rest(self, data: Nest, n: int, *, size: int, epoch: int) -> None:
+        """Compile for the last batch of each epoch, once that saves time."""
+        if epoch >= COMPILE_REST_FROM and size not in self._loop:
+            self.compile(data, n, size=size)
+
     def run(self, data: Nest, order: npt.NDArray[np.int64], *, start: int, steps: int, size: int) -> None:
         """Do ``steps`` steps on batches of ``size`` of ``order``, the first at index ``start``; update the model."""
+        if size not in self._loop:
+            rows = tf.constant(order[start : start + size])
+            self._step(map_nest(lambda leaf: tf.gather(leaf, rows), data))  # as Keras does it, without a program
+            return
         order32 = tf.constant(order.astype(np.int32))
         if self._loop[size] is not None:
             self._loop[size](data, order32, tf.constant(start), tf.constant(steps), size)

@@ -14,6 +14,7 @@ import torch
 
 from mnistkit.engine import torch_clean, torch_trace
 from mnistkit.engine.arrays import leaves, map_nest
+from mnistkit.engine.programs import COMPILE_REST_FROM
 from mnistkit.engine.torch_graph import largest_product
 
 if TYPE_CHECKING:
@@ -62,12 +63,29 @@ class Program:
         batch = map_nest(lambda leaf: leaf[:size].clone(), data)
         self._replays[size] = _Replay(torch_trace.trace(self._model, batch, training=self._training), leaves(batch))
 
+    def compile_rest(self, data: Nest, n: int, *, size: int, epoch: int) -> None:
+        """Trace for the last batch of each epoch, once that saves time."""
+        if epoch >= COMPILE_REST_FROM and size not in self._replays:
+            self.compile(data, n, size=size)
+
     def run(self, data: Nest, order: npt.NDArray[np.int64], *, start: int, steps: int, size: int) -> None:
         """Do ``steps`` steps on batches of ``size`` of ``order``, the first at index ``start``; update the model."""
         flat = leaves(data)
         rows = torch.as_tensor(order[start : start + steps * size], device=flat[0].device)
+        if size not in self._replays:
+            self._keras_step(map_nest(lambda leaf: leaf[rows], data))
+            return
         with self._replays[size].threads(), torch.no_grad():
             self._replays[size](_batches(flat, rows, size))
+
+    def _keras_step(self, batch: Nest) -> None:
+        """Do one step as ``model.fit`` does it."""
+        model, before = self._model, self._model.training
+        model.train(self._training)
+        with contextlib.nullcontext() if self._training else torch.no_grad():
+            model.train_step(batch) if self._training else model.test_step(batch)
+        model.train(before)
+        model.zero_grad()
 
 
 def _batches(flat: list[Any], rows: Any, size: int) -> Iterator[tuple[Any, ...]]:

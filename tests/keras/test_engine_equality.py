@@ -23,6 +23,7 @@ from engine_models import (
 )
 
 from mnistkit.engine import fit
+from mnistkit.engine.programs import COMPILE_REST_FROM
 
 pytestmark = without_copy_keyword
 
@@ -87,6 +88,27 @@ def test_partial_last_batch():
     )
     assert int(keras.ops.convert_to_numpy(fast.optimizer.iterations.value)) == EPOCHS * N // BATCH
     assert_same_state(fast, plain)
+    assert_same_history(got, wanted)
+
+
+def test_partial_last_batch_by_keras_and_by_a_program_of_its_own():
+    """The first epochs are not worth a program; one is made where the epochs go on, and it changes nothing."""
+    n = BATCH * 2 + 5
+
+    def sizes(model):
+        ((_, program), *others) = vars(model)["_mnistkit_programs"].entries.values()
+        assert not others
+        (known,) = (part for name, part in vars(program).items() if name in {"_compiled", "_loop", "_replays"})
+        return sorted(known)
+
+    def twin():
+        return mlp("adam", activation="tanh")
+
+    few, _, _, _ = both(twin, pictures(n), epochs=2)
+    assert sizes(few) == ([5, BATCH] if keras.backend.backend() == "jax" else [BATCH])
+    many, plain, got, wanted = both(twin, pictures(n), epochs=COMPILE_REST_FROM + 2)
+    assert sizes(many) == [5, BATCH]
+    assert_same_state(many, plain)
     assert_same_history(got, wanted)
 
 
