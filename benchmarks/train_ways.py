@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import numpy as np
+import train_cnn
 
 BATCH = 32
 RATE, RHO, EPSILON = 0.001, 0.9, 1e-8
@@ -71,8 +72,15 @@ def ours(x: np.ndarray, labels: np.ndarray, *, model: str, epochs: int) -> tuple
 def hand_written(x: np.ndarray, labels: np.ndarray, *, model: str, epochs: int) -> tuple[list[Epoch], float]:
     import keras
 
-    del model
-    epoch = {"jax": _jax, "tensorflow": _tensorflow, "torch": _torch}[keras.backend.backend()](x, labels)
+    ways = {
+        "mlp": {"jax": _jax, "tensorflow": _tensorflow, "torch": _torch},
+        "cnn": {
+            "jax": train_cnn.jax_epoch,
+            "tensorflow": train_cnn.tensorflow_epoch,
+            "torch": train_cnn.torch_epoch,
+        },
+    }
+    epoch = ways[model][keras.backend.backend()](x, labels)
     return timed(epoch, len(x), epochs=epochs)
 
 
