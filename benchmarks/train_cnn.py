@@ -40,7 +40,7 @@ def jax_epoch(x: np.ndarray, labels: np.ndarray) -> Any:
 
     def loss_of(weights: Any, averages: Any, x: Any, labels: Any, key: Any) -> Any:
         x, moved = x.reshape(-1, 28, 28, 1), []
-        for i, (*_, stride) in enumerate(LAYERS):
+        for i, (*_sizes, stride) in enumerate(LAYERS):
             if i == len(LAYERS) - 1:
                 x = lax.reduce_window(x, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
             kernel, scale, shift = weights[3 * i : 3 * i + 3]
@@ -93,12 +93,12 @@ def tensorflow_epoch(x: np.ndarray, labels: np.ndarray) -> Any:
 
     def logits_of(x: Any) -> Any:
         x = tf.reshape(x, (-1, 28, 28, 1))
-        for i, (*_, stride) in enumerate(LAYERS):
+        for i, (*_sizes, stride) in enumerate(LAYERS):
             if i == len(LAYERS) - 1:
                 x = tf.nn.max_pool2d(x, 2, 2, "VALID")
             kernel, scale, shift = weights[3 * i : 3 * i + 3]
             x = tf.nn.conv2d(x, kernel, stride, "SAME")
-            x, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x, mean, variance, *_unused = tf.raw_ops.FusedBatchNormV3(
                 x=x, scale=scale, offset=shift, mean=[], variance=[], epsilon=BN_EPSILON, is_training=True
             )
             for old, new in zip(averages[2 * i : 2 * i + 2], (mean, variance), strict=True):
@@ -138,14 +138,14 @@ def torch_epoch(x: np.ndarray, labels: np.ndarray) -> Any:
 
     parts, averages = initial()
     # kernels as PyTorch has them: channels out, channels in, height, width
-    weights = [torch.tensor(p.transpose(3, 2, 0, 1).copy() if p.ndim == 4 else p) for p in parts]  # noqa: PLR2004
+    weights = [torch.tensor(p.transpose(3, 2, 0, 1).copy() if p.ndim == 4 else p) for p in parts]
     weights = [w.requires_grad_() for w in weights]
     averages = [torch.tensor(part) for part in averages]
     squares = [torch.zeros_like(w) for w in weights]
     x, labels = torch.as_tensor(x).reshape(-1, 1, 28, 28), torch.as_tensor(labels.astype(np.int64))
 
     def logits_of(x: Any) -> Any:
-        for i, (*_, size, stride) in enumerate(LAYERS):
+        for i, (*_channels, size, stride) in enumerate(LAYERS):
             if i == len(LAYERS) - 1:
                 x = functional.max_pool2d(x, 2)
             kernel, scale, shift = weights[3 * i : 3 * i + 3]
@@ -163,7 +163,7 @@ def torch_epoch(x: np.ndarray, labels: np.ndarray) -> Any:
             loss = functional.cross_entropy(logits, targets)
             grads = torch.autograd.grad(loss, weights)
             with torch.no_grad():
-                torch._foreach_mul_(squares, RHO)  # noqa: SLF001 - what torch.optim calls
+                torch._foreach_mul_(squares, RHO)
                 torch._foreach_addcmul_(squares, grads, grads, 1 - RHO)
                 below = torch._foreach_add(squares, EPSILON)  # noqa: SLF001
                 torch._foreach_sqrt_(below)

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from mnistkit.engine.arrays import map_nest
 from mnistkit.engine.programs import COMPILE_REST_FROM
+from mnistkit.engine.tensorflow_fused import fused_normalization
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -51,12 +52,16 @@ class Program:
 
             tf.while_loop(lambda i: i < steps, body, [tf.constant(0)], parallel_iterations=1)
 
+        def many_fused(data: Nest, order: Any, start: Any, steps: Any, size: int) -> None:
+            with fused_normalization():
+                many(data, order, start, steps, size)
+
         # on the CPU, fit leaves XLA out by itself, which cannot be told from jit_compile=False: speed decides
         self._asked_for_xla = bool(model.jit_compile)
         self._xla = all(layer.supports_jit for layer in model._flatten_layers())  # noqa: SLF001 - Keras decides by it
         self._one = tf.function(one, jit_compile=self._xla, autograph=False)
         self._many = tf.function(many, jit_compile=self._xla, autograph=False)
-        self._many_without_xla = tf.function(many, jit_compile=False, autograph=False)
+        self._many_without_xla = tf.function(many_fused, jit_compile=False, autograph=False)
         self._loop: dict[int, Any] = {}  # None where each step is called by itself
 
     def compile(self, data: Nest, n: int, *, size: int) -> None:

@@ -1,18 +1,17 @@
 """One train step of Keras traced once under PyTorch and replayed, without Python dispatch and without autograd.
 
 The trace (``torch_trace``) is a list of ATen operations on the model's own tensors; cleaned (``torch_clean``), it is
-handed to TorchScript's interpreter, which calls the same kernels at a fraction of Python's cost per call.
+handed to TorchScript's interpreter (``torch_script``).
 """
 
 from __future__ import annotations
 
 import contextlib
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from mnistkit.engine import torch_clean, torch_trace
+from mnistkit.engine import torch_clean, torch_script, torch_trace
 from mnistkit.engine.arrays import leaves, map_nest
 from mnistkit.engine.programs import COMPILE_REST_FROM
 from mnistkit.engine.torch_graph import largest_product
@@ -111,8 +110,8 @@ class _Replay:
         self._joined = torch_clean.clean(traced.graph, states=len(self._variables), device=device)
         self._buffers = [torch.cat([self._value(i).reshape(-1) for i in parts]) for parts in self._joined]
         with self._state() as state:
-            self._step = _interpreted(
-                traced, [*state, *batch, *(draw.example for draw in traced.draws), *self._buffers]
+            self._step = torch_script.interpreted(
+                traced.graph, [*state, *batch, *(draw.example for draw in traced.draws), *self._buffers]
             )
 
     @contextlib.contextmanager
@@ -158,22 +157,3 @@ class _Replay:
         yield state
         if outside:
             torch._foreach_copy_(outside, inside)
-
-
-def _interpreted(traced: torch_trace.Trace, inputs: list[Any]) -> Any:
-    module = traced.graph
-
-    def step(*tensors: Any) -> Any:
-        module.forward(*tensors)
-        return tensors[0]
-
-    with torch.no_grad(), torch.random.fork_rng(enabled=True, devices=[]), warnings.catch_warnings():
-        # deprecated in favour of torch.compile, which takes 20 s on a CPU; nothing else replays without Python
-        warnings.filterwarnings("ignore", message=".*torch.jit.*deprecated", category=DeprecationWarning)
-        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
-        try:
-            return torch.jit.trace(step, tuple(tensor.clone() for tensor in inputs), check_trace=False)
-        except RuntimeError:
-            # TorchScript cannot hold the arguments of some operations (the backward of a convolution). Such steps spend
-            # their time inside the operations, so calling those from Python costs them little.
-            return module.forward

@@ -107,7 +107,8 @@ def _rewrite(graph: Any, call: Any, whole: dict[Bundle, Any]) -> None:
     with graph.inserting_before(call):
         for bundle in _bundles(call):
             if bundle not in whole:
-                flat = [graph.call_function(_ATEN.reshape.default, (node, [-1])) for node in bundle]
+                sources = [node.args[0] if node.target is _ATEN.clone.default else node for node in bundle]
+                flat = [graph.call_function(_ATEN.reshape.default, (node, [-1])) for node in sources]
                 whole[bundle] = _sized(graph.call_function(_ATEN.cat.default, (flat,)), bundle)
         target = _on_whole(call)
         args = [whole[tuple(arg)] if isinstance(arg, list | tuple) else arg for arg in call.args]

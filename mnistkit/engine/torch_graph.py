@@ -71,6 +71,16 @@ def untouched_between(graph: Any, first: Any, last: Any, read: list[Any]) -> boo
     return True
 
 
+def owns_memory_until(graph: Any, value: Any, node: Any) -> bool:
+    """Tell whether a value has memory of its own, which nobody but ``node`` reads from there on."""
+    owners = _owners(graph)
+    if owners[value] != {value}:
+        return False
+    place = {other: i for i, other in enumerate(graph.nodes)}
+    views = [other for other, owning in owners.items() if value in owning and place[other] < place[node]]
+    return all(place[user] <= place[node] for view in views for user in view.users)
+
+
 def largest_product(graph: Any) -> int:
     """Return the number of multiplications of the largest matrix product or convolution."""
     return max((_multiplications(node) for node in graph.nodes if node.op == "call_function"), default=0)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from mnistkit.engine.torch_graph import alike, meta_of, replace, shape_of, untouched_between, written
+from mnistkit.engine.torch_graph import alike, meta_of, owns_memory_until, replace, shape_of, untouched_between, written
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,11 +20,21 @@ _IN_PLACE = {
     _ATEN.sub.Tensor: _ATEN.sub_.Tensor,
     _ATEN.mul.Tensor: _ATEN.mul_.Tensor,
 }
+_ELSEWHERE = {in_place: new for new, in_place in _IN_PLACE.items()}
+_TIMES = {_ATEN.mul.Scalar, _ATEN.mul.Tensor}
+_BY_ELEMENT = {_ATEN.div.Scalar, _ATEN.div.Tensor, *_TIMES, _ATEN.neg.default}
 _EXACT_IN_FLOAT32 = 2**24  # integers up to it are the same number in int64, int32 and float32
 
 
 def simplify(graph: Any, constants: dict[Any, Any]) -> None:
     """Drop operations that give one of their inputs, and shorten chains of conversions."""
+    _keep_instead_of_copying(graph)
+    for _ in range(2):  # what becomes simple because its readers did
+        _simplify_once(graph, constants)
+        graph.eliminate_dead_code()
+
+
+def _simplify_once(graph: Any, constants: dict[Any, Any]) -> None:
     changing = written(graph)
     for node in list(graph.nodes):
         if node.op != "call_function" or node in changing:
@@ -33,11 +44,76 @@ def simplify(graph: Any, constants: dict[Any, Any]) -> None:
             replace(node, other)
             continue
         shorter = _shorter(node)
-        if shorter is not None:
+        if shorter is not None and not any(source in changing for source in shorter[1] if _is_op(source)):
             with graph.inserting_before(node):
                 new = graph.call_function(*shorter)
             new.meta = dict(node.meta)
             replace(node, new)
+            continue
+        if node.args and _is_op(node.args[0]) and node.args[0] not in changing:
+            _move_inwards(graph, node, node.args[0])
+
+
+def _keep_instead_of_copying(graph: Any) -> None:
+    """Turn changes in place into values of their own.
+
+    They are in the way of the other rules. Where a value is copied and then changed, the copy becomes needless; where
+    one is copied into new memory, the copy is that value.
+    """
+    for node in list(graph.nodes):
+        if node.target is _ATEN.copy_.default and _is_new(node.args[0]) and alike(*node.args[:2]):
+            with graph.inserting_before(node):
+                new = graph.call_function(
+                    _ATEN.clone.default, (node.args[1],), {"memory_format": torch.contiguous_format}
+                )
+            new.meta = dict(node.meta)
+            replace(node, new)
+            continue
+        if node.target not in _ELSEWHERE or not _is_op(node.args[0]):
+            continue
+        value = node.args[0]
+        copies = [user for user in value.users if user.target is _ATEN.clone.default and not user.kwargs]
+        if not copies or not alike(value, node) or not owns_memory_until(graph, value, node):
+            continue
+        with graph.inserting_before(node):
+            new = graph.call_function(_ELSEWHERE[node.target], node.args, node.kwargs)
+        new.meta = dict(node.meta)
+        replace(node, new)
+
+
+def _is_new(node: Any) -> bool:
+    """Tell whether a node is memory in the usual order that nobody else uses."""
+    new = getattr(node, "target", None) is _ATEN.new_empty_strided.default
+    return new and len(node.users) == 1 and meta_of(node).is_contiguous()
+
+
+def _is_doubled(node: Any) -> bool:
+    """Tell whether a node, read once, is a product with a power of two, which rounds nothing."""
+    times = getattr(node, "target", None) in _TIMES and len(node.users) == 1
+    if not times or not isinstance(node.args[1], int | float):
+        return False
+    return alike(node, node.args[0]) and abs(math.frexp(node.args[1])[0]) == 0.5  # noqa: PLR2004 - of 2**n
+
+
+def _move_inwards(graph: Any, node: Any, inner: Any) -> None:
+    """Compute on the smaller side of what spreads or adds up a tensor."""
+    alone = node.all_input_nodes == [inner]
+    if alone and node.target in _BY_ELEMENT and inner.target is _ATEN.expand.default:  # f(expand(x)) is expand(f(x))
+        steps = [(node.target, (inner.args[0], *node.args[1:])), (inner.target, inner.args[1:])]
+    elif node.target is _ATEN.sum.dim_IntList and inner.target is _ATEN.neg.default:  # sum(-x) is -sum(x)
+        steps = [(node.target, (inner.args[0], *node.args[1:])), (inner.target, ())]
+    elif node.target is _ATEN.mul.Tensor and inner.target is _ATEN.expand.default and _is_doubled(node.args[1]):
+        doubled = node.args[1]  # expand(x) * (y * 2) is expand(x * 2) * y
+        steps = [(doubled.target, (inner, doubled.args[1])), (node.target, (doubled.args[0],))]
+    else:
+        return
+    (first, first_args), (second, second_args) = steps
+    with graph.inserting_before(node):
+        small = graph.call_function(first, first_args, node.kwargs)
+        small.meta["val"] = first(meta_of(first_args[0]), *first_args[1:], **node.kwargs)
+        new = graph.call_function(second, (small, *second_args))
+    new.meta = dict(node.meta)
+    replace(node, new)
 
 
 def fuse(graph: Any) -> None:
@@ -70,6 +146,10 @@ def _same_as(node: Any, constants: dict[Any, Any]) -> Any:
                 return value
     if node.target in (_ATEN.sum.default, _ATEN.mean.default) and shape_of(node.args[0]) == ():
         return node.args[0]
+    if node.target is _ATEN.pow.Tensor_Scalar and node.args[1] == 1:
+        return node.args[0]
+    if node.target is _ATEN.clone.default and meta_of(node.args[0]).stride() == meta_of(node).stride():
+        return node.args[0]
     if node.target in (_ATEN.expand.default, _ATEN.view.default) and shape_of(node) == shape_of(node.args[0]):
         return node.args[0]
     return None
@@ -81,6 +161,8 @@ def _shorter(node: Any) -> tuple[Any, ...] | None:
         both = [_index_behind(value) for value in node.args]
         if None not in both:
             return _ATEN.eq.Tensor, tuple(both), {}
+    if node.target is _ATEN.clone.default and getattr(node.args[0], "target", None) is _ATEN.clone.default:
+        return node.target, node.args[0].args, node.kwargs
     if node.target is _ATEN.sum.default and not node.kwargs:
         cast = node.args[0]
         inner = cast.args[0] if _is_cast(cast) else None
@@ -114,6 +196,8 @@ def _copied(node: Any) -> tuple[Any, ...] | None:
 def _added_in_place(node: Any) -> tuple[Any, ...] | None:
     """``v.add_(a * b, alpha=c)`` is ``v.addcmul_(a, b, value=c)``; the same for a quotient."""
     target, made = node.args
+    if _is_mul(target) and alike(node, target):  # and (a * b).add_(v) is addcmul(v, a, b)
+        return target, _ATEN.addcmul.default, (made, *target.args), {"value": 1}
     both = {_ATEN.mul.Tensor: _ATEN.addcmul_.default, _ATEN.div.Tensor: _ATEN.addcdiv_.default}
     if not _is_op(made) or made.target not in both or not meta_of(target).dtype.is_floating_point:
         return None
@@ -123,13 +207,21 @@ def _added_in_place(node: Any) -> tuple[Any, ...] | None:
 
 
 def _biased(node: Any) -> tuple[Any, ...] | None:
-    """``x @ w + b`` is one operation where ``b`` is a vector."""
+    """``x @ w + b`` is one operation where ``b`` is a vector, and so is ``v + a * b``."""
+    if _is_mul(node.args[1]) and not node.kwargs and alike(node, node.args[1]) and alike(node, node.args[0]):
+        return node.args[1], _ATEN.addcmul.default, (node.args[0], *node.args[1].args), {}
     made, bias = node.args
     if not _is_op(made) or made.target is not _ATEN.mm.default or node.kwargs or not alike(node, made):
         return None
     if getattr(bias, "op", "") not in ("placeholder", "get_attr") or shape_of(bias) != shape_of(made)[1:]:
         return None
     return made, _ATEN.addmm.default, (bias, *made.args), {}
+
+
+def _is_mul(node: Any) -> bool:
+    """Tell whether a node is a product of two tensors of floats."""
+    is_mul = getattr(node, "target", None) is _ATEN.mul.Tensor
+    return is_mul and all(hasattr(arg, "meta") and meta_of(arg).dtype == meta_of(node).dtype for arg in node.args)
 
 
 def _is_op(node: Any) -> bool:

@@ -11,7 +11,7 @@ if keras.backend.backend() != "torch":
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from mnistkit.engine import torch_clean
+from mnistkit.engine import torch_clean, torch_script
 from mnistkit.engine.torch_cond import both_branches
 
 LISTS = [(3, 2), (4,), (2, 2)]
@@ -116,6 +116,132 @@ def test_nothing_is_fused_across_a_change_of_the_whole():
     calls, joined = cleaned(step, *inputs, states=7)
     assert joined
     assert "aten.mul.Tensor" in calls
+
+
+def test_a_copy_of_what_changes_elsewhere_vanishes():
+    def step(x, out):
+        value = x.sin()
+        kept = value.clone()
+        value.mul_(2)
+        out.add_(kept * value)
+
+    calls, _ = cleaned(step, torch.rand(3), torch.rand(3), states=2)
+    assert "aten.clone.default" not in calls
+    assert "aten.mul_.Tensor" not in calls
+
+
+@pytest.mark.parametrize("reader", ["a view from before", "another view's change", "an input"])
+def test_a_copy_that_is_needed_stays(reader):
+    def step(x, out):
+        value = x if reader == "an input" else x.sin()
+        kept = value.clone()
+        view = value.view(1, 3)
+        if reader == "another view's change":
+            view.add_(1)
+        value.mul_(2)
+        out.add_(kept + (view[0] if reader == "a view from before" else value))
+
+    calls, _ = cleaned(step, torch.rand(3), torch.rand(3), states=2)
+    assert "aten.clone.default" in calls
+
+
+def test_copies_into_the_layout_that_is_there_vanish():
+    def step(x, out):
+        again = x.sin().permute(0, 3, 1, 2).contiguous().contiguous(memory_format=torch.channels_last)
+        out.add_(again)
+
+    pictures = torch.rand(2, 4, 4, 3)
+    calls, _ = cleaned(step, pictures, torch.rand(2, 3, 4, 4), states=2)
+    assert "aten.clone.default" not in calls
+
+    def another(x, out):
+        out.add_(x.sin().permute(0, 3, 1, 2).contiguous().view(-1))
+
+    calls, _ = cleaned(another, pictures, torch.rand(96), states=2)
+    assert "aten.clone.default" in calls
+
+
+def test_sums_and_spreads_are_computed_on_the_smaller_side():
+    def step(x, small, out):
+        spread = small.expand(50, 4)
+        out.add_((-x).sum([0], True) + (spread / 3 * (x * 2.0)).sum([0], True))
+
+    inputs = torch.rand(50, 4), torch.rand(1, 4), torch.rand(1, 4)
+    with both_branches():
+        module = make_fx(step)(*[tensor.clone() for tensor in inputs])
+    torch_clean.clean(module, states=3, device="cpu")
+    large = [node for node in module.graph.nodes if getattr(node.meta.get("val"), "shape", ())[:1] == (50,)]
+    calls = [str(node.target) for node in large if node.op == "call_function"]
+    assert calls == ["aten.expand.default", "aten.mul.Tensor"]
+    cleaned(step, *inputs, states=3)
+
+
+def test_a_product_that_rounds_stays_where_it_is():
+    def step(x, small, out):
+        out.add_((small.expand(50, 4) * (x * 3.0)).sum([0], True))
+
+    calls, _ = cleaned(step, torch.rand(50, 4), torch.rand(1, 4), torch.rand(1, 4), states=3)
+    assert calls.index("aten.expand.default") > calls.index("aten.mul.Tensor") or calls.count("aten.mul.Tensor") == 2
+
+
+def test_gradients_copied_into_new_memory_are_joined():
+    def step(*tensors):
+        grads = [torch.empty_strided(t.shape, t.stride()).copy_(2 * t) for t in tensors[3:]]
+        grads = [t.new_empty_strided(t.shape, t.stride()).copy_(g) for t, g in zip(tensors[3:], grads, strict=True)]
+        torch._foreach_add_(tensors[:3], grads)
+
+    calls, joined = cleaned(step, *lists(2), states=3)
+    assert joined == [[0, 1, 2]]
+    assert not [call for call in calls if "_foreach" in call]
+
+
+class Convolution:
+    """A traced step with the backward of a convolution, and its inputs."""
+
+    inputs = (torch.rand(2, 3, 5, 5), torch.rand(4, 3, 3, 3), torch.rand(2, 4, 3, 3))
+
+    @staticmethod
+    def step(x, kernel, grad):
+        _, to_kernel, _ = torch.ops.aten.convolution_backward(
+            grad, x, kernel, None, [1, 1], [0, 0], [1, 1], False, [0, 0], 1, [False, True, False]
+        )
+        to_x, _, _ = torch.ops.aten.convolution_backward(
+            grad, x, kernel, None, [1, 1], [0, 0], [1, 1], False, [0, 0], 1, [True, True, False]
+        )
+        kernel.add_(to_kernel)
+        x.sub_(to_x)
+
+
+def test_convolutions_run_in_torchscript():
+    inputs = Convolution.inputs
+    module = make_fx(Convolution.step)(*[tensor.clone() for tensor in inputs])
+    module.graph.set_codegen(torch.fx.graph.CodeGen())
+    next(node for node in module.graph.nodes if node.op == "output").args = (None,)
+    wanted, got = [tensor.clone() for tensor in inputs], [tensor.clone() for tensor in inputs]
+    module.graph.eliminate_dead_code()  # results that nobody asked for
+    step = torch_script.interpreted(module, list(inputs))
+    assert isinstance(step, torch.jit.ScriptFunction)
+    for _ in range(3):
+        Convolution.step(*wanted)
+        step(*got)
+    for a, b, before in zip(got[:2], wanted[:2], inputs, strict=False):
+        torch.testing.assert_close(a, b)
+        assert not torch.equal(a, before)
+
+
+def test_what_torchscript_cannot_hold_runs_in_python():
+    module = make_fx(Convolution.step)(*[tensor.clone() for tensor in Convolution.inputs])
+    module.graph.set_codegen(torch.fx.graph.CodeGen())
+    next(node for node in module.graph.nodes if node.op == "output").args = (None,)
+    for node in module.graph.nodes:
+        if node.target is torch.ops.aten.convolution_backward.default:
+            node.args, node.kwargs = node.args[:-1], {"output_mask": node.args[-1]}
+    step = torch_script.interpreted(module, list(Convolution.inputs))
+    assert not isinstance(step, torch.jit.ScriptFunction)
+    wanted, got = ([tensor.clone() for tensor in Convolution.inputs] for _ in range(2))
+    Convolution.step(*wanted)
+    step(*got)
+    torch.testing.assert_close(got, wanted)
 
 
 def test_constants_are_computed_once_and_selections_by_them_vanish():
