@@ -4,8 +4,8 @@
 
 Each model of ``keras.applications`` gets random weights, is written by mnistkit and exported by Keras under TensorFlow
 (tf2onnx) and under PyTorch, each in a process of its own. All files of one model are timed in turn, in one process,
-with one thread and one image; the fastest of the rounds counts. The table and ``results/export_speed.json`` give the
-ratio to the fastest stock file: below 1 is faster.
+with one thread and one image; the fastest of the rounds counts. ``results/export_speed.json`` and the table in
+docs/exporting.md give the ratio to the fastest stock file: below 1 is faster.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ MODELS = {
     "VGG16": 128,
 }
 ROUNDS = 25
+DOCS = Path(__file__).parents[1] / "docs" / "exporting.md"
 
 
 def build(name: str, folder: str) -> None:
@@ -124,7 +125,23 @@ def main() -> None:
         times = row["milliseconds"]
         cells = [f"{times[key]:.2f}" if key in times else "-" for key in ("writer", "tensorflow", "torch")]
         print(f"{name:20} {cells[0]:>10} {cells[1]:>11} {cells[2]:>9} {row['ratio'] or 0:6.2f}", flush=True)
-        result.write_text(json.dumps([rows[key] for key in MODELS if key in rows], indent=1) + "\n")
+        kept = [rows[key] for key in MODELS if key in rows]
+        result.write_text(json.dumps(kept, indent=1) + "\n")
+        DOCS.write_text(render(DOCS.read_text(encoding="utf-8"), kept), encoding="utf-8")
+
+
+def render(text: str, rows: list[dict]) -> str:
+    """Put the table into the page, between its two marks."""
+    begin, end = "<!-- table: speed -->\n", "<!-- end: speed -->"
+    before, rest = text.split(begin)
+    lines = ["| model | written, ms | tf2onnx, ms | torch, ms | written, fastest other = 1 |", "|---|---|---|---|---|"]
+    for row in rows:
+        times = row["milliseconds"]
+        ran = {key: f"{value:.2f}" for key, value in times.items()}
+        cells = [ran.get(key) or "no file that runs" for key in ("writer", "tensorflow", "torch")]
+        ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
+        lines.append(f"| {row['model']} | {' | '.join(cells)} | {ratio} |")
+    return before + begin + "\n".join(lines) + "\n" + end + rest.split(end, 1)[1]
 
 
 if __name__ == "__main__":

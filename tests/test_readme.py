@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import io
+import json
 import re
 import shlex
 from pathlib import Path
@@ -32,12 +33,27 @@ def test_its_python_prints_what_it_says(code, monkeypatch):
     assert printed.getvalue().splitlines()[: len(said)] == said
 
 
-def test_its_tables_are_up_to_date():
-    spec = importlib.util.spec_from_file_location("readme", ROOT / "benchmarks" / "readme.py")
+def benchmark(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+def test_its_tables_are_up_to_date():
+    module = benchmark("readme")
     assert module.render(README) == README
     assert module.render(README.replace("| jax ", "| abacus ")) == README
+
+
+def test_the_table_of_the_written_files_speed_is_the_measured_one():
+    module = benchmark("export_speed")
+    rows = json.loads((ROOT / "benchmarks" / "results" / "export_speed.json").read_text(encoding="utf-8"))
+    text = module.DOCS.read_text(encoding="utf-8")
+    assert module.render(text, rows) == text
+    assert module.render(text.replace("| VGG16 |", "| VGG19 |"), rows) == text
+    assert module.render(text, [{**rows[0], "ratio": 2.0}, *rows[1:]]) != text
+    assert [row["model"] for row in rows] == list(module.MODELS)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
