@@ -1,7 +1,8 @@
 """Keras' own ONNX exporters, each in a child process under its own backend.
 
 A ``.keras`` file is backend-neutral, so any of them exports any model whatever trained it. The child keeps a second
-framework, its log lines and its monkey patches out of this process.
+framework, its log lines and its monkey patches out of this process. A model with parts of the user's own cannot be
+loaded there, where nobody has defined them: the active backend's exporter takes it here.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ import os
 import subprocess
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnistkit.backend import EXPORTERS, is_installed, silence, version_of
+from mnistkit.backend import EXPORTERS, active, is_installed, load_keras, silence, version_of
 from mnistkit.errors import BackendError, ExportError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ PACKAGES: dict[str, tuple[str, str]] = {
     "torch": ("onnxscript", "torch-onnx"),
 }
 """For each exporter the package it needs beside the framework, and the extra that brings both."""
+
+_OF_KERAS = {"keras", "keras_hub"}
 
 
 def check_exporter(name: str) -> None:
@@ -61,8 +65,25 @@ def export_with(name: str, model: Any, *, opset: int | None) -> onnx.ModelProto:
     import onnx
 
     check_exporter(name)
+    parts = own_parts(model)
+    here = active().name == EXPORTERS[name]
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "model.keras", Path(folder) / "model.onnx"
+        if parts and here:
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # the exporter's own, about itself; the proof judges what it wrote
+                    _export(model, str(target), opset or 0)
+            except Exception as error:
+                raise ExportError(
+                    f"the exporter {name} ({_versions(name)}) fails: {_last_line(str(error) or type(error).__name__)}"
+                ) from error
+            return onnx.load(target)
+        if parts:
+            raise ExportError(
+                f"the exporter {name} runs in a process of its own, which does not know {', '.join(parts)}; "
+                f"export under KERAS_BACKEND={EXPORTERS[name]}"
+            )
         model.save(source)
         command = [sys.executable, "-m", "mnistkit.export.exporters", str(source), str(target), str(opset or 0)]
         environment = {**os.environ, "KERAS_BACKEND": EXPORTERS[name]}
@@ -70,6 +91,17 @@ def export_with(name: str, model: Any, *, opset: int | None) -> onnx.ModelProto:
         if child.returncode != 0 or not target.is_file():
             raise ExportError(f"the exporter {name} ({_versions(name)}) fails: {_last_line(child.stderr)}")
         return onnx.load(target)  # reads weights beside the file, as torch writes them, into the message
+
+
+def own_parts(model: Any) -> list[str]:
+    """Names of the classes in a model that no package of Keras brings, and Lambda, which is what its user wrote."""
+    parts = [model, *model._flatten_layers(include_self=False)]  # noqa: SLF001  # Keras has no public walk
+    classes = {type(part) for part in parts}
+    return sorted(
+        kind.__name__
+        for kind in classes
+        if kind.__module__.partition(".")[0] not in _OF_KERAS or kind.__name__ == "Lambda"
+    )
 
 
 def _versions(name: str) -> str:
@@ -83,15 +115,17 @@ def _last_line(text: str) -> str:
 
 
 def _child(source: str, target: str, opset: int) -> None:
-    """Load, call once (stock Keras refuses a model that was never called), export."""
     silence()
-    from mnistkit.backend import load_keras
-
     load_keras()
-    from mnistkit.export.signature import signature_of_model
     from mnistkit.models import load_model
 
-    model = load_model(source)
+    _export(load_model(source), target, opset)
+
+
+def _export(model: Any, target: str, opset: int) -> None:
+    """Call once (stock Keras refuses a model that was never called), export."""
+    from mnistkit.export.signature import signature_of_model
+
     signature = signature_of_model(model)
     # A batch of two and not one: tracing with one freezes the axis.
     sizes = {

@@ -1,5 +1,6 @@
 """Keras' own exporters, by name: each under its own backend, in a process of its own."""
 
+import keras
 import onnx
 import pytest
 
@@ -44,6 +45,59 @@ def test_the_active_backends_own(own, trained, small, exported, tmp_path):
         atol=1e-6,
         what="two exporters",
     )
+
+
+class Softsign(keras.layers.Layer):
+    """Somebody's own layer, in the framework's words, which the writer cannot follow."""
+
+    def call(self, x):
+        backend = keras.backend.backend()
+        if backend == "torch":
+            import torch
+
+            return torch.nn.functional.softsign(x)
+        if backend == "tensorflow":
+            import tensorflow as tf
+
+            return tf.nn.softsign(x)
+        import jax
+
+        return jax.nn.soft_sign(x)
+
+    def compute_output_shape(self, shape):
+        return shape
+
+
+def with_own_layer():
+    return keras.Sequential([keras.Input((6,)), keras.layers.Dense(4), Softsign(), keras.layers.Dense(3)])
+
+
+def test_auto_takes_the_active_backends_own_for_layers_of_ones_own(own, tmp_path):
+    report = export_onnx(with_own_layer(), tmp_path / "model.onnx")
+    assert report.exporter == own
+    assert report.reason.startswith("the writer cannot: ")
+    assert "Softsign" in report.reason
+    verify_file(report.path)
+
+
+def test_another_backends_exporter_does_not_know_layers_of_ones_own(own, tmp_path, monkeypatch):
+    others = [name for name in HERE if name != own] or [name for name in EXPORTERS if name != own]
+    words = rf"the exporter {others[0]} runs in a process of its own, which does not know Softsign; export under KERAS"
+    monkeypatch.setattr("mnistkit.export.exporters.is_installed", lambda _: True)
+    with pytest.raises(ExportError, match=words):
+        export_onnx(with_own_layer(), tmp_path / "model.onnx", exporter=others[0])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_the_exporter_says_of_a_layer_of_ones_own(own, tmp_path, monkeypatch):
+    def refuse(*_args, **_options):
+        raise RuntimeError("first\nnot this one")
+
+    model = with_own_layer()
+    monkeypatch.setattr(model, "export", refuse)
+    with pytest.raises(ExportError, match=rf"the exporter {own} \(.*\) fails: not this one$"):
+        export_onnx(model, tmp_path / "model.onnx", exporter=own)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif("tf2onnx" not in HERE, reason="tf2onnx is not installed")
