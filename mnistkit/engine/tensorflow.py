@@ -75,8 +75,8 @@ class Program:
             self._loop[size](data, order, zero, zero, size)  # no step at all, but XLA compiles
 
     def compile_rest(self, data: Nest, n: int, *, size: int, epoch: int) -> None:
-        """Compile for the last batch of each epoch, once that saves time."""
-        if epoch >= COMPILE_REST_FROM and size not in self._loop:
+        """Compile for the last batch of each epoch, once that saves time; or where random numbers must be XLA's."""
+        if (epoch >= COMPILE_REST_FROM or self._asked_for_xla) and size not in self._loop:
             self.compile(data, n, size=size)
 
     def run(self, data: Nest, order: npt.NDArray[np.int64], *, start: int, steps: int, size: int) -> None:

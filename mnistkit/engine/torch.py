@@ -81,10 +81,12 @@ class Program:
         """Do one step as ``model.fit`` does it."""
         model, before = self._model, self._model.training
         model.train(self._training)
-        with contextlib.nullcontext() if self._training else torch.no_grad():
-            model.train_step(batch) if self._training else model.test_step(batch)
-        model.train(before)
-        model.zero_grad()
+        try:
+            with contextlib.nullcontext() if self._training else torch.no_grad():
+                model.train_step(batch) if self._training else model.test_step(batch)
+        finally:
+            model.train(before)
+            model.zero_grad()
 
 
 def _batches(flat: list[Any], rows: Any, size: int) -> Iterator[tuple[Any, ...]]:

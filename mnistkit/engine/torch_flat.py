@@ -55,7 +55,7 @@ def join_lists(module: Any, state: list[Any]) -> list[Bundle]:
             whole[bundle] = _sized(graph.placeholder(f"joined_{i}"), bundle)
         whole[bundle].meta[PARTS] = bundle
     for call in calls:
-        _rewrite(graph, call, whole)
+        _rewrite(graph, call, whole, changing)
     for call in reversed(calls):
         for result in list(call.users):
             graph.erase_node(result)
@@ -103,11 +103,15 @@ def _can_be_whole(bundle: Bundle, changing: set[Any]) -> bool:
     return not changing.intersection(bundle)
 
 
-def _rewrite(graph: Any, call: Any, whole: dict[Bundle, Any]) -> None:
+def _rewrite(graph: Any, call: Any, whole: dict[Bundle, Any], changing: set[Any]) -> None:
     with graph.inserting_before(call):
         for bundle in _bundles(call):
             if bundle not in whole:
-                sources = [node.args[0] if node.target is _ATEN.clone.default else node for node in bundle]
+                # reshaping copies, so a copy before it is one too many
+                sources = [
+                    node.args[0] if node.target is _ATEN.clone.default and node.args[0] not in changing else node
+                    for node in bundle
+                ]
                 flat = [graph.call_function(_ATEN.reshape.default, (node, [-1])) for node in sources]
                 whole[bundle] = _sized(graph.call_function(_ATEN.cat.default, (flat,)), bundle)
         target = _on_whole(call)

@@ -44,14 +44,16 @@ def _simplify_once(graph: Any, constants: dict[Any, Any]) -> None:
             replace(node, other)
             continue
         shorter = _shorter(node)
-        if shorter is not None and not any(source in changing for source in shorter[1] if _is_op(source)):
+        if shorter is not None and not any(
+            source in changing for source in shorter[1] if isinstance(source, torch.fx.Node)
+        ):
             with graph.inserting_before(node):
                 new = graph.call_function(*shorter)
             new.meta = dict(node.meta)
             replace(node, new)
             continue
-        if node.args and _is_op(node.args[0]) and node.args[0] not in changing:
-            _move_inwards(graph, node, node.args[0])
+        if node.args and _is_op(node.args[0]):
+            _move_inwards(graph, node, node.args[0], changing)
 
 
 def _keep_instead_of_copying(graph: Any) -> None:
@@ -95,8 +97,11 @@ def _is_doubled(node: Any) -> bool:
     return alike(node, node.args[0]) and abs(math.frexp(node.args[1])[0]) == 0.5  # noqa: PLR2004 - of 2**n
 
 
-def _move_inwards(graph: Any, node: Any, inner: Any) -> None:
+def _move_inwards(graph: Any, node: Any, inner: Any, changing: set[Any]) -> None:
     """Compute on the smaller side of what spreads or adds up a tensor."""
+    read = {inner, *inner.all_input_nodes, *(source for arg in node.all_input_nodes for source in arg.all_input_nodes)}
+    if read & changing:
+        return
     alone = node.all_input_nodes == [inner]
     if alone and node.target in _BY_ELEMENT and inner.target is _ATEN.expand.default:  # f(expand(x)) is expand(f(x))
         steps = [(node.target, (inner.args[0], *node.args[1:])), (inner.target, inner.args[1:])]
@@ -148,8 +153,8 @@ def _same_as(node: Any, constants: dict[Any, Any]) -> Any:
         return node.args[0]
     if node.target is _ATEN.pow.Tensor_Scalar and node.args[1] == 1:
         return node.args[0]
-    if node.target is _ATEN.clone.default and meta_of(node.args[0]).stride() == meta_of(node).stride():
-        return node.args[0]
+    if node.target is _ATEN.clone.default and alike(node, node.args[0]):
+        return node.args[0] if meta_of(node.args[0]).stride() == meta_of(node).stride() else None
     if node.target in (_ATEN.expand.default, _ATEN.view.default) and shape_of(node) == shape_of(node.args[0]):
         return node.args[0]
     return None
@@ -196,7 +201,9 @@ def _copied(node: Any) -> tuple[Any, ...] | None:
 def _added_in_place(node: Any) -> tuple[Any, ...] | None:
     """``v.add_(a * b, alpha=c)`` is ``v.addcmul_(a, b, value=c)``; the same for a quotient."""
     target, made = node.args
-    if _is_mul(target) and alike(node, target):  # and (a * b).add_(v) is addcmul(v, a, b)
+    if (
+        _is_mul(target) and not node.kwargs and _is_float(made, like=target) and alike(node, target)
+    ):  # and (a * b).add_(v) is addcmul(v, a, b)
         return target, _ATEN.addcmul.default, (made, *target.args), {"value": 1}
     both = {_ATEN.mul.Tensor: _ATEN.addcmul_.default, _ATEN.div.Tensor: _ATEN.addcdiv_.default}
     if not _is_op(made) or made.target not in both or not meta_of(target).dtype.is_floating_point:
@@ -220,8 +227,13 @@ def _biased(node: Any) -> tuple[Any, ...] | None:
 
 def _is_mul(node: Any) -> bool:
     """Tell whether a node is a product of two tensors of floats."""
-    is_mul = getattr(node, "target", None) is _ATEN.mul.Tensor
-    return is_mul and all(hasattr(arg, "meta") and meta_of(arg).dtype == meta_of(node).dtype for arg in node.args)
+    return getattr(node, "target", None) is _ATEN.mul.Tensor and all(_is_float(arg, like=node) for arg in node.args)
+
+
+def _is_float(value: Any, *, like: Any) -> bool:
+    """Tell whether a value is a tensor of floats, of the same type as another's."""
+    one, two = (meta_of(node) if isinstance(node, torch.fx.Node) else None for node in (value, like))
+    return one is not None and two is not None and one.dtype == two.dtype and one.dtype.is_floating_point
 
 
 def _is_op(node: Any) -> bool:

@@ -58,6 +58,14 @@ def test_cnn_with_dropout_and_batch_normalization():
     assert_same_history(got, wanted)
 
 
+def test_cnn_with_dropout_and_a_partial_batch():
+    fast, plain, got, wanted = both(
+        cnn, pictures(BATCH * 4 + 3, channels=True), validation_data=pictures(5, channels=True)
+    )
+    assert_same_state(fast, plain)
+    assert_same_history(got, wanted)
+
+
 def test_dropout_is_at_work():
     def without():
         model = cnn()

@@ -145,6 +145,42 @@ def test_a_copy_that_is_needed_stays(reader):
     assert "aten.clone.default" in calls
 
 
+@pytest.mark.parametrize("kind", ["negated", "copied twice", "copied for a list", "number", "whole numbers", "scaled"])
+def test_nothing_is_read_after_it_changed(kind):
+    """Each a rule that would read something later than the step does, or that does not fit."""
+
+    def step(*tensors):
+        x, out = tensors[0], tensors[-1]
+        if kind == "negated":
+            negated = -x
+            x.mul_(2)
+            out.add_(negated.sum([0], True))
+        if kind == "copied twice":
+            twice = x.t().clone().clone(memory_format=torch.contiguous_format)
+            x.mul_(2)
+            out.add_(twice.t())
+        if kind == "copied for a list":
+            copies = [tensor.clone() for tensor in tensors[:2]]
+            x.mul_(2)
+            torch._foreach_add_(tensors[2:4], copies)
+        if kind == "number":
+            product = x * out
+            product.add_(1)
+            out.add_(product)
+        if kind == "whole numbers":
+            product = x.long() * 3
+            product.add_(out.long())
+            out.add_(product + out.long() * 2)
+        if kind == "scaled":
+            product = x * out
+            product.add_(x, alpha=3)
+            out.add_(product)
+
+    shapes = [(3, 3)] if kind != "copied for a list" else [(3, 3), (2,), (3, 3), (2,)]
+    inputs = [10 * torch.rand(shape) for shape in shapes]
+    cleaned(step, *inputs, torch.rand(3, 3), states=len(inputs) + 1)
+
+
 def test_copies_into_the_layout_that_is_there_vanish():
     def step(x, out):
         again = x.sin().permute(0, 3, 1, 2).contiguous().contiguous(memory_format=torch.channels_last)
