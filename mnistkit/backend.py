@@ -12,12 +12,15 @@ Rules for optional backends:
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.metadata
 import importlib.util
 import json
 import os
+import re
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 from mnistkit.errors import BackendError, MissingExtraError, one_line
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import ModuleType
 
 BACKENDS: tuple[str, ...] = ("jax", "torch", "tensorflow")
@@ -32,6 +36,10 @@ BACKENDS: tuple[str, ...] = ("jax", "torch", "tensorflow")
 
 EXPORTERS: dict[str, str] = {"tf2onnx": "tensorflow", "jax2onnx": "jax", "torch": "torch"}
 """Keras' own ONNX exporters, each with the backend it runs under."""
+
+_STDERR = 2
+_START_UP = re.compile(rb"WARNING: All log messages before absl::InitializeLog\(\)|I\d{4} [\d:.]+ +\d+ \S+\]")
+_silent = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +98,8 @@ def load_keras(name: str | None = None) -> ModuleType:
         )
     chosen = select_backend(name)
     try:
-        return importlib.import_module("keras")
+        with _start_up_lines_held_back() if _silent else contextlib.nullcontext():
+            return importlib.import_module("keras")
     except Exception as error:  # a broken installation can raise anything
         raise BackendError(
             f"{chosen} {version_of(chosen)} is installed but its import fails ({type(error).__name__}: "
@@ -127,8 +136,42 @@ def version_of(name: str) -> str:
 
 def silence() -> None:
     """Keep the frameworks' start-up lines off the terminal; for command lines only, before the first import."""
+    global _silent  # noqa: PLW0603 - of the process, as the environment is
+    _silent = True
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+
+
+@contextlib.contextmanager
+def _start_up_lines_held_back() -> Iterator[None]:
+    """Let through what an import writes to standard error, but for TensorFlow's information about itself.
+
+    No variable silences what it logs before its logging is set up. C++ writes past ``sys.stderr``, so this is done at
+    the descriptor.
+    """
+    try:
+        kept = os.dup(_STDERR)
+    except OSError:  # closed: there is nothing to keep quiet
+        yield
+        return
+    with tempfile.TemporaryFile() as written:
+        _flush()
+        os.dup2(written.fileno(), _STDERR)
+        try:
+            yield
+        finally:
+            _flush()
+            os.dup2(kept, _STDERR)
+            os.close(kept)
+            written.seek(0)
+            lines = [line for line in written if not _START_UP.match(line)]
+            with open(_STDERR, "wb", closefd=False) as errors:
+                errors.writelines(lines)
+
+
+def _flush() -> None:
+    if sys.stderr is not None:  # as under pythonw
+        sys.stderr.flush()
 
 
 def deterministic(seed: int) -> None:

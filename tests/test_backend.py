@@ -132,12 +132,54 @@ def test_version_of():
     assert backend.version_of("no-such-package") == "not installed"
 
 
+LINES = """\
+WARNING: All log messages before absl::InitializeLog() is called are written to STDERR
+I0000 00:00:1795684912.103472   29610 port.cc:153] oneDNN custom operations are on.
+E0000 00:00:1795684912.103472   29610 cuda.cc:12] no such device
+I think this is bad
+"""
+NOISY = "import os\nos.write(2, {lines!r}.encode())\nimport sys\nprint('from python', file=sys.stderr)\n{more}"
+
+
+def loaded(python, folder, *, more="", silent=True):
+    """What reaches standard error of a process that loads a Keras with much to say."""
+    fake(folder, "jax", "")
+    fake(folder, "keras", NOISY.format(lines=LINES, more=more))
+    quiet = "from mnistkit.backend import silence\nsilence()\n" if silent else ""
+    code = quiet + LOAD + "print('after', file=sys.stderr)\n"
+    ran = python("-c", code, cwd=folder, env={"PYTHONPATH": str(folder), "KERAS_BACKEND": "jax"})
+    return ran.err.splitlines()
+
+
+def test_an_imports_information_about_itself_is_held_back_and_nothing_else(python, tmp_path):
+    assert loaded(python, tmp_path) == [*LINES.splitlines()[2:], "from python", "after"]
+
+
+def test_a_library_holds_nothing_back(python, tmp_path):
+    assert loaded(python, tmp_path, silent=False) == [*LINES.splitlines(), "from python", "after"]
+
+
+def test_what_a_broken_import_writes_is_not_lost(python, tmp_path):
+    *said, last = loaded(python, tmp_path, more="raise OSError('broken')\n")
+    assert said == [*LINES.splitlines()[2:], "from python"]
+    assert last.startswith("BackendError: ")
+
+
+def test_a_closed_standard_error_is_no_obstacle(python, tmp_path):
+    fake(tmp_path, "jax", "")
+    fake(tmp_path, "keras", "")
+    code = "import os\nfrom mnistkit.backend import silence\nsilence()\nos.close(2)\n" + LOAD + "print('loaded')\n"
+    ran = python("-c", code, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path), "KERAS_BACKEND": "jax"})
+    assert ran.out == "loaded\n"
+
+
 def test_silence_respects_what_is_set(monkeypatch):
     import os
 
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
     monkeypatch.setenv("GRPC_VERBOSITY", "x")
     monkeypatch.delenv("GRPC_VERBOSITY")
+    monkeypatch.setattr(backend, "_silent", False)
     backend.silence()
     assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0"
     assert os.environ["GRPC_VERBOSITY"] == "ERROR"
