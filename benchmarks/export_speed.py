@@ -19,6 +19,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from tables import fill
+
 MODELS = {
     "MobileNetV2": 128,
     "MobileNetV3Small": 128,
@@ -131,9 +133,7 @@ def main() -> None:
 
 
 def render(text: str, rows: list[dict]) -> str:
-    """Put the table into the page, between its two marks."""
-    begin, end = "<!-- table: speed -->\n", "<!-- end: speed -->"
-    before, rest = text.split(begin)
+    """Put the table into the page."""
     lines = ["| model | written, ms | tf2onnx, ms | torch, ms | written, fastest other = 1 |", "|---|---|---|---|---|"]
     for row in rows:
         times = row["milliseconds"]
@@ -141,7 +141,7 @@ def render(text: str, rows: list[dict]) -> str:
         cells = [ran.get(key) or "no file that runs" for key in ("writer", "tensorflow", "torch")]
         ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
         lines.append(f"| {row['model']} | {' | '.join(cells)} | {ratio} |")
-    return before + begin + "\n".join(lines) + "\n" + end + rest.split(end, 1)[1]
+    return fill(text, "speed", "\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

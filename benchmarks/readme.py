@@ -7,9 +7,10 @@ python benchmarks/readme.py --check   exit 1 if README.md is out of date
 from __future__ import annotations
 
 import json
-import re
 import sys
 from pathlib import Path
+
+from tables import fill
 
 ROOT = Path(__file__).parent.parent
 
@@ -40,10 +41,7 @@ TABLES = {"results": results_table}
 def render(text: str) -> str:
     """The text with every table between its two markers made anew."""
     for name, make in TABLES.items():
-        pattern = re.compile(rf"(<!-- table: {name} -->\n).*?(<!-- end: {name} -->)", re.DOTALL)
-        if not pattern.search(text):
-            raise SystemExit(f"README.md has no place for the table {name!r}")
-        text = pattern.sub(lambda match, make=make: f"{match[1]}{make()}\n{match[2]}", text)
+        text = fill(text, name, f"{make()}\n")
     return text
 
 

@@ -10,9 +10,9 @@ import math
 from typing import Any
 
 import numpy as np
+import train_loops
+from train_loops import EPSILON, RATE, RHO, SEED
 
-BATCH, SEED = 32, 1337
-RATE, RHO, EPSILON = 0.001, 0.9, 1e-8
 KEEP, MOMENTUM, BN_EPSILON = 0.7, 0.9, 1e-3
 LAYERS = ((1, 32, 5, 2), (32, 32, 3, 1), (32, 64, 3, 2), (64, 64, 3, 1), (64, 96, 3, 1))
 """Of each convolution: channels in, channels out, size, stride. A pooling stands before the last."""
@@ -87,9 +87,6 @@ def tensorflow_epoch(x: np.ndarray, labels: np.ndarray) -> Any:
     import tensorflow as tf
 
     weights, averages = ([tf.Variable(part) for part in parts] for parts in initial())
-    squares = [tf.Variable(tf.zeros_like(w)) for w in weights]
-    total, right = tf.Variable(0.0), tf.Variable(0.0)
-    x, labels = tf.constant(x), tf.constant(labels.astype(np.int32))
 
     def logits_of(x: Any) -> Any:
         x = tf.reshape(x, (-1, 28, 28, 1))
@@ -106,30 +103,8 @@ def tensorflow_epoch(x: np.ndarray, labels: np.ndarray) -> Any:
             x = tf.nn.relu(x)
         return tf.nn.dropout(tf.reshape(x, (-1, 864)), 1 - KEEP) @ weights[-2] + weights[-1]
 
-    # without XLA, whose loops run the CPU's convolutions ten times slower
-    @tf.function(autograph=False)
-    def run(x: Any, labels: Any, order: Any) -> Any:
-        total.assign(0.0)
-        right.assign(0.0)
-
-        def step(i: Any) -> Any:
-            rows = tf.gather(order, i)
-            wanted = tf.gather(labels, rows)
-            with tf.GradientTape() as tape:
-                logits = logits_of(tf.gather(x, rows))
-                loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(wanted, logits))
-            for w, s, g in zip(weights, squares, tape.gradient(loss, weights), strict=True):
-                s.assign(RHO * s + (1 - RHO) * g * g)
-                w.assign_sub(RATE * g / tf.sqrt(s + EPSILON))
-            total.assign_add(loss)
-            hits = tf.argmax(logits, 1, output_type=tf.int32) == wanted
-            right.assign_add(tf.reduce_mean(tf.cast(hits, tf.float32)))
-            return [i + 1]
-
-        tf.while_loop(lambda i: i < order.shape[0], step, [tf.constant(0)], parallel_iterations=1)
-        return total / order.shape[0], right / order.shape[0]
-
-    return lambda order: [float(value) for value in run(x, labels, tf.constant(order.astype(np.int32)))]
+    # XLA's loops run the CPU's convolutions ten times slower
+    return train_loops.tensorflow_epoch(logits_of, weights, x, labels, xla=False)
 
 
 def torch_epoch(x: np.ndarray, labels: np.ndarray) -> Any:
@@ -141,10 +116,9 @@ def torch_epoch(x: np.ndarray, labels: np.ndarray) -> Any:
     weights = [torch.tensor(p.transpose(3, 2, 0, 1).copy() if p.ndim == 4 else p) for p in parts]
     weights = [w.requires_grad_() for w in weights]
     averages = [torch.tensor(part) for part in averages]
-    squares = [torch.zeros_like(w) for w in weights]
-    x, labels = torch.as_tensor(x).reshape(-1, 1, 28, 28), torch.as_tensor(labels.astype(np.int64))
 
     def logits_of(x: Any) -> Any:
+        x = x.reshape(-1, 1, 28, 28)
         for i, (*_channels, size, stride) in enumerate(LAYERS):
             if i == len(LAYERS) - 1:
                 x = functional.max_pool2d(x, 2)
@@ -155,21 +129,4 @@ def torch_epoch(x: np.ndarray, labels: np.ndarray) -> Any:
             x = torch.relu_(x)
         return torch.addmm(weights[-1], functional.dropout(x.flatten(1), 1 - KEEP), weights[-2])
 
-    def epoch(order: np.ndarray) -> tuple[float, float]:
-        total, right = torch.zeros(()), torch.zeros((), dtype=torch.int64)
-        for rows in torch.as_tensor(order):
-            targets = labels[rows]
-            logits = logits_of(x[rows])
-            loss = functional.cross_entropy(logits, targets)
-            grads = torch.autograd.grad(loss, weights)
-            with torch.no_grad():
-                torch._foreach_mul_(squares, RHO)
-                torch._foreach_addcmul_(squares, grads, grads, 1 - RHO)
-                below = torch._foreach_add(squares, EPSILON)  # noqa: SLF001
-                torch._foreach_sqrt_(below)
-                torch._foreach_addcdiv_(weights, grads, below, -RATE)
-                total += loss.detach()
-                right += (logits.argmax(1) == targets).sum()
-        return float(total) / len(order), float(right) / order.size
-
-    return epoch
+    return train_loops.torch_epoch(logits_of, weights, x, labels)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import statistics
 from pathlib import Path
 from xml.sax.saxutils import escape
+
+from tables import fill
 
 ROOT = Path(__file__).parent.parent
 PAGE, PLOT = ROOT / "docs" / "training.md", ROOT / "docs" / "training.svg"
@@ -30,9 +31,8 @@ def render(results: dict) -> None:
     text = PAGE.read_text(encoding="utf-8")
     for model in ("mlp", "cnn"):
         rows = [row for row in results["rows"] if row["model"] == model]
-        pattern = re.compile(rf"(<!-- table: {model} -->\n).*?(<!-- end: {model} -->)", re.DOTALL)
         made = "\n".join([*table(rows), "", about(rows, results, model)]) + "\n" if rows else ""
-        text = pattern.sub(lambda match, made=made: f"{match[1]}{made}{match[2]}", text)
+        text = fill(text, model, made)
     PAGE.write_text(text, encoding="utf-8")
     bars = [line for line in summary([row for row in results["rows"] if row["model"] == "mlp"]) if "steady" in line]
     if bars:

@@ -1,7 +1,7 @@
 """The README is true: its Python runs, its tables are those of the measured JSON, its commands parse."""
 
 import contextlib
-import importlib.util
+import importlib
 import io
 import json
 import re
@@ -33,20 +33,19 @@ def test_its_python_prints_what_it_says(code, monkeypatch):
     assert printed.getvalue().splitlines()[: len(said)] == said
 
 
-def benchmark(name):
-    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def benchmark(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    return importlib.import_module
 
 
-def test_its_tables_are_up_to_date():
+def test_its_tables_are_up_to_date(benchmark):
     module = benchmark("readme")
     assert module.render(README) == README
     assert module.render(README.replace("| jax ", "| abacus ")) == README
 
 
-def test_the_table_of_the_written_files_speed_is_the_measured_one():
+def test_the_table_of_the_written_files_speed_is_the_measured_one(benchmark):
     module = benchmark("export_speed")
     rows = json.loads((ROOT / "benchmarks" / "results" / "export_speed.json").read_text(encoding="utf-8"))
     text = module.DOCS.read_text(encoding="utf-8")

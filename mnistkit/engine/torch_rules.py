@@ -199,12 +199,13 @@ def _copied(node: Any) -> tuple[Any, ...] | None:
 
 
 def _added_in_place(node: Any) -> tuple[Any, ...] | None:
-    """``v.add_(a * b, alpha=c)`` is ``v.addcmul_(a, b, value=c)``; the same for a quotient."""
+    """``v.add_(a * b, alpha=c)`` is ``v.addcmul_(a, b, value=c)``; the same for a quotient.
+
+    And ``(a * b).add_(v)``, a product that nobody else reads, is ``addcmul(v, a, b)``.
+    """
     target, made = node.args
-    if (
-        _is_mul(target) and not node.kwargs and _is_float(made, like=target) and alike(node, target)
-    ):  # and (a * b).add_(v) is addcmul(v, a, b)
-        return target, _ATEN.addcmul.default, (made, *target.args), {"value": 1}
+    if _is_mul(target) and not node.kwargs and _is_float(made, like=target) and alike(node, target):
+        return target, _ATEN.addcmul.default, (made, *target.args), {}
     both = {_ATEN.mul.Tensor: _ATEN.addcmul_.default, _ATEN.div.Tensor: _ATEN.addcdiv_.default}
     if not _is_op(made) or made.target not in both or not meta_of(target).dtype.is_floating_point:
         return None

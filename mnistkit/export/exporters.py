@@ -65,7 +65,7 @@ def export_with(name: str, model: Any, *, opset: int | None) -> onnx.ModelProto:
     import onnx
 
     check_exporter(name)
-    parts = own_parts(model)
+    parts = _own_parts(model)
     here = active().name == EXPORTERS[name]
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "model.keras", Path(folder) / "model.onnx"
@@ -93,7 +93,7 @@ def export_with(name: str, model: Any, *, opset: int | None) -> onnx.ModelProto:
         return onnx.load(target)  # reads weights beside the file, as torch writes them, into the message
 
 
-def own_parts(model: Any) -> list[str]:
+def _own_parts(model: Any) -> list[str]:
     """Names of the classes in a model that no package of Keras brings, and Lambda, which is what its user wrote."""
     parts = [model, *model._flatten_layers(include_self=False)]  # noqa: SLF001  # Keras has no public walk
     classes = {type(part) for part in parts}
