@@ -52,10 +52,10 @@ def build(name: str, folder: str) -> None:
     model.set_weights([(w + rng.normal(0, 0.02, w.shape) ** 2).astype(w.dtype) for w in model.get_weights()])
     backend = keras.backend.backend()
     if backend == "tensorflow":
-        from mnistkit.export.writer import write
+        from mnistkit.export.native import convert
 
         start = time.perf_counter()
-        proto = write(model).proto
+        proto = convert(model).proto
         seconds = time.perf_counter() - start
         (Path(folder) / "writer.onnx").write_bytes(proto.SerializeToString())
         (Path(folder) / "writer.json").write_text(json.dumps(seconds))

@@ -19,7 +19,7 @@ import numpy as np
 from made_pictures import make
 from PIL import Image
 
-from mnistkit.data import load_data
+from mnistkit.digits.data import load_data
 
 ROUNDS = 7
 BARE = "import numpy, onnxruntime, PIL.Image"

@@ -25,10 +25,10 @@ from made_pictures import KINDS, make
 from picture_processes import hostile, speed
 from read_numbers import score_numbers
 
-from mnistkit.data import load_data
-from mnistkit.errors import PictureError
-from mnistkit.images import read_picture
-from mnistkit.inference import Classifier
+from mnistkit.core.errors import PictureError
+from mnistkit.digits.classifier import Classifier
+from mnistkit.digits.data import load_data
+from mnistkit.digits.pictures import read_picture
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "pictures.json"

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from drawing import digit, jpeg, on_paper
 
-from mnistkit.data import load_data
-from mnistkit.errors import NoDigitError
-from mnistkit.inference import Classifier
-from mnistkit.number import read_number
+from mnistkit.core.errors import NoDigitError
+from mnistkit.digits.classifier import Classifier
+from mnistkit.digits.data import load_data
+from mnistkit.digits.numbers import read_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -110,7 +110,7 @@ def measure(backend: str, way: str, *, model: str) -> dict:
 
     import train_ways
 
-    from mnistkit.data import load_data
+    from mnistkit.digits.data import load_data
 
     del backend  # in the environment already
     data = load_data()

@@ -1,4 +1,4 @@
-"""The convolutional net of ``mnistkit.models`` and its training, written by hand in each framework.
+"""The convolutional net of ``mnistkit.digits.model`` and its training, written by hand in each framework.
 
 What somebody would write who wants speed and no Keras: each framework's own kernels, cross-entropy on logits, RMSprop,
 moving averages of the batch normalization, dropout; loss and accuracy are reported at the end of an epoch.

@@ -17,7 +17,7 @@ Epoch = tuple[float, float]  # seconds on the clock, and seconds of processor ti
 def keras_model(name: str, **compile_options: Any) -> Any:
     import keras
 
-    from mnistkit.models import build_model
+    from mnistkit.digits.model import build_model
 
     model = build_model(name, seed=SEED)
     optimizer = keras.optimizers.RMSprop(RATE, rho=RHO, epsilon=EPSILON)
@@ -61,7 +61,7 @@ def best_fit(x: np.ndarray, labels: np.ndarray, *, model: str, epochs: int) -> t
 
 
 def ours(x: np.ndarray, labels: np.ndarray, *, model: str, epochs: int) -> tuple[list[Epoch], float]:
-    from mnistkit.engine import fit
+    from mnistkit.training import fit
 
     made = keras_model(model)
     return timed_fit(lambda **options: fit(made, x, one_hot(labels), seed=SEED, **options), epochs=epochs)

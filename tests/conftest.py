@@ -13,7 +13,7 @@ import mnistkit
 
 sys.path.insert(0, str(Path(__file__).parent))  # for the helper modules beside the tests
 
-ASSET = Path(mnistkit.__file__).parent / "assets" / "mnist.onnx"
+ASSET = Path(mnistkit.__file__).parent / "digits" / "assets" / "mnist.onnx"
 
 
 @pytest.fixture(scope="session")

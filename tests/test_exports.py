@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mnistkit import Classifier, load_data, verify_file
-from mnistkit.errors import ParityError
+from mnistkit.core.errors import ParityError
 
 EXPORTS = Path(__file__).parent.parent / "exports"
 FILES = sorted(path.name for path in EXPORTS.glob("mnist-*.onnx") if not path.stem.endswith("-picture"))

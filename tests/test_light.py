@@ -10,8 +10,9 @@ import mnistkit
 HEAVY = {"keras", "tensorflow", "jax", "torch", "onnx", "tf2onnx", "jax2onnx", "onnxscript", "scipy", "h5py"}
 ROOT = Path(mnistkit.__file__).parent
 LIGHT_FILES = (
-    "__init__", "__main__", "cli", "contract", "data", "errors", "files", "forks", "images", "inference", "parity",
-    "predict", "runtime",
+    "__init__", "__main__", "cli/__init__", "core/comparison", "core/contract", "core/errors", "core/files",
+    "core/fork_safety", "core/golden", "core/runtime", "digits/classifier", "digits/data", "digits/numbers",
+    "digits/pictures", "digits/profile", "digits/readings", "digits/segmentation", "digits/show",
 )  # fmt: skip
 
 SHOW = "\nimport sys; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
@@ -27,7 +28,7 @@ USES = {
     "info": "from mnistkit.cli import main; assert main(['info', MODEL]) == 0",
     "verify, as a verb": "from mnistkit.cli import main; assert main(['verify', MODEL]) == 0",
     "the parser": "from mnistkit.cli import build_parser; build_parser().format_help()",
-    "the Keras half, before it is used": "import mnistkit.train, mnistkit.backend, mnistkit.export",
+    "the Keras half, before it is used": "import mnistkit.digits.train, mnistkit.core.keras_backend, mnistkit.export",
 }
 
 
@@ -68,7 +69,7 @@ def test_importing_mnistkit_changes_nothing_around_it(python, tmp_path):
         "def state(): return dict(os.environ), list(warnings.filters), logging.root.level, logging.root.handlers[:]\n"
         "numpy.random.seed(3); first = numpy.random.random(); numpy.random.seed(3)\n"
         "before = state()\n"
-        "import mnistkit, mnistkit.train, mnistkit.export, mnistkit.backend, mnistkit.cli\n"
+        "import mnistkit, mnistkit.train, mnistkit.export, mnistkit.core.keras_backend, mnistkit.cli\n"
         "assert state() == before\n"
         "assert numpy.random.random() == first\n"
     )
@@ -101,5 +102,5 @@ def test_the_import_finder_finds(tmp_path):
 def test_only_the_files_that_may_import_a_framework_do():
     frameworks = {"tensorflow", "jax", "torch"}
     found = {path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py") if imported(path) & frameworks}
-    allowed = {"backend.py", "export/exporters.py"}
-    assert {name for name in found if not name.startswith("engine/")} <= allowed
+    allowed = {"core/keras_backend.py", "export/fallback/exporters.py"}
+    assert {name for name in found if not name.startswith("training/")} <= allowed

@@ -11,8 +11,10 @@ import pytest
 import mnistkit
 
 LIGHT = ["mnistkit", *(f"mnistkit.{name}" for name in (
-    "cli", "contract", "data", "errors", "files", "forks", "images", "inference", "parity", "predict", "runtime",
-    "backend", "doctor", "optimizers", "train",
+    "cli", "cli.doctor", "core", "core.comparison", "core.contract", "core.errors", "core.files", "core.fork_safety",
+    "core.golden", "core.keras_backend", "core.keras_files", "core.runtime", "digits", "digits.classifier",
+    "digits.data", "digits.model", "digits.numbers", "digits.optimizers", "digits.pictures", "digits.profile",
+    "digits.readings", "digits.segmentation", "digits.show", "digits.train", "predict", "train", "training",
 ))]  # fmt: skip
 
 

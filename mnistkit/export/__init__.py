@@ -9,15 +9,15 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from mnistkit.backend import load_keras
+from mnistkit.core.keras_backend import load_keras
 
 _HOMES = {
     "ExportOnnx": "plugin",
     "ExportReport": "pipeline",
     "export_onnx": "pipeline",
     "register": "plugin",
-    "register_layer": "writer",
-    "register_op": "writer",
+    "register_layer": "native",
+    "register_op": "native",
     "unregister": "plugin",
 }
 

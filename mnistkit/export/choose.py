@@ -7,13 +7,13 @@ from typing import Any
 
 import onnx
 
-from mnistkit import backend as backends
-from mnistkit.contract import IR_VERSION, OPSET
-from mnistkit.errors import InputError, MissingExtraError, UnsupportedError
-from mnistkit.export.exporters import check_exporter, export_with
-from mnistkit.export.normalise import ir_version_for, normalise
+from mnistkit.core import keras_backend as backends
+from mnistkit.core.contract import IR_VERSION, OPSET
+from mnistkit.core.errors import InputError, MissingExtraError, UnsupportedError
+from mnistkit.export.fallback.exporters import check_exporter, export_with
+from mnistkit.export.fallback.normalize import ir_version_for, normalise
+from mnistkit.export.native import convert
 from mnistkit.export.signature import Signature, signature_of_graph, signature_of_model
-from mnistkit.export.writer import write
 
 EXPORTERS = ("auto", "writer", *backends.EXPORTERS)
 
@@ -56,7 +56,7 @@ def choose(model: Any, exporter: str, *, opset: int | None, optimize: bool, batc
     if exporter in backends.EXPORTERS:
         return _stock(model, exporter, "asked for by name", opset=opset, batch=batch)
     try:
-        proto = write(model, opset=opset or OPSET, ir_version=IR_VERSION, batch=batch, optimize=optimize).proto
+        proto = convert(model, opset=opset or OPSET, ir_version=IR_VERSION, batch=batch, optimize=optimize).proto
     except UnsupportedError as error:
         if exporter == "writer":
             raise

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from mnistkit.errors import MnistkitError, ParityError
-from mnistkit.export.stage import is_apart
-from mnistkit.export.writer import write
-from mnistkit.export.writer.names import Namer
-from mnistkit.parity import compare
-from mnistkit.runtime import Runtime
+from mnistkit.core.comparison import compare
+from mnistkit.core.errors import MnistkitError, ParityError
+from mnistkit.core.runtime import Runtime
+from mnistkit.export.atomic_save import is_apart
+from mnistkit.export.native import convert
+from mnistkit.export.native.names import Namer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +45,7 @@ def compare_layers(model: Any, chosen: Chosen, sample: Sample, *, atol: float) -
         ExportError: The model cannot be written with its layers' outputs.
         InputError: onnxruntime refuses the sample.
     """
-    tapped = write(model, layer_outputs=True, optimize=False)
+    tapped = convert(model, layer_outputs=True, optimize=False)
     _copy_weights(chosen, tapped.proto)
     runtime = Runtime(tapped.proto.SerializeToString(), device="cpu", exact=True)
     size = sample.batch_sizes[0]

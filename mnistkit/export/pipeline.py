@@ -11,21 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnistkit import backend as backends
-from mnistkit import contract
-from mnistkit.contract import GoldenPair
-from mnistkit.data import Dataset, load_data
-from mnistkit.errors import InputError, ParityError, one_line
+from mnistkit.core import contract, golden
+from mnistkit.core import keras_backend as backends
+from mnistkit.core.errors import InputError, ParityError, one_line
+from mnistkit.core.files import check_writable, write_json
+from mnistkit.core.golden import GoldenPair
+from mnistkit.core.keras_files import load_model, weights_of
+from mnistkit.core.runtime import Runtime
+from mnistkit.digits import profile
+from mnistkit.digits.data import Dataset, load_data
+from mnistkit.export.atomic_save import staged
 from mnistkit.export.choose import choose
 from mnistkit.export.diagnose import first_difference
-from mnistkit.export.normalise import rename
-from mnistkit.export.proof import BATCH_SIZES, FEW_BATCH_SIZES, Row, derived_atol, prove, run_in_steps
-from mnistkit.export.ranges import table_sizes
+from mnistkit.export.fallback.normalize import rename
+from mnistkit.export.index_inputs import table_sizes
 from mnistkit.export.samples import Sample, check_finite, draw, sample_any
-from mnistkit.export.stage import staged
-from mnistkit.files import check_writable, write_json
-from mnistkit.models import load_model, weights_of
-from mnistkit.runtime import Runtime
+from mnistkit.export.verification import BATCH_SIZES, FEW_BATCH_SIZES, Row, derived_atol, prove, run_in_steps
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,10 +34,10 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
+    from mnistkit.core.runtime import TensorInfo
+    from mnistkit.export.atomic_save import Stage
     from mnistkit.export.choose import Chosen
     from mnistkit.export.signature import Signature
-    from mnistkit.export.stage import Stage
-    from mnistkit.runtime import TensorInfo
 
 _GOLDEN_PAIRS = 4
 _CHUNK = 512  # rows given to Keras at once
@@ -319,17 +320,17 @@ def _describe(
     runtime = Runtime(stage.path, device="cpu", exact=True)
     sample = samples[0]
     if data is None:
-        entries["golden"] = contract.encode_golden([_golden_pair(runtime, sample)])
+        entries["golden"] = golden.encode_golden([_golden_pair(runtime, sample)])
     else:
         answers = run_in_steps(runtime, sample.inputs, max(sample.batch_sizes))
         scores = answers[signature.outputs[0].name]
         expected = sample.expected[signature.outputs[0].name]
         accuracy = _accuracy(expected, data), _accuracy(scores, data)
         pairs = _golden_rows(sample, answers) if len(sample.batch_sizes) > 1 else [_golden_pair(runtime, sample)]
-        entries["golden"] = contract.encode_golden(pairs)
+        entries["golden"] = golden.encode_golden(pairs)
         entries["labels"] = json.dumps(list(data.labels), ensure_ascii=False)
-        entries["preprocessing"] = contract.PREPROCESSING
-        entries["preprocessing_parameters"] = json.dumps(contract.PREPROCESSING_PARAMETERS, sort_keys=True)
+        entries["preprocessing"] = profile.PREPROCESSING
+        entries["preprocessing_parameters"] = json.dumps(profile.PREPROCESSING_PARAMETERS, sort_keys=True)
         entries["test_accuracy"] = f"{accuracy[1]:.4f}"
     if temperature is not None:
         entries["temperature"] = f"{temperature:.4f}"  # how the confidence was calibrated; it is in the weights already
@@ -346,7 +347,7 @@ def _golden_pair(runtime: Runtime, sample: Sample) -> GoldenPair:
 
 def _golden_rows(sample: Sample, answers: dict[str, NDArray[Any]]) -> list[GoldenPair]:
     """The first inputs whose answers tell most: unsure ones, which a changed weight moves, not near a rounding edge."""
-    unit = 10.0**-contract.GOLDEN_DECIMALS
+    unit = 10.0**-golden.GOLDEN_DECIMALS
     rows = len(next(iter(answers.values())))
     edge, surest = np.zeros(rows), np.zeros(rows)
     for answer in answers.values():
@@ -369,7 +370,7 @@ def _golden_rows(sample: Sample, answers: dict[str, NDArray[Any]]) -> list[Golde
 def _pair(inputs: dict[str, NDArray[Any]], answers: dict[str, NDArray[Any]]) -> GoldenPair:
     rounded = {
         # in double: float16 would overflow on the way, decimals times answer
-        name: np.round(array.astype(np.float64), contract.GOLDEN_DECIMALS).astype(array.dtype)
+        name: np.round(array.astype(np.float64), golden.GOLDEN_DECIMALS).astype(array.dtype)
         if array.dtype.kind == "f"
         else array
         for name, array in answers.items()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from mnistkit.errors import InputError
+from mnistkit.core.errors import InputError
 from mnistkit.export.pipeline import ExportReport, export_onnx
 
 if TYPE_CHECKING:

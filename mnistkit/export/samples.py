@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnistkit.errors import ExportError, one_line
+from mnistkit.core.errors import ExportError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from mnistkit.core.runtime import TensorInfo
     from mnistkit.export.signature import Signature
-    from mnistkit.runtime import TensorInfo
 
 Arrays = dict[str, "NDArray[Any]"]
 

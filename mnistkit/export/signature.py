@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import keras
 import onnx
 
-from mnistkit.contract import BATCH, CLASSES, INPUT_NAME, OUTPUT_NAME, SIDE
-from mnistkit.errors import ExportError, InputError
-from mnistkit.export.writer.signature import signature as input_signature
-from mnistkit.export.writer.trace import trace
-from mnistkit.runtime import TensorInfo
+from mnistkit.core.contract import BATCH
+from mnistkit.core.errors import ExportError, InputError
+from mnistkit.core.runtime import TensorInfo
+from mnistkit.digits.profile import CLASSES, INPUT_NAME, OUTPUT_NAME, SIDE
+from mnistkit.export.native.signature import signature as input_signature
+from mnistkit.export.native.trace import trace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import orjson
 
-from mnistkit.errors import OutputError
+from mnistkit.core.errors import OutputError
 
 if TYPE_CHECKING:
     from mnistkit.serve.http import Request, Response

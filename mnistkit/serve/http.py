@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from mnistkit.errors import MnistkitError, one_line
+from mnistkit.core.errors import MnistkitError, one_line
 
 JSON = b"application/json"
 BINARY = b"application/octet-stream"

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from mnistkit.serve.tally import Tally
+from mnistkit.serve.shared_counters import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnistkit.errors import NoDigitError, PictureError
-from mnistkit.images import decode, normalize
+from mnistkit.core.errors import NoDigitError, PictureError
+from mnistkit.digits.pictures import decode, normalize
 from mnistkit.serve.http import Refusal, Request, Response, bad, busy, json_response, shown
 from mnistkit.serve.multipart import parse_multipart
 

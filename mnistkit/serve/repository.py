@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnistkit.errors import InputError, MnistkitError, ModelFileError
-from mnistkit.inference import Classifier, as_images
-from mnistkit.parity import verify_file
-from mnistkit.runtime import Runtime, TensorInfo
+from mnistkit.core.comparison import verify_file
+from mnistkit.core.errors import InputError, MnistkitError, ModelFileError
+from mnistkit.core.runtime import Runtime, TensorInfo
+from mnistkit.digits.classifier import Classifier, as_images
+from mnistkit.serve.batcher import Lane
 from mnistkit.serve.datatypes import NUMPY, datatype_name, exact
 from mnistkit.serve.http import Refusal, bad
-from mnistkit.serve.lane import Lane
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnistkit import __version__
-from mnistkit.errors import InputError, MissingExtraError, one_line
+from mnistkit.core.errors import InputError, MissingExtraError, one_line
 from mnistkit.serve.datatypes import BF16_BYTES, NUMPY, check_datatype, datatype_name, exact, from_bytes
 from mnistkit.serve.http import Refusal, bad
 from mnistkit.serve.infer import Inference, check_name, check_shape, collect

@@ -13,7 +13,7 @@ import ssl
 import sys
 from typing import TYPE_CHECKING
 
-from mnistkit.errors import InputError, MissingExtraError, MnistkitError
+from mnistkit.core.errors import InputError, MissingExtraError, MnistkitError
 from mnistkit.serve.connection import Connections
 from mnistkit.serve.service import Service
 

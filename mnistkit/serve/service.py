@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from mnistkit import __version__
-from mnistkit.errors import InputError
+from mnistkit.core.errors import InputError
 from mnistkit.serve import infer, page
 from mnistkit.serve.access import AccessLog
 from mnistkit.serve.http import Refusal, Request, Response, bad, json_response, refusal_response, shown

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mnistkit.errors import InputError
-from mnistkit.inference import default_model
+from mnistkit.core.errors import InputError
+from mnistkit.digits.classifier import default_model
 
 if TYPE_CHECKING:
     import argparse

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from mnistkit.serve.server import bind, check_packages, serve
 from mnistkit.serve.settings import Settings
-from mnistkit.serve.tally import forget
+from mnistkit.serve.shared_counters import forget
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -132,7 +132,7 @@ def _check_models(settings: Settings) -> None:
 
 def _work() -> int:
     """A worker's whole life; its orders are on stdin."""
-    from mnistkit.errors import MnistkitError
+    from mnistkit.core.errors import MnistkitError
 
     job = json.loads(sys.stdin.buffer.readline())
     threading.Thread(target=_outlive_nobody, daemon=True).start()

@@ -16,9 +16,9 @@ import pytest
 os.environ.setdefault("KERAS_HOME", tempfile.mkdtemp(prefix="keras-home-"))
 sys.path.insert(0, str(Path(__file__).parent))
 
-from mnistkit import backend as backends
-from mnistkit.data import load_data
-from mnistkit.train import Settings, train
+from mnistkit.core import keras_backend as backends
+from mnistkit.digits.data import load_data
+from mnistkit.digits.train import Settings, train
 
 backends.silence()
 keras = backends.load_keras()

@@ -1,0 +1,55 @@
+"""What a mnistkit ``.onnx`` is: names, shapes, versions and the metadata inside the file.
+
+Everything under ``mnistkit.`` in the file's ``metadata_props`` is text. Nothing in it depends on the backend that
+trained or exported the model, on the machine, or on the day.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mnistkit.core.errors import ModelFileError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+FORMAT_VERSION = "1"
+OPSET = 17
+IR_VERSION = 8
+PRODUCER = "mnistkit"
+BATCH = "batch"
+
+PREFIX = "mnistkit."
+
+
+def read_labels(metadata: Mapping[str, str]) -> tuple[str, ...] | None:
+    """Class names of a file, ``None`` when it has none.
+
+    Raises:
+        ModelFileError: The entry is not a JSON list of names.
+    """
+    if "labels" not in metadata:
+        return None
+    try:
+        labels = json.loads(metadata["labels"])
+    except ValueError as error:
+        raise ModelFileError(f"the labels in the file are damaged ({error}); export it again") from error
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        raise ModelFileError("the labels in the file are not a list of names; export it again")
+    return tuple(labels)
+
+
+def weights_sha256(weights: Sequence[NDArray[Any]]) -> str:
+    """Digest over weight arrays in Keras' order: shape, dtype and little-endian bytes of each."""
+    import hashlib
+
+    digest = hashlib.sha256()
+    for array in weights:
+        little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+        digest.update(f"{array.shape}{array.dtype.name}".encode() + little.tobytes())
+    return digest.hexdigest()

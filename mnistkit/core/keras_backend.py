@@ -1,0 +1,235 @@
+"""The one file that knows the frameworks by name.
+
+Rules for optional backends:
+
+1. One process holds one Keras backend. It is selected before Keras is first imported and never changed.
+2. An explicit name wins, then ``KERAS_BACKEND``, then ``~/.keras/keras.json``, else the first installed of
+   jax, torch, tensorflow. A ``keras.json`` that names a backend which is not installed is passed over, because Keras
+   writes that file by itself, with its own default, on its first import.
+3. A framework is imported only inside the functions that need it. A missing one and a broken one (its import raises
+   something else than ImportError) are told apart, and both messages carry the cure.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import re
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mnistkit.core.errors import BackendError, MissingExtraError, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import ModuleType
+
+BACKENDS: tuple[str, ...] = ("jax", "torch", "tensorflow")
+"""In the order in which an unconfigured process looks for them."""
+
+EXPORTERS: dict[str, str] = {"tf2onnx": "tensorflow", "jax2onnx": "jax", "torch": "torch"}
+"""Keras' own ONNX exporters, each with the backend it runs under."""
+
+_STDERR = 2
+_START_UP = re.compile(rb"WARNING: All log messages before absl::InitializeLog\(\)|I\d{4} [\d:.]+ +\d+ \S+\]")
+_silent = False
+
+
+@dataclass(frozen=True, slots=True)
+class BackendInfo:
+    """The backend this process runs on.
+
+    Attributes:
+        name: ``"jax"``, ``"torch"`` or ``"tensorflow"``.
+        version: The framework's version.
+        keras_version: Keras' version.
+        device: What computes, in the framework's own words, for example ``"cpu"`` or ``"NVIDIA H100"``.
+    """
+
+    name: str
+    version: str
+    keras_version: str
+    device: str
+
+
+def select_backend(name: str | None = None) -> str:
+    """Choose the backend for this process and return its name; call before anything imports Keras.
+
+    Raises:
+        BackendError: The name is unknown, the framework is not installed, or Keras is already loaded with another one.
+    """
+    chosen, source = _wanted(name)
+    if chosen not in BACKENDS:
+        raise BackendError(f"unknown backend {chosen!r} ({source}); use one of {', '.join(sorted(BACKENDS))}")
+    if "keras" in sys.modules:
+        loaded = _loaded_backend()
+        if name is not None and loaded != name:
+            raise BackendError(
+                f"Keras is already loaded with {loaded}, so {name} cannot be used in this process; "
+                f"set KERAS_BACKEND={name} before the first `import keras`, or start a new process"
+            )
+        return loaded
+    if not is_installed(chosen):
+        raise BackendError(
+            f"the backend {chosen} ({source}) is not installed; run `pip install 'mnistkit[{chosen}]'`"
+            + (f", or use one that is: {', '.join(found)}" if (found := installed_backends()) else "")
+        )
+    os.environ["KERAS_BACKEND"] = chosen
+    return chosen
+
+
+def load_keras(name: str | None = None) -> ModuleType:
+    """Select the backend and import Keras.
+
+    Raises:
+        BackendError: As for `select_backend`, or the framework is installed but broken.
+        MissingExtraError: Keras itself is not installed.
+    """
+    if importlib.util.find_spec("keras") is None:
+        raise MissingExtraError(
+            "Keras is not installed; run `pip install 'mnistkit[jax]'` (or [torch], [tensorflow]) to train and export"
+        )
+    chosen = select_backend(name)
+    try:
+        with _start_up_lines_held_back() if _silent else contextlib.nullcontext():
+            return importlib.import_module("keras")
+    except Exception as error:  # a broken installation can raise anything
+        raise BackendError(
+            f"{chosen} {version_of(chosen)} is installed but its import fails ({type(error).__name__}: "
+            f"{one_line(error, limit=200)}); run `pip install --force-reinstall 'mnistkit[{chosen}]'`"
+        ) from error
+
+
+def active() -> BackendInfo:
+    """Describe the backend that Keras is loaded with in this process, as it really runs."""
+    keras = load_keras()
+    name = keras.backend.backend()
+    return BackendInfo(name=name, version=version_of(name), keras_version=keras.__version__, device=_device(name))
+
+
+def is_installed(name: str) -> bool:
+    """Whether the framework can be found, without importing it."""
+    return importlib.util.find_spec(name) is not None
+
+
+def installed_backends() -> list[str]:
+    """Names of the frameworks that can be found here."""
+    return [name for name in BACKENDS if is_installed(name)]
+
+
+def version_of(name: str) -> str:
+    """Installed version of a framework or of any other package, ``"not installed"`` when it is not there."""
+    for distribution in (name, f"{name}-cpu", f"{name}-gpu", f"{name}_cpu"):
+        try:
+            return importlib.metadata.version(distribution)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return "not installed"
+
+
+def silence() -> None:
+    """Keep the frameworks' start-up lines off the terminal; for command lines only, before the first import."""
+    global _silent  # noqa: PLW0603 - of the process, as the environment is
+    _silent = True
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+
+
+@contextlib.contextmanager
+def _start_up_lines_held_back() -> Iterator[None]:
+    """Let through what an import writes to standard error, but for TensorFlow's information about itself.
+
+    No variable silences what it logs before its logging is set up. C++ writes past ``sys.stderr``, so this is done at
+    the descriptor.
+    """
+    try:
+        kept = os.dup(_STDERR)
+    except OSError:  # closed: there is nothing to keep quiet
+        yield
+        return
+    with tempfile.TemporaryFile() as written:
+        _flush()
+        os.dup2(written.fileno(), _STDERR)
+        try:
+            yield
+        finally:
+            _flush()
+            os.dup2(kept, _STDERR)
+            os.close(kept)
+            written.seek(0)
+            lines = [line for line in written if not _START_UP.match(line)]
+            with open(_STDERR, "wb", closefd=False) as errors:
+                errors.writelines(lines)
+
+
+def _flush() -> None:
+    if sys.stderr is not None:  # as under pythonw
+        sys.stderr.flush()
+
+
+def deterministic(seed: int) -> None:
+    """Make this process' own random draws and kernels repeatable.
+
+    Weights and batch order do not depend on it: they come from NumPy generators. What remains are the seeds of layers
+    such as Dropout and the order of additions inside kernels.
+    """
+    keras = load_keras()
+    keras.utils.set_random_seed(seed)
+    name = keras.backend.backend()
+    if name == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+    elif name == "torch":
+        import torch
+
+        torch.use_deterministic_algorithms(mode=True, warn_only=True)
+
+
+def _wanted(name: str | None) -> tuple[str, str]:
+    if name is not None:
+        return name, "asked for by name"
+    if from_environment := os.environ.get("KERAS_BACKEND"):
+        return from_environment, "from KERAS_BACKEND"
+    configured, path = _configured()
+    if configured is not None and (configured not in BACKENDS or is_installed(configured)):
+        return configured, f"from {path}"
+    if found := installed_backends():
+        return found[0], "the first one installed"
+    raise BackendError("no Keras backend is installed; run `pip install 'mnistkit[jax]'` (or [torch], [tensorflow])")
+
+
+def _configured() -> tuple[str | None, Path]:
+    path = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "keras.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8")).get("backend"), path
+    except (OSError, ValueError, AttributeError):
+        return None, path  # Keras ignores an unreadable file too
+
+
+def _loaded_backend() -> str:
+    keras: Any = importlib.import_module("keras")
+    return str(keras.backend.backend())
+
+
+def _device(name: str) -> str:
+    if name == "jax":
+        import jax
+
+        device = jax.devices()[0]
+        return "cpu" if device.platform == "cpu" else device.device_kind
+    if name == "torch":
+        import torch
+
+        return torch.cuda.get_device_name(0) if torch.cuda.is_available() else "cpu"
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    return tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU") if gpus else "cpu"

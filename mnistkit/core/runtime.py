@@ -1,0 +1,264 @@
+"""One onnxruntime session with honest devices: what is reported is what runs.
+
+Used by the classifier, by the proof of every export and by the server, so that all three run the same options.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mnistkit.core.contract import PREFIX
+from mnistkit.core.errors import DeviceError, InputError, MissingExtraError, ModelFileError, one_line
+from mnistkit.core.fork_safety import survive_fork
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import ModuleType
+
+    from numpy.typing import NDArray
+
+_MAX_FILE_BYTES = 2 * 1024**3 - 1  # protobuf's own limit for one message
+_EXTERNAL = b"\x0a\x08location\x12"  # the protobuf entry that names a file of external weights
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+    "tensor(bool)": "bool",
+    **{f"tensor({kind}{bits})": f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """Declared name, element type and shape of an input or output; a free dimension is its name or ``None``."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str | None, ...]
+
+    def __str__(self) -> str:
+        sizes = ", ".join("?" if size is None else str(size) for size in self.shape)
+        return f"{self.name}: {self.dtype} [{sizes}]"
+
+
+class Runtime:
+    """A loaded ``.onnx`` file, ready to run; safe in threads, picklable, and usable after a fork.
+
+    Args:
+        model: Path of the file, or its bytes.
+        device: ``"cpu"``, ``"cuda"``, ``"cuda:N"``, or ``"auto"`` (CUDA where it works, else CPU).
+        threads: Threads inside one operator; by default one for each processor this process may use.
+        exact: Turn reduced-precision kernels (TF32) off, as the proof does.
+
+    Raises:
+        ModelFileError: The file is missing or is not an ONNX model that this onnxruntime reads.
+        DeviceError: The device is unknown, or was asked for by name and cannot be had.
+        MissingExtraError: onnxruntime is not installed.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | bytes,
+        *,
+        device: str = "auto",
+        threads: int | None = None,
+        exact: bool = False,
+    ) -> None:
+        if threads is not None and threads < 1:
+            raise InputError(f"threads must be at least 1, got {threads}")
+        self.name, self._content = _read_model(model)
+        self._path = None if isinstance(model, bytes) else str(Path(model).absolute())
+        self._device, self._threads, self._exact = device, threads, exact
+        self._open()
+
+    @property
+    def source(self) -> bytes | str:
+        """What the session is made from: the bytes, or the path where the weights lie in a file beside it."""
+        if self._path is not None and _EXTERNAL in self._content:
+            return self._path
+        return self._content
+
+    def _open(self) -> None:
+        self._session = _make_session(self, self._device, threads=self._threads, exact=self._exact)
+        self._pid = os.getpid()
+        self.inputs = tuple(_tensor_info(node) for node in self._session.get_inputs())
+        self.outputs = tuple(_tensor_info(node) for node in self._session.get_outputs())
+        self._names = [output.name for output in self.outputs]
+        entries = self._session.get_modelmeta().custom_metadata_map
+        self.metadata: dict[str, str] = {
+            key.removeprefix(PREFIX): value for key, value in entries.items() if key.startswith(PREFIX)
+        }
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """Execution providers that the session really uses, in order of preference."""
+        return tuple(self._session.get_providers())
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Run the model once.
+
+        Args:
+            feeds: One array for every input, by name, of the declared dtype and shape.
+
+        Returns:
+            One array for every output, by name.
+
+        Raises:
+            InputError: onnxruntime refuses the arrays.
+        """
+        if self._pid != os.getpid():
+            self._open()  # the parent's threads do not exist in a forked child; see `mnistkit.core.fork_safety`
+        try:
+            return dict(zip(self._names, self._session.run(self._names, dict(feeds)), strict=True))
+        except Exception as error:  # onnxruntime's exceptions share no public base
+            kind = type(error).__name__
+            if kind in {"InvalidArgument", "Fail", "RuntimeException", "ValueError", "RuntimeError"}:
+                raise InputError(f"{self.name}: onnxruntime refuses the input: {one_line(error, limit=300)}") from error
+            raise
+
+    def __getstate__(self) -> dict[str, Any]:
+        keep = ("name", "_content", "_path", "_device", "_threads", "_exact")
+        return {key: self.__dict__[key] for key in keep}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._open()
+
+
+def load_onnxruntime() -> ModuleType:
+    """Import onnxruntime.
+
+    Raises:
+        MissingExtraError: It is not installed, or installed but broken; the message says which.
+    """
+    try:
+        module = importlib.import_module("onnxruntime")
+    except ModuleNotFoundError as error:
+        if error.name != "onnxruntime":
+            raise
+        raise MissingExtraError(
+            "onnxruntime is not installed; run `pip install 'mnistkit[cpu]'`, or 'mnistkit[gpu]' for CUDA"
+        ) from error
+    except Exception as error:  # a broken installation can raise anything
+        raise MissingExtraError(
+            f"onnxruntime is installed but its import fails ({one_line(error, limit=300)}); "
+            "run `pip install --force-reinstall onnxruntime`"
+        ) from error
+    if not hasattr(module, "InferenceSession"):
+        raise MissingExtraError(
+            "onnxruntime is only half installed (no InferenceSession), as after removing one of two of its packages; "
+            "run `pip install --force-reinstall onnxruntime`"
+        )
+    return module
+
+
+def _read_model(model: str | os.PathLike[str] | bytes) -> tuple[str, bytes]:
+    if isinstance(model, bytes):
+        return "<bytes>", model
+    path = Path(model)
+    try:
+        size = path.stat().st_size
+        if size > _MAX_FILE_BYTES:
+            raise ModelFileError(f"{path}: {size} bytes, more than one ONNX file can hold")
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise ModelFileError(f"{path}: no such file; make it with `python -m mnistkit.export`") from error
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read ({error.strerror})") from error
+    if not content:
+        raise ModelFileError(f"{path}: an empty file, not an ONNX model; export it again")
+    if content.startswith(b"version https://git-lfs"):
+        raise ModelFileError(f"{path}: a Git LFS pointer, not an ONNX model; run `git lfs pull`")
+    return str(path), content
+
+
+def _make_session(model: Runtime, device: str, *, threads: int | None, exact: bool) -> Any:
+    ort = load_onnxruntime()
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads or _cpu_count()
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # what goes wrong is raised; the log would only repeat it
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    providers, demanded = _wanted_providers(ort, device, exact=exact)
+    try:
+        session = ort.InferenceSession(model.source, sess_options=options, providers=providers)
+    except Exception as error:  # onnxruntime's exceptions share no public base
+        if demanded:
+            raise DeviceError(f"{device}: {one_line(error, limit=300)}; run `mnistkit doctor`") from error
+        raise ModelFileError(
+            f"{model.name}: not a model that onnxruntime {ort.__version__} reads ({one_line(error, limit=300)})"
+        ) from error
+    survive_fork(session)
+    session.disable_fallback()
+    wanted = providers[0] if isinstance(providers[0], str) else providers[0][0]
+    if wanted not in session.get_providers():
+        reason = (
+            f"{wanted} is offered by this onnxruntime but cannot be loaded (driver, CUDA or cuDNN missing); "
+            "run `mnistkit doctor`, and `pip install 'mnistkit[gpu]'` for the libraries"
+        )
+        if demanded:
+            raise DeviceError(f"{device}: {reason}")
+        warnings.warn(f"running on CPU: {reason}", RuntimeWarning, stacklevel=4)
+    return session
+
+
+def _cpu_count() -> int:
+    """Processors this process may use; containers and taskset give fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _wanted_providers(ort: ModuleType, device: str, *, exact: bool) -> tuple[list[Any], bool]:
+    """Providers to ask for, and whether the first of them must be the one that is used."""
+    kind, _, index = device.partition(":")
+    if kind not in {"auto", "cpu", "cuda"} or (index and (kind != "cuda" or not index.isdigit())):
+        raise DeviceError(f"unknown device {device!r}; use auto, cpu, cuda or cuda:N")
+    available = ort.get_available_providers()
+    if kind == "cpu" or (kind == "auto" and "CUDAExecutionProvider" not in available):
+        return ["CPUExecutionProvider"], False
+    if "CUDAExecutionProvider" not in available:
+        both = both_packages()
+        cure = (
+            "onnxruntime and onnxruntime-gpu are both installed and break each other; run "
+            "`pip uninstall -y onnxruntime onnxruntime-gpu` and then `pip install 'mnistkit[gpu]'`"
+            if both
+            else "this onnxruntime has no CUDA; run `pip uninstall -y onnxruntime` and `pip install 'mnistkit[gpu]'`"
+        )
+        raise DeviceError(f"{device}: {cure} (it offers {', '.join(available)})")
+    if hasattr(ort, "preload_dlls"):
+        ort.preload_dlls()
+    options = {"device_id": index or "0", "use_tf32": "0" if exact else "1"}
+    demanded = kind == "cuda"
+    fallback = [] if demanded else ["CPUExecutionProvider"]
+    return [("CUDAExecutionProvider", options), *fallback], demanded
+
+
+def both_packages() -> bool:
+    """Whether the CPU and the GPU package of onnxruntime are installed together, which breaks both."""
+    import importlib.metadata  # slow to import, and needed only to explain what is wrong
+
+    found = 0
+    for package in ("onnxruntime", "onnxruntime-gpu"):
+        try:
+            importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        found += 1
+    return found > 1
+
+
+def _tensor_info(node: Any) -> TensorInfo:
+    return TensorInfo(node.name, _DTYPES.get(node.type, node.type), tuple(node.shape))
+
+
+def cast(array: NDArray[Any], info: TensorInfo) -> NDArray[Any]:
+    """Array in the element type that an input declares, contiguous."""
+    return np.ascontiguousarray(array, dtype=info.dtype)

@@ -1,0 +1,247 @@
+"""Classify digits with an exported file; numpy and onnxruntime are all it needs.
+
+>>> classifier = Classifier("exports/mnist.onnx")
+>>> classifier.predict(images)[0].digit
+7
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mnistkit.core.contract import read_labels
+from mnistkit.core.errors import InputError, ModelFileError
+from mnistkit.core.runtime import Runtime, TensorInfo, cast
+from mnistkit.digits.profile import CLASSES, SIDE
+
+if TYPE_CHECKING:
+    import os
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from mnistkit.digits.numbers import Number
+    from mnistkit.digits.pictures import Source
+
+_PIXELS = SIDE * SIDE
+_DIGITS = tuple("0123456789")
+_BATCH = 4096  # images a run: large enough to be fast, small enough for any memory
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prediction:
+    """What one image was read as.
+
+    Attributes:
+        digit: Class number, 0 to 9.
+        label: The class' name; the digit itself unless the model was trained on other labels.
+        confidence: Probability of that class, in [0, 1].
+        probabilities: float32 ``[10]``, not negative, summing to 1; read-only.
+    """
+
+    digit: int
+    label: str
+    confidence: float
+    probabilities: NDArray[np.float32]
+
+
+def default_model() -> Path:
+    """The model used when none is named: ``exports/mnist.onnx`` where it exists, else the one inside the package."""
+    trained = Path("exports") / "mnist.onnx"
+    return trained if trained.is_file() else Path(__file__).parent / "assets" / "mnist.onnx"
+
+
+class Classifier:
+    """Reads digits with an ONNX model; safe in threads, picklable, and usable after a fork.
+
+    Takes files exported by mnistkit and foreign ones of the same kind: one image input of 784 numbers in any layout
+    (flat, 28x28, channels first or last, free or fixed batch), one output of ten probabilities or logits.
+
+    Args:
+        model: Path of an ``.onnx`` file, its bytes, or a `Runtime` that has it open (which then keeps its device and
+            threads); by default `default_model`.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``. A device asked for by name is used or refused.
+        threads: Threads inside one operator; by default one for each processor this process may use.
+        exact: Turn reduced-precision kernels (TF32) off, as the proof of an export does.
+
+    Raises:
+        ModelFileError: The file cannot be read, or is no classifier of 28x28 images into ten classes.
+        DeviceError: The device is unknown, or was asked for by name and cannot be had.
+        MissingExtraError: onnxruntime is not installed.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | bytes | Runtime | None = None,
+        *,
+        device: str = "auto",
+        threads: int | None = None,
+        exact: bool = False,
+    ) -> None:
+        if isinstance(model, Runtime):
+            self._runtime = model
+        else:
+            source = default_model() if model is None else model
+            self._runtime = Runtime(source, device=device, threads=threads, exact=exact)
+        self._input = _image_input(self._runtime)
+        self._output = _class_output(self._runtime)
+        self.labels: tuple[str, ...] = read_labels(self._runtime.metadata) or _DIGITS
+        """Names of the ten classes."""
+        if len(self.labels) != CLASSES:
+            raise ModelFileError(f"{self._runtime.name}: {len(self.labels)} labels for {CLASSES} classes")
+        self._is_logits = _gives_logits(self._raw(_probe()), self._runtime.name)
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The file's ``mnistkit.`` entries, without the prefix; empty for foreign files."""
+        return dict(self._runtime.metadata)
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """Execution providers that are really used, in order of preference."""
+        return self._runtime.providers
+
+    def probabilities(self, images: ArrayLike) -> NDArray[np.float32]:
+        """Probabilities of the ten classes for each image.
+
+        Args:
+            images: One image ``(28, 28)`` or ``(784,)``, or a batch of them, with or without a channel axis.
+                Floats must lie in [0, 1]. uint8 is divided by 255. Other integers are divided by 255 too, except in
+                an image with no value above 1, which is taken as it is, like booleans.
+
+        Returns:
+            float32 ``[n, 10]``, not negative, each row summing to 1.
+
+        Raises:
+            InputError: Wrong shape, type or range; the message says what was expected and what was given.
+        """
+        batch = as_images(images)
+        if len(batch) == 0:
+            return np.zeros((0, CLASSES), np.float32)
+        scores = self._raw(batch).astype(np.float64)
+        if not np.isfinite(scores).all():
+            raise ModelFileError(f"{self._runtime.name}: the model answers with NaN or infinity; export it again")
+        if self._is_logits:
+            scores = np.exp(scores - scores.max(axis=1, keepdims=True))
+            scores /= scores.sum(axis=1, keepdims=True)
+        return scores.astype(np.float32)
+
+    def predict(self, images: ArrayLike) -> list[Prediction]:
+        """Read each image; arguments and errors as for `probabilities`."""
+        return [self._prediction(row) for row in self.probabilities(images)]
+
+    def read_number(self, source: Source) -> Number:
+        """Read all digits of a picture, in a row or rows; see `mnistkit.digits.numbers.read_number`."""
+        from mnistkit.digits.numbers import read_number
+
+        return read_number(self, source)
+
+    def _prediction(self, row: NDArray[np.float32]) -> Prediction:
+        digit = int(row.argmax())
+        row.setflags(write=False)
+        return Prediction(digit, self.labels[digit], float(row[digit]), row)
+
+    def _raw(self, batch: NDArray[np.float32]) -> NDArray[Any]:
+        """The model's own answers, ``[n, 10]``, however it wants its images laid out."""
+        step = self._input.shape[0] if isinstance(self._input.shape[0], int) else _BATCH
+        sizes = [size if isinstance(size, int) else SIDE for size in self._input.shape[1:]]
+        rows = []
+        for start in range(0, len(batch), step):
+            part = batch[start : start + step]
+            missing = step - len(part) if isinstance(self._input.shape[0], int) else 0
+            padded = np.pad(part, ((0, missing), (0, 0)))
+            feeds = {self._input.name: cast(padded.reshape(len(padded), *sizes), self._input)}
+            rows.append(self._runtime.run(feeds)[self._output.name].reshape(len(padded), CLASSES)[: len(part)])
+        return np.concatenate(rows)
+
+
+def as_images(images: ArrayLike) -> NDArray[np.float32]:
+    """Check images and bring them to float32 ``[n, 784]`` in [0, 1]; see `Classifier.probabilities` for the rules.
+
+    Raises:
+        InputError: Wrong shape, type or range.
+    """
+    try:
+        array = np.asarray(images)
+    except ValueError as error:
+        raise InputError("images: the lists are ragged; every row needs the same length") from error
+    if array.dtype.kind not in "buif":
+        raise InputError(f"images: expected numbers, got {array.dtype}")
+    flat = array.reshape(_batch_shape(array.shape))
+    return np.ascontiguousarray(_scaled(flat), dtype=np.float32)
+
+
+def _batch_shape(shape: tuple[int, ...]) -> tuple[int, int]:
+    image_shapes = ((SIDE, SIDE), (_PIXELS,), (SIDE, SIDE, 1), (1, SIDE, SIDE))
+    if shape in image_shapes:
+        return 1, _PIXELS
+    if shape and shape[1:] in image_shapes:
+        return shape[0], _PIXELS
+    raise InputError(
+        f"images: expected shape (28, 28), (784,), (n, 28, 28) or (n, 784), with or without a channel axis, got {shape}"
+    )
+
+
+def _scaled(flat: NDArray[Any]) -> NDArray[Any]:
+    kind = flat.dtype.kind
+    if kind == "b" or flat.size == 0:
+        return flat
+    low, high = flat.min(), flat.max()
+    if kind == "f":
+        if math.isnan(low) or not (low >= 0 and high <= 1):
+            raise InputError(
+                f"images: floats must lie in [0, 1], got {low:.4g} to {high:.4g}; divide grey levels by 255"
+            )
+        return flat
+    if low < 0 or high > 255:  # noqa: PLR2004  # a byte
+        raise InputError(f"images: whole numbers must lie in 0..255, got {low} to {high}")
+    if flat.dtype == np.uint8:
+        return flat.astype(np.float32) / 255
+    masks = flat.max(axis=1, keepdims=True) <= 1
+    return np.where(masks, flat, flat / 255)
+
+
+def _image_input(runtime: Runtime) -> TensorInfo:
+    declared = "; ".join(map(str, runtime.inputs))
+    if len(runtime.inputs) != 1:
+        raise ModelFileError(f"{runtime.name}: expected one image input, the file declares {declared}")
+    info = runtime.inputs[0]
+    sizes = [size if isinstance(size, int) else SIDE for size in info.shape[1:]]
+    if math.prod(sizes) != _PIXELS or len(info.shape) not in {2, 3, 4}:
+        raise ModelFileError(f"{runtime.name}: expected 784 numbers an image, the file declares {declared}")
+    if info.dtype not in {"float16", "float32", "float64"}:
+        raise ModelFileError(f"{runtime.name}: expected a float input, the file declares {declared}")
+    return info
+
+
+def _class_output(runtime: Runtime) -> TensorInfo:
+    fitting = [info for info in runtime.outputs if len(info.shape) > 1 and info.shape[-1] in {CLASSES, None}]
+    named = [info for info in fitting if info.name == "probabilities"]
+    if not fitting:
+        declared = "; ".join(map(str, runtime.outputs))
+        raise ModelFileError(f"{runtime.name}: expected an output of {CLASSES} classes, the file declares {declared}")
+    return (named or fitting)[0]
+
+
+@functools.cache
+def _probe() -> NDArray[np.float32]:
+    """A few images that tell probabilities from logits: empty, full, and noise; the same on every machine."""
+    ramp = (np.arange(2 * _PIXELS, dtype=np.uint32) * 2654435761 % 997).astype(np.float32) / 996
+    return np.concatenate([np.zeros((1, _PIXELS)), np.ones((1, _PIXELS)), ramp.reshape(2, _PIXELS)]).astype(np.float32)
+
+
+def _gives_logits(scores: NDArray[Any], name: str) -> bool:
+    if not np.isfinite(scores).all():
+        raise ModelFileError(f"{name}: the model answers with NaN or infinity; export it again")
+    sums = scores.astype(np.float64).sum(axis=1)
+    within = bool((scores >= 0).all() and (scores <= 1 + 1e-3).all())
+    if within and np.abs(sums - 1).max() <= 1e-2:  # noqa: PLR2004  # float16 sums are this coarse
+        return False
+    if within:
+        raise ModelFileError(f"{name}: ten numbers in [0, 1] that do not sum to 1; expected probabilities or logits")
+    return True

@@ -1,0 +1,175 @@
+"""A classifier and the picture graph as one file: picture in, digit out, with no code around it.
+
+picture uint8 [height, width, channels]  ->  digit int64 [], probabilities float32 [10], seen [28, 28], ink []
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mnistkit.core import contract, golden
+from mnistkit.core.errors import ModelFileError, ParityError, one_line
+from mnistkit.core.files import check_writable, replacing
+from mnistkit.core.runtime import Runtime
+from mnistkit.digits.graph_writer import GraphWriter
+from mnistkit.digits.picture_graph import write_normaliser
+
+if TYPE_CHECKING:
+    import os
+
+    import onnx
+    from numpy.typing import NDArray
+
+PREPROCESSING = "none: the file takes a decoded picture of any size, 1 to 4 channels of 0..255"
+_EXAMPLES = 3  # golden pairs
+_TOLERANCE = 1e-6  # between the combined file and its two halves; the arithmetic is the same
+
+
+def export_picture_model(classifier: str | os.PathLike[str], path: str | os.PathLike[str]) -> Path:
+    """Write the combined file beside a proven classifier, prove it, and only then put it in its place.
+
+    Args:
+        classifier: An exported ``.onnx`` digit classifier.
+        path: Where the combined file goes.
+
+    Raises:
+        ModelFileError: The classifier cannot be read or is no digit classifier of opset 17.
+        ParityError: The combined file answers otherwise than its two halves.
+        OutputError: The file cannot be written.
+    """
+    import onnx
+
+    target = Path(path)
+    check_writable(target)
+    model = build_picture_model(classifier)
+    onnx.checker.check_model(model, full_check=True)
+    _prove(Runtime(model.SerializeToString(deterministic=True), device="cpu", exact=True), classifier)
+    with replacing(target) as temporary:
+        Path(temporary).write_bytes(model.SerializeToString(deterministic=True))
+    return target
+
+
+def build_picture_model(classifier: str | os.PathLike[str] | bytes) -> onnx.ModelProto:
+    """The picture graph with a classifier behind it.
+
+    Args:
+        classifier: Path or bytes of an ``.onnx`` file with one float32 image input of 784 numbers and one output of ten
+            probabilities.
+
+    Returns:
+        A model with input ``picture`` (uint8 ``[height, width, channels]``) and outputs ``digit`` (int64 scalar),
+        ``probabilities`` (float32 ``[10]``), ``seen`` (float32 ``[28, 28]``) and ``ink`` (float32 scalar, 0 when
+        nothing is drawn; the digit then means nothing).
+
+    Raises:
+        ModelFileError: The file is no such classifier.
+    """
+    import onnx
+    from onnx import TensorProto, compose, helper
+
+    name = "the classifier" if isinstance(classifier, bytes) else str(classifier)
+    try:
+        content = classifier if isinstance(classifier, bytes) else Path(classifier).read_bytes()
+        inner = onnx.load_from_string(content)
+    except Exception as error:
+        raise ModelFileError(f"{name}: cannot be read ({one_line(error, limit=120)}); export it first") from error
+    _check(inner, name)
+    shape = [dimension.dim_value or 1 for dimension in inner.graph.input[0].type.tensor_type.shape.dim]
+    graph = compose.add_prefix_graph(inner.graph, "classifier/")
+
+    w = GraphWriter("picture/")
+    write_normaliser(w, "picture", seen="seen", ink="ink")
+    w.op("Reshape", "seen", w.ints(*([1] + ([28, 28] if len(shape) == 3 else shape[1:]))), name=graph.input[0].name)  # noqa: PLR2004 - [batch, 28, 28]
+    nodes, initializers = list(w.nodes), list(w.initializers)
+    nodes += graph.node
+    initializers += graph.initializer
+    last = GraphWriter("answer/")
+    last.op("Reshape", graph.output[0].name, last.ints(10), name="probabilities")
+    last.op("ArgMax", "probabilities", name="digit", axis=0, keepdims=0)
+    nodes += last.nodes
+    initializers += last.initializers
+    whole = helper.make_graph(
+        nodes,
+        "picture_classifier",
+        [helper.make_tensor_value_info("picture", TensorProto.UINT8, ["height", "width", "channels"])],
+        [
+            helper.make_tensor_value_info("digit", TensorProto.INT64, []),
+            helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [10]),
+            helper.make_tensor_value_info("seen", TensorProto.FLOAT, [28, 28]),
+            helper.make_tensor_value_info("ink", TensorProto.FLOAT, []),
+        ],
+        initializers,
+    )
+    model = helper.make_model(
+        whole,
+        producer_name=contract.PRODUCER,
+        ir_version=max(contract.IR_VERSION, inner.ir_version),
+        opset_imports=[helper.make_opsetid("", contract.OPSET)],
+    )
+    _describe(model, {entry.key: entry.value for entry in inner.metadata_props})
+    return model
+
+
+def example_pictures() -> list[NDArray[np.uint8]]:
+    """Pictures for the proof: MNIST digits as people send them, small, large, dark on light, on a transparent page."""
+    from mnistkit.digits.data import load_data
+
+    digits = load_data().x_test[:_EXAMPLES]
+    large = np.kron(digits[1], np.ones((9, 9), np.uint8))
+    paper = 255 - np.pad(large, ((40, 90), (120, 20)))
+    see_through = np.zeros((*digits[2].shape, 4), np.uint8)
+    see_through[..., 3] = digits[2]
+    return [digits[0][..., None], np.repeat(paper[..., None], 3, axis=2), see_through]
+
+
+def _check(model: onnx.ModelProto, name: str) -> None:
+    opsets = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
+    if opsets != {"ai.onnx": contract.OPSET}:
+        raise ModelFileError(
+            f"{name}: needs opset {contract.OPSET} alone, has {opsets}; export it with --opset {contract.OPSET}"
+        )
+    graph = model.graph
+    if len(graph.input) != 1 or len(graph.output) != 1:
+        raise ModelFileError(f"{name}: needs one input and one output, has {len(graph.input)} and {len(graph.output)}")
+    kind = graph.input[0].type.tensor_type
+    sizes = [dimension.dim_value for dimension in kind.shape.dim]
+    if kind.elem_type != 1 or int(np.prod([size or 28 for size in sizes[1:]])) != 784:  # noqa: PLR2004 - 28 x 28 float32
+        raise ModelFileError(f"{name}: needs a float32 image of 28x28, has {graph.input[0].name} {sizes}")
+
+
+def _describe(model: onnx.ModelProto, inherited: dict[str, str]) -> None:
+    """The classifier's metadata with its own golden pairs."""
+    runtime = Runtime(model.SerializeToString(deterministic=True), device="cpu", exact=True)
+    pairs = []
+    for picture in example_pictures():
+        answers = runtime.run({"picture": picture})
+        rounded = {
+            name: array.round(golden.GOLDEN_DECIMALS) if array.dtype.kind == "f" else array
+            for name, array in answers.items()
+        }
+        pairs.append(golden.GoldenPair({"picture": picture}, rounded))
+    entries = dict(inherited)
+    entries[contract.PREFIX + "golden"] = golden.encode_golden(pairs)
+    entries[contract.PREFIX + "preprocessing"] = PREPROCESSING
+    entries.pop(contract.PREFIX + "preprocessing_parameters", None)
+    for key in sorted(entries):
+        model.metadata_props.add(key=key, value=entries[key])
+
+
+def _prove(whole: Runtime, classifier: str | os.PathLike[str]) -> None:
+    """The combined file must say what `normalize` and the classifier say one after the other."""
+    from mnistkit.digits.classifier import Classifier
+    from mnistkit.digits.pictures import normalize
+
+    half = Classifier(classifier, device="cpu", exact=True)
+    for number, picture in enumerate(example_pictures()):
+        answers = whole.run({"picture": picture})
+        expected = half.probabilities(normalize(picture))[0]
+        difference = float(np.abs(answers["probabilities"] - expected).max())
+        if not difference <= _TOLERANCE:
+            raise ParityError(
+                f"picture {number}: the combined file differs by {difference:.3g}, allowed {_TOLERANCE:g}"
+            )

@@ -1,0 +1,323 @@
+"""Train the tutorial's model on the Keras backend of your choice: ``python -m mnistkit.train``.
+
+The file reads in the order of the story: settings, data, model, epochs, test, files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import time
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import numpy as np
+
+from mnistkit.core import keras_backend as backends
+from mnistkit.core.contract import weights_sha256
+from mnistkit.core.errors import InputError, ModelFileError
+from mnistkit.core.files import check_writable, replacing, write_json
+from mnistkit.core.keras_files import load_model, weights_of
+from mnistkit.digits.data import Dataset, load_data
+from mnistkit.digits.model import build_model, random_state, restore_random_state
+from mnistkit.digits.optimizers import make_optimizer
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+DEFAULT_OUT = Path("exports") / "mnist.keras"
+AUGMENTED = "cnn"  # trained by `mnistkit.digits.train_cnn` instead of the tutorial's steps
+_OF_ANY_MODEL = ("model", "epochs", "batch_size", "seed")  # the others are the tutorial's recipe
+_NOTE = "mnistkit.json"  # the archive member that makes a checkpoint out of a .keras file
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What is trained and how; the defaults are the tutorial's.
+
+    Attributes:
+        model: Name of a model in `mnistkit.digits.model`.
+        epochs: Passes over the training images.
+        batch_size: Images a step.
+        optimizer: Name of any Keras optimizer.
+        learning_rate: Its first learning rate.
+        rho: Its moving-average decay; ``None`` for the tutorial's 0.9 under RMSprop, else Keras' default.
+        epsilon: Its epsilon; ``None`` for the tutorial's 1e-8 under RMSprop, else Keras' default.
+        decay: Learning-rate decay per batch, as in Keras 1 and 2.
+        hidden: Width of the hidden layer.
+        seed: Seed of the initial weights and of the batch order.
+        validation_split: Share of the training images, from their end, that is held out, in [0, 1).
+    """
+
+    model: str = "mlp"
+    epochs: int = 2
+    batch_size: int = 32
+    optimizer: str = "rmsprop"
+    learning_rate: float = 0.001
+    rho: float | None = None
+    epsilon: float | None = None
+    decay: float = 0.0
+    hidden: int = 32
+    seed: int = 1337
+    validation_split: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "hidden"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name.replace('_', ' ')} must be at least 1, got {getattr(self, name)}")
+        if self.seed < 0:
+            raise InputError(f"seed must not be negative, got {self.seed}")
+        if not 0 <= self.validation_split < 1:
+            raise InputError(f"validation split must lie in [0, 1), got {self.validation_split}")
+        if self.model == AUGMENTED:
+            for field in dataclasses.fields(self):
+                if field.name not in _OF_ANY_MODEL and getattr(self, field.name) != field.default:
+                    flag = f"--{field.name.replace('_', '-')}"
+                    raise InputError(f"the {self.model} has a recipe of its own; leave {flag} out")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainReport:
+    """What a training run did.
+
+    Attributes:
+        model: The trained ``keras.Model``.
+        path: The ``.keras`` file.
+        provenance: What was written to the JSON beside it.
+    """
+
+    model: Any
+    path: Path
+    provenance: dict[str, Any]
+
+
+def train(
+    settings: Settings | None = None,
+    *,
+    out: str | os.PathLike[str] = DEFAULT_OUT,
+    data: Dataset | None = None,
+    backend: str | None = None,
+    resume: bool = False,
+    talk: TextIO | None = None,
+) -> TrainReport:
+    """Train a model, test it, and write ``OUT.keras`` and ``OUT.train.json``, each completely or not at all.
+
+    Args:
+        settings: What to train; the tutorial by default.
+        out: Where the model goes.
+        data: The images; the embedded MNIST by default.
+        backend: Keras backend; see `mnistkit.core.keras_backend`.
+        resume: Go on after the last epoch that an interrupted run with the same settings finished.
+        talk: Stream for the tutorial's steps and the live progress; ``None`` for silence.
+
+    Raises:
+        InputError: A setting is out of range or unknown.
+        BackendError: The backend cannot be used.
+        ModelFileError: The checkpoint to resume from does not fit the settings.
+        OutputError: The files cannot be written.
+    """
+    settings = settings or Settings()
+    path = Path(out)
+    if path.suffix != ".keras":
+        raise InputError(f"{path}: Keras' own format needs a name that ends in .keras")
+    check_writable(path)
+    keras = backends.load_keras(backend)
+    backends.deterministic(settings.seed)
+    # Built before anything is printed: a name that is not known is an error at once.
+    model = build_model(settings.model, hidden=settings.hidden, seed=settings.seed)
+    if settings.model != AUGMENTED:
+        _compile(model, settings)
+    here = backends.active()
+    _say(talk, f"backend {here.name} {here.version}, Keras {here.keras_version}, device {here.device}")
+
+    data = data or load_data()
+    x_train, y_train = _inputs(data.x_train), keras.utils.to_categorical(data.y_train, 10)
+    x_test, y_test = _inputs(data.x_test), keras.utils.to_categorical(data.y_test, 10)
+    _say(talk, f"data {data.name}: {len(x_train)} training and {len(x_test)} test images")
+    _say(talk, f"images {list(data.x_train.shape)} uint8 -> {list(x_train.shape)} float32 in [0, 1]")
+    _say(talk, f"labels {list(data.y_train.shape)} -> one-hot {list(y_train.shape)}")
+
+    checkpoint = path.with_suffix(".resume.keras")
+    progress = _Progress.start(settings, data)
+    if resume and checkpoint.exists():
+        model, progress = _load_checkpoint(checkpoint, settings, data)
+        _say(talk, f"resuming after epoch {progress.epochs_done} from {checkpoint}")
+    elif resume:
+        _say(talk, f"nothing to resume at {checkpoint}; starting from the first epoch")
+    if talk is not None:
+        model.summary(print_fn=lambda line: _say(talk, line))
+
+    started = time.perf_counter()
+    with _redirected(talk):
+        temperature = _fit(
+            model, x_train, y_train, data=data, settings=settings, progress=progress, checkpoint=checkpoint, talk=talk
+        )
+    seconds = time.perf_counter() - started
+    loss, accuracy = (float(value) for value in model.evaluate(x_test, y_test, batch_size=512, verbose=0))
+
+    provenance: dict[str, Any] = {
+        "model": settings.model,
+        "backend": dataclasses.asdict(here),
+        "settings": _settings(settings),
+        "data": progress.data,
+        "history": progress.history,
+        "test": {"loss": loss, "accuracy": accuracy},
+        "seconds": {"training": round(seconds, 3), "resumed": resume and progress.epochs_before > 0},
+        "weights_sha256": weights_sha256(weights_of(model)),
+    }
+    if temperature is not None:
+        provenance["temperature"] = temperature  # in the weights already
+    with replacing(path) as temporary:
+        model.save(temporary)
+    write_json(path.with_suffix(".train.json"), provenance)
+    checkpoint.unlink(missing_ok=True)
+    return TrainReport(model, path, provenance)
+
+
+def _settings(settings: Settings) -> dict[str, Any]:
+    """What was in force, for the provenance."""
+    everything = dataclasses.asdict(settings)
+    if settings.model != AUGMENTED:
+        return everything
+    from mnistkit.digits.train_cnn import RECIPE
+
+    return {**{name: everything[name] for name in _OF_ANY_MODEL}, **RECIPE}
+
+
+def _inputs(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
+
+
+def _compile(model: Any, settings: Settings) -> None:
+    optimizer = make_optimizer(
+        settings.optimizer,
+        learning_rate=settings.learning_rate,
+        rho=settings.rho,
+        epsilon=settings.epsilon,
+        decay=settings.decay,
+    )
+    model.compile(optimizer=optimizer, loss="categorical_crossentropy", metrics=["accuracy"])
+
+
+@dataclass(slots=True)
+class _Progress:
+    """How far a run has come; what a checkpoint remembers beside the model."""
+
+    settings: dict[str, Any]
+    data: dict[str, Any]
+    history: dict[str, list[float]]
+    epochs_done: int = 0
+    epochs_before: int = 0
+    random_state: list[list[int]] = dataclasses.field(default_factory=list)
+
+    @classmethod
+    def start(cls, settings: Settings, data: Dataset) -> _Progress:
+        about = {"name": data.name, "sha256": data.sha256, "labels": list(data.labels)}
+        return cls(dataclasses.asdict(settings), about, {})
+
+
+def _fit(
+    model: Any,
+    x: NDArray[np.float32],
+    y: NDArray[Any],
+    *,
+    data: Dataset,
+    settings: Settings,
+    progress: _Progress,
+    checkpoint: Path,
+    talk: TextIO | None,
+) -> float | None:
+    """Run the epochs that are missing; the temperature of a calibrated model comes back."""
+    from mnistkit.training import fit
+
+    keras = backends.load_keras()
+
+    def remember(epoch: int, logs: dict[str, float] | None = None) -> None:
+        for name, value in (logs or {}).items():
+            progress.history.setdefault(name, []).append(float(value))
+        progress.epochs_done = epoch + 1
+        progress.random_state = random_state(model)
+        _save_checkpoint(model, checkpoint, progress)
+
+    callbacks = [keras.callbacks.LambdaCallback(on_epoch_end=remember)]
+    verbose = 0 if talk is None else (1 if talk.isatty() else 2)
+    if settings.model == AUGMENTED:
+        from mnistkit.digits.train_cnn import fit_augmented
+
+        return fit_augmented(
+            model,
+            data.x_train,
+            data.y_train,
+            epochs=settings.epochs,
+            batch_size=settings.batch_size,
+            seed=settings.seed,
+            initial_epoch=progress.epochs_done,
+            callbacks=callbacks,
+            verbose=verbose,
+        )
+    if progress.epochs_done >= settings.epochs:
+        return None
+    fit(
+        model,
+        x,
+        y,
+        epochs=settings.epochs,
+        initial_epoch=progress.epochs_done,
+        batch_size=settings.batch_size,
+        validation_split=settings.validation_split,
+        callbacks=callbacks,
+        seed=settings.seed,
+        verbose=verbose,
+    )
+    return None
+
+
+def _save_checkpoint(model: Any, path: Path, progress: _Progress) -> None:
+    with replacing(path) as temporary:
+        model.save(temporary)
+        with zipfile.ZipFile(temporary, "a") as archive:
+            archive.writestr(_NOTE, json.dumps(dataclasses.asdict(progress)))
+
+
+def _load_checkpoint(path: Path, settings: Settings, data: Dataset) -> tuple[Any, _Progress]:
+    model = load_model(path, to_train=True)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            progress = _Progress(**json.loads(archive.read(_NOTE)))
+    except (KeyError, ValueError, TypeError) as error:
+        raise ModelFileError(f"{path}: not a checkpoint of mnistkit; remove it, or leave --resume out") from error
+    wanted = _Progress.start(settings, data)
+    differing = [
+        f"{key} {progress.settings.get(key)} -> {value}"
+        for key, value in wanted.settings.items()
+        if key != "epochs" and progress.settings.get(key) != value
+    ]
+    if progress.data != wanted.data:
+        differing.append(f"data {progress.data['name']} -> {wanted.data['name']}")
+    if differing:
+        raise ModelFileError(f"{path}: made with other settings ({'; '.join(differing)}); leave --resume out")
+    restore_random_state(model, progress.random_state)
+    progress.epochs_before = progress.epochs_done
+    progress.settings = wanted.settings
+    return model, progress
+
+
+def _say(talk: TextIO | None, line: str) -> None:
+    if talk is not None:
+        print(line, file=talk, flush=True)
+
+
+@contextlib.contextmanager
+def _redirected(talk: TextIO | None) -> Iterator[None]:
+    """Keras writes its progress bar to stdout, which belongs to results."""
+    if talk is None:
+        yield
+        return
+    with contextlib.redirect_stdout(talk):
+        yield

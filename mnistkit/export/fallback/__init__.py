@@ -1,0 +1,1 @@
+"""Keras' own ONNX exporters, normalized to the contract of the native exporter."""

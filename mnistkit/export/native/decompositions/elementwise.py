@@ -1,0 +1,202 @@
+"""Functions of single elements that ONNX does not have."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+from keras import ops
+
+from mnistkit.export.native.registry import register_rewrite
+
+
+def real(x: Any) -> Any:
+    """Bring a tensor to a floating-point type as Keras does."""
+    x = ops.convert_to_tensor(x)
+    return x if "float" in x.dtype else ops.cast(x, keras.backend.result_type(x.dtype, float))
+
+
+def promoted(x1: Any, x2: Any) -> tuple[Any, Any]:
+    """Bring two operands to one floating-point type."""
+    kinds = [getattr(x, "dtype", None) or type(x) for x in (x1, x2)]
+    dtype = keras.backend.result_type(*kinds, float)
+    return ops.cast(x1, dtype), ops.cast(x2, dtype)
+
+
+@register_rewrite("Deg2rad")
+def deg2rad(_: Any, x: Any) -> Any:
+    """Degrees to radians."""
+    return real(x) * (math.pi / 180.0)
+
+
+@register_rewrite("Rad2deg")
+def rad2deg(_: Any, x: Any) -> Any:
+    """Radians to degrees."""
+    return real(x) * (180.0 / math.pi)
+
+
+@register_rewrite("Sinc")
+def sinc(_: Any, x: Any) -> Any:
+    """``sin(pi x) / (pi x)``, 1 at 0."""
+    x = real(x) * math.pi
+    safe = ops.where(ops.equal(x, 0), ops.ones_like(x), x)
+    return ops.where(ops.equal(x, 0), ops.ones_like(x), ops.sin(safe) / safe)
+
+
+@register_rewrite("Hypot")
+def hypot(_: Any, x1: Any, x2: Any) -> Any:
+    """``sqrt(x1² + x2²)`` with the larger one taken out, which cannot overflow."""
+    a, b = (ops.abs(x) for x in promoted(x1, x2))
+    large, small = ops.maximum(a, b), ops.minimum(a, b)
+    ratio = small / ops.where(ops.equal(large, 0), ops.ones_like(large), large)
+    return large * ops.sqrt(1.0 + ratio * ratio)
+
+
+@register_rewrite("Logaddexp")
+def logaddexp(_: Any, x1: Any, x2: Any) -> Any:
+    """``log(exp(x1) + exp(x2))``."""
+    a, b = promoted(x1, x2)
+    return ops.maximum(a, b) + ops.log1p(ops.exp(-ops.abs(a - b)))
+
+
+@register_rewrite("Logaddexp2")
+def logaddexp2(_: Any, x1: Any, x2: Any) -> Any:
+    """``log2(2^x1 + 2^x2)``."""
+    a, b = promoted(x1, x2)
+    return ops.maximum(a, b) + ops.log1p(ops.exp2(-ops.abs(a - b))) / math.log(2.0)
+
+
+@register_rewrite("Cbrt")
+def cbrt(_: Any, x: Any) -> Any:
+    """Cube root, negative for negative numbers."""
+    x = real(x)
+    return ops.sign(x) * ops.power(ops.abs(x), 1.0 / 3.0)
+
+
+@register_rewrite("Arctan2")
+def arctan2(_: Any, x1: Any, x2: Any) -> Any:
+    """Angle of the point (x2, x1), by quadrant."""
+    y, x = promoted(x1, x2)
+    zero = ops.equal(x, 0)
+    angle = ops.arctan(y / ops.where(zero, ops.ones_like(x), x))
+    turn = ops.where(ops.less(y, 0), -math.pi, math.pi)
+    angle = ops.where(ops.less(x, 0), angle + ops.cast(turn, x.dtype), angle)
+    upright = ops.cast(ops.sign(y), x.dtype) * (math.pi / 2)
+    return ops.where(zero, upright, angle)
+
+
+@register_rewrite("Heaviside")
+def heaviside(_: Any, x1: Any, x2: Any) -> Any:
+    """0, the second argument, or 1."""
+    a, b = promoted(x1, x2)
+    return ops.where(ops.equal(a, 0), b, ops.cast(ops.greater(a, 0), a.dtype))
+
+
+@register_rewrite("DivideNoNan")
+def divide_no_nan(_: Any, x1: Any, x2: Any) -> Any:
+    """Divide; 0 where the divisor is 0."""
+    a, b = promoted(x1, x2)
+    zero = ops.equal(b, 0)
+    return ops.where(zero, ops.zeros_like(a / b), a / ops.where(zero, ops.ones_like(b), b))
+
+
+@register_rewrite("Erfc")
+def erfc(_: Any, x: Any) -> Any:
+    """``1 - erf(x)``."""
+    return 1.0 - ops.erf(real(x))
+
+
+@register_rewrite("NanToNum")
+def nan_to_num(op: Any, x: Any) -> Any:
+    """Replace what is not a finite number."""
+    if "float" not in x.dtype:
+        return x
+    limit = {"float16": 65504.0, "bfloat16": 3.3895313892515355e38}.get(x.dtype, 3.4028234663852886e38)
+    high = limit if op.posinf is None else op.posinf
+    low = -limit if op.neginf is None else op.neginf
+    out = ops.where(ops.isnan(x), ops.cast(op.nan, x.dtype), x)
+    out = ops.where(ops.isposinf(x), ops.cast(high, x.dtype), out)
+    return ops.where(ops.isneginf(x), ops.cast(low, x.dtype), out)
+
+
+@register_rewrite("Isclose")
+def isclose(op: Any, x1: Any, x2: Any, rtol: Any = 1e-5, atol: Any = 1e-8) -> Any:
+    """Whether values are nearly equal."""
+    a, b = promoted(x1, x2)
+    close = ops.logical_or(ops.less_equal(ops.abs(a - b), atol + rtol * ops.abs(b)), ops.equal(a, b))
+    if op.equal_nan:
+        return ops.logical_or(close, ops.logical_and(ops.isnan(a), ops.isnan(b)))
+    return close
+
+
+@register_rewrite("AllClose")
+def allclose(op: Any, x1: Any, x2: Any) -> Any:
+    """Whether all values are nearly equal."""
+    return ops.all(ops.isclose(x1, x2, op.rtol, op.atol, op.equal_nan))
+
+
+@register_rewrite("Fmax", "Fmin")
+def fmax(op: Any, x1: Any, x2: Any) -> Any:
+    """The larger or smaller one, ignoring what is not a number."""
+    choose = ops.maximum if type(op).__name__ == "Fmax" else ops.minimum
+    both = choose(x1, x2)
+    if "float" not in both.dtype:
+        return both
+    a, b = ops.cast(x1, both.dtype), ops.cast(x2, both.dtype)
+    return ops.where(ops.isnan(a), b, ops.where(ops.isnan(b), a, both))
+
+
+@register_rewrite("Signbit")
+def signbit(_: Any, x: Any) -> Any:
+    """Whether the sign is negative; minus zero counts."""
+    if "float" not in x.dtype:
+        return ops.less(x, 0)
+    return ops.logical_or(ops.less(x, 0), ops.logical_and(ops.equal(x, 0), ops.less(1.0 / x, 0)))
+
+
+@register_rewrite("BitwiseNot", "BitwiseInvert")
+def bitwise_not(_: Any, x: Any) -> Any:
+    """Flip all bits: ``-1 - x`` for signed integers."""
+    return ops.logical_not(x) if x.dtype == "bool" else ops.cast(-1 - x, x.dtype)
+
+
+@register_rewrite("LeftShift", "BitwiseLeftShift")
+def left_shift(_: Any, x: Any, y: Any) -> Any:
+    """Multiply by a power of two."""
+    return x * ops.cast(ops.power(ops.cast(2.0, "float32"), ops.cast(y, "float32")), x.dtype)
+
+
+@register_rewrite("RightShift", "BitwiseRightShift")
+def right_shift(_: Any, x: Any, y: Any) -> Any:
+    """Divide by a power of two, rounding down."""
+    return ops.floor_divide(x, ops.cast(ops.power(ops.cast(2.0, "float32"), ops.cast(y, "float32")), x.dtype))
+
+
+@register_rewrite("Ldexp")
+def ldexp(_: Any, x1: Any, x2: Any) -> Any:
+    """``x1 * 2^x2``."""
+    a = real(x1)
+    return a * ops.exp2(ops.cast(x2, a.dtype))
+
+
+@register_rewrite("Isreal")
+def isreal(_: Any, x: Any) -> Any:
+    """Always true: complex tensors are not written."""
+    return ops.ones_like(x, dtype="bool")
+
+
+@register_rewrite("Sparsemax")
+def sparsemax(op: Any, x: Any) -> Any:
+    """Keras' projection: subtract a threshold and keep the positive rest.
+
+    The threshold is made of the sum of all running sums inside the support, as in every backend of Keras 3.15.
+    """
+    logits = ops.moveaxis(x, op.axis, -1)
+    ordered = ops.flip(ops.sort(logits, axis=-1), axis=-1)
+    sums = ops.cumsum(ordered, axis=-1)
+    ranks = ops.cast(ops.arange(1, ops.shape(logits)[-1] + 1), logits.dtype)
+    inside = ops.cast(ops.greater(ordered - (sums - 1.0) / ranks, 0), logits.dtype)
+    count = ops.sum(inside, axis=-1, keepdims=True)
+    total = ops.sum(sums * inside, axis=-1, keepdims=True)
+    return ops.moveaxis(ops.relu(logits - (total - 1.0) / count), -1, op.axis)

@@ -1,0 +1,312 @@
+"""Model in, ModelProto out: trace, hand each record to its handler, tidy up, serialise."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+from keras import KerasTensor, tree
+
+from mnistkit.core.errors import ExportError, InputError, UnsupportedError
+from mnistkit.export.native import decompositions as _decompositions  # noqa: F401  importing registers the rewrites
+from mnistkit.export.native import lowerings as _lowerings  # noqa: F401  importing registers the handlers
+from mnistkit.export.native import registry
+from mnistkit.export.native.graph import Graph, Value
+from mnistkit.export.native.names import clean
+from mnistkit.export.native.passes import optimize as run_passes
+from mnistkit.export.native.registry import Unwritable
+from mnistkit.export.native.serialize import IO, serialize
+from mnistkit.export.native.symbolic_dim import Dim
+from mnistkit.export.native.trace import Problem, Record, Trace, Weight, _map, trace
+
+MINIMUM_OPSET = 17
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """A written model.
+
+    Attributes:
+        proto: The ``onnx.ModelProto``.
+        layers: For each Keras layer path, the names of the graph outputs with that layer's outputs; empty unless asked.
+        inputs: Structure of input names, as the Keras model takes its inputs.
+        outputs: Structure of output names, as the Keras model gives its outputs.
+    """
+
+    proto: Any
+    layers: dict[str, list[str]]
+    inputs: Any
+    outputs: Any
+
+
+def convert(
+    model: Any,
+    *,
+    opset: int = 17,
+    ir_version: int = 8,
+    input_names: list[str] | None = None,
+    output_names: list[str] | None = None,
+    batch: int | None = None,
+    inputs: Any = None,
+    optimize: bool = True,
+    layer_outputs: bool = False,
+) -> Conversion:
+    """Write a Keras model as an ONNX model, at inference.
+
+    Args:
+        model: A built Keras model.
+        opset: ONNX operator set, 17 or newer.
+        ir_version: ONNX file format version.
+        input_names: Names instead of Keras', in the flat order of the model's inputs.
+        output_names: Names instead of the output layers', in the flat order of the model's outputs.
+        batch: Fix the batch dimension to this size.
+        inputs: Structure of ``keras.InputSpec`` or ``KerasTensor``, for a model that was never called.
+        optimize: Keep image tensors channels-first, fold batch normalisations and paddings, use Gemm.
+        layer_outputs: Add every layer's outputs to the graph's outputs, to find the first layer that differs.
+
+    Returns:
+        The ``onnx.ModelProto`` and what goes with it: the same bytes, when serialised deterministically, for the same
+        weights on every backend.
+
+    Raises:
+        UnsupportedError: Layers or operations without a translation; all of them are listed.
+        ExportError: The model cannot be traced.
+        InputError: The number of names does not fit the model, or the opset is too old.
+    """
+    if opset < MINIMUM_OPSET:
+        raise InputError(
+            f"the writer needs opset {MINIMUM_OPSET} or newer, got {opset}; leave opset out for the default"
+        )
+    traced = trace(model, batch=batch, inputs=inputs)
+    graph = Graph(opset=opset, layouts=optimize)
+    ins = _name_inputs(graph, traced, input_names)
+    outs = _reserve_outputs(graph, traced, output_names)
+    problems = _walk(graph, traced)
+    if problems:
+        listing = "; ".join(dict.fromkeys(str(problem) for problem in problems))
+        raise UnsupportedError(f"{len(problems)} parts of the model cannot be written as ONNX: {listing}")
+    finals = [_finish(graph, tensor, name) for tensor, name in zip(_flat(traced.outputs), outs, strict=True)]
+    taps, layers = _taps(graph, traced) if layer_outputs else ([], {})
+    nodes, initializers = run_passes(graph, [io.name for io in finals + taps], enabled=optimize)
+    proto = serialize(nodes, initializers, ins, finals + taps, opset=opset, ir_version=ir_version)
+    return Conversion(
+        proto,
+        layers,
+        tree.pack_sequence_as(traced.input_structure, [io.name for io in ins]),
+        tree.pack_sequence_as(traced.outputs, [io.name for io in finals]),
+    )
+
+
+def find_unsupported(model: Any, *, inputs: Any = None) -> list[Problem]:
+    """List every layer or operation of a model that the writer cannot translate; empty when it can write the model.
+
+    Args:
+        model: A built Keras model.
+        inputs: As for :func:`convert`.
+
+    Raises:
+        ExportError: The model cannot be traced at all.
+    """
+    traced = trace(model, inputs=inputs)
+    graph = Graph(opset=MINIMUM_OPSET)
+    _name_inputs(graph, traced, None)
+    return list(dict.fromkeys(_walk(graph, traced)))
+
+
+# -- the walk ---------------------------------------------------------------------------------------------------------
+
+
+def _walk(graph: Graph, traced: Trace) -> list[Problem]:
+    problems = list(traced.problems)
+    needed = _needed(traced)
+    broken = {id(x) for x in _tensors(traced.unwritten)}
+    for index, record in enumerate(traced.records):
+        if not needed[index]:
+            continue
+        if any(id(x) in broken for x in _tensors((record.args, record.kwargs, _attributes(record)))):
+            broken.update(id(x) for x in _tensors(record.outputs))
+            handler = _handler(record)
+            if handler is None:
+                problems.append(_no_handler(record))
+            continue
+        problem = _write_record(graph, record)
+        if problem is not None:
+            problems.append(problem)
+            broken.update(id(x) for x in _tensors(record.outputs))
+    return problems
+
+
+def _handler(record: Record) -> Any:
+    kind = type(record.target)
+    return registry.find_layer(kind) if record.is_layer else registry.find_op(kind)
+
+
+def _no_handler(record: Record) -> Problem:
+    kind = type(record.target).__name__
+    cure = "no handler for this operation; register one with @register_op or choose another exporter"
+    return Problem(record.scope or "the top of the model", kind, cure)
+
+
+def _write_record(graph: Graph, record: Record) -> Problem | None:
+    handler = _handler(record)
+    if handler is None:
+        return _no_handler(record)
+    if any(id(x) not in graph.tensors for x in _tensors((record.args, record.kwargs))):
+        return None if record.is_layer else _no_input(record)
+
+    def argument(x: Any) -> Any:
+        if isinstance(x, KerasTensor) and not isinstance(x, Dim):
+            return graph.tensors[id(x)]
+        return x
+
+    args, kwargs = _map((record.args, record.kwargs), argument)
+    graph.scope = record.scope
+    graph.spec = _flat(record.outputs)
+    try:
+        if record.is_layer:
+            kwargs = _accepted(handler, kwargs)
+        results = handler(graph, record.target, *args, **kwargs)
+    except Unwritable as error:
+        kind = type(record.target).__name__
+        return Problem(record.scope or "the top of the model", kind, f"{error}; choose another exporter")
+    specs = _flat(record.outputs)
+    values = [results] if isinstance(results, Value) else _flat(results)
+    if len(values) != len(specs):
+        raise ExportError(
+            f"the handler for {type(record.target).__name__} gave {len(values)} values for {len(specs)} outputs; fix it"
+        )
+    for spec, result in zip(specs, values, strict=True):
+        value = graph.cast(result, spec.dtype)
+        if value.shape != spec.shape or value is not result or value.name is None or value.shape is None:
+            # the same stored tensor under the shape that Keras gave it: that one knows every free dimension
+            alias = Value(value.name, value.dtype, tuple(spec.shape), value.const, value.perm, value.hint)
+            alias._plain = value._plain  # noqa: SLF001  keeps the Transpose that was already written
+            value = alias
+        graph.tensors[id(spec)] = value
+    return None
+
+
+def _no_input(record: Record) -> Problem:
+    return Problem(
+        record.scope or "the top of the model",
+        type(record.target).__name__,
+        "it uses a tensor from outside the model; make every tensor an input of the model",
+    )
+
+
+def _accepted(handler: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """A layer handler names the arguments that matter to it; flags such as ``training`` are dropped."""
+    parameters = inspect.signature(handler).parameters
+    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+        return {key: value for key, value in kwargs.items() if key != "training"}
+    dropped = {k for k, v in kwargs.items() if k not in parameters and v is not None and k != "training"}
+    tensors = [k for k in dropped if isinstance(kwargs[k], Value) and not k.endswith("mask")]
+    if tensors:
+        raise Unwritable(f"its argument {tensors[0]!r} is not supported")
+    return {key: value for key, value in kwargs.items() if key in parameters}
+
+
+def _needed(traced: Trace) -> list[bool]:
+    """Mark the records that an output (of the model or of a layer) depends on: masks that nobody reads are left out."""
+    wanted = {id(x) for x in _flat(traced.outputs)}
+    needed = [False] * len(traced.records)
+    for index in range(len(traced.records) - 1, -1, -1):
+        record = traced.records[index]
+        if any(id(x) in wanted for x in _flat(record.outputs)):
+            needed[index] = True
+            wanted.update(id(x) for x in _tensors((record.args, record.kwargs, _attributes(record))))
+    return needed
+
+
+def _attributes(record: Record) -> Any:
+    return () if record.is_layer else tuple(vars(record.target).values())
+
+
+def _tensors(structure: Any) -> list[KerasTensor]:
+    """All tensors in a structure, those that a free dimension is an axis of included."""
+    found: list[KerasTensor] = []
+
+    def visit(x: Any) -> Any:
+        if isinstance(x, Dim):
+            stack = [x]
+            while stack:
+                head, left, right = stack.pop().expr
+                if head == "axis":
+                    found.append(left)
+                else:
+                    stack.extend(side for side in (left, right) if isinstance(side, Dim))
+        elif isinstance(x, KerasTensor):
+            found.append(x)
+        return x
+
+    _map(structure, visit)
+    return found
+
+
+def _flat(structure: Any) -> list[Any]:
+    if isinstance(structure, (KerasTensor, Value)):
+        return [structure]
+    return [x for x in tree.flatten(structure) if x is not None]
+
+
+# -- ends -------------------------------------------------------------------------------------------------------------
+
+
+def _name_inputs(graph: Graph, traced: Trace, given: list[str] | None) -> list[IO]:
+    names = list(given) if given is not None else [clean(name) for name in traced.input_names]
+    if len(names) != len(traced.inputs):
+        raise InputError(f"{len(names)} input names for {len(traced.inputs)} inputs; give one for each")
+    result = []
+    for tensor, name in zip(traced.inputs, names, strict=True):
+        graph.unique.reserve(name)
+        graph.tensors[id(tensor)] = Value(name, tensor.dtype, tuple(tensor.shape))
+        shape = tuple(
+            ("batch" if axis == 0 else f"{name}_{axis}") if isinstance(size, Dim) else int(size)
+            for axis, size in enumerate(tensor.shape)
+        )
+        result.append(IO(name, tensor.dtype, shape))
+    for tensor, io in zip(traced.inputs, result, strict=True):
+        for axis, size in enumerate(tensor.shape):
+            if isinstance(size, Dim):
+                graph.dim_names.setdefault(size.key(), io.shape[axis])
+    return result
+
+
+def _reserve_outputs(graph: Graph, traced: Trace, given: list[str] | None) -> list[str]:
+    count = len(_flat(traced.outputs))
+    if given is not None and len(given) != count:
+        raise InputError(f"{len(given)} output names for {count} outputs; give one for each")
+    if given is not None:
+        for name in given:
+            graph.unique.reserve(name)
+        return list(given)
+    return [graph.unique(clean(name)) for name in traced.output_names]
+
+
+def _finish(graph: Graph, tensor: Any, name: str) -> IO:
+    """Give a tensor of the model the name of an output."""
+    graph.scope = ""
+    value = graph.plain(graph.value(tensor))
+    node = graph.identity(value, name)
+    shape = tensor.shape if isinstance(tensor, (KerasTensor, Weight)) else value.shape or ()
+    return IO(node, value.dtype, graph.dim_shape(tuple(shape)))
+
+
+def _taps(graph: Graph, traced: Trace) -> tuple[list[IO], dict[str, list[str]]]:
+    taps: list[IO] = []
+    layers: dict[str, list[str]] = {}
+    for path, outputs in traced.layer_outputs:
+        for index, tensor in enumerate(_flat(outputs)):
+            if not isinstance(tensor, KerasTensor) or id(tensor) not in graph.tensors:
+                continue
+            io = _finish(graph, tensor, graph.unique(f"{path}/output" if index == 0 else f"{path}/output_{index}"))
+            taps.append(io)
+            layers.setdefault(path, []).append(io.name)
+    return taps, layers
+
+
+def keras_version() -> str:
+    """Return the version of Keras in use."""
+    return str(keras.__version__)

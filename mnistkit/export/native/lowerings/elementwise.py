@@ -1,0 +1,386 @@
+"""Arithmetic, comparison and logic, element by element. Types follow Keras' promotion rules."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+
+from mnistkit.export.native.graph import Graph, Value
+from mnistkit.export.native.registry import register_op
+from mnistkit.export.native.symbolic_dim import Dim
+
+
+def result_type(graph: Graph, *operands: Any) -> str:
+    """Return the type Keras computes in: numbers of Python are weak, as in NumPy 2."""
+    kinds: list[Any] = []
+    for x in operands:
+        if isinstance(x, type):
+            kinds.append(x)
+        elif isinstance(x, Dim) or (isinstance(x, (bool, int, float)) and not isinstance(x, Dim)):
+            kinds.append(int if isinstance(x, Dim) else type(x))
+        else:
+            kinds.append(graph.value(x).dtype)
+    return str(keras.backend.result_type(*kinds))
+
+
+def is_float(dtype: str) -> bool:
+    """Say whether a type is a floating-point type."""
+    return "float" in dtype
+
+
+def together(graph: Graph, *operands: Any, dtype: str | None = None) -> list[Value]:
+    """Bring operands to one type."""
+    dtype = dtype or result_type(graph, *operands)
+    return [graph.value(x, dtype) for x in operands]
+
+
+def floating(graph: Graph, x: Any) -> Value:
+    """Bring an argument to a floating-point type, as Keras does for functions that have no integer form."""
+    value = graph.value(x)
+    if is_float(value.dtype):
+        return value
+    return graph.cast(value, "float32" if value.dtype == "int64" else keras.config.floatx())
+
+
+def _binary(name: str, onnx_op: str) -> None:
+    @register_op(name)
+    def handler(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
+        a, b = together(graph, x1, x2)
+        return graph.pointwise(onnx_op, a, b)
+
+
+for _keras, _onnx in {"Subtract": "Sub"}.items():
+    _binary(_keras, _onnx)
+
+
+def _arithmetic(name: str, onnx_op: str, on_bool: str) -> None:
+    @register_op(name)
+    def handler(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
+        a, b = together(graph, x1, x2)
+        return graph.pointwise(on_bool if a.dtype == "bool" else onnx_op, a, b)
+
+
+_arithmetic("Add", "Add", "Or")
+_arithmetic("Multiply", "Mul", "And")
+_arithmetic("Maximum", "Max", "Or")
+_arithmetic("Minimum", "Min", "And")
+
+
+def _compare(name: str, onnx_op: str, *, invert: bool = False) -> None:
+    @register_op(name)
+    def handler(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
+        a, b = together(graph, x1, x2)
+        if a.dtype == "bool" and onnx_op != "Equal":
+            a, b = graph.cast(a, "int32"), graph.cast(b, "int32")
+        out = graph.pointwise(onnx_op, a, b, dtype="bool")
+        return graph.pointwise("Not", out) if invert else out
+
+
+_compare("Equal", "Equal")
+_compare("NotEqual", "Equal", invert=True)
+_compare("Greater", "Greater")
+_compare("GreaterEqual", "GreaterOrEqual")
+_compare("Less", "Less")
+_compare("LessEqual", "LessOrEqual")
+
+
+def _logical(name: str, onnx_op: str) -> None:
+    @register_op(name)
+    def handler(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
+        return graph.pointwise(onnx_op, as_bool(graph, x1), as_bool(graph, x2))
+
+
+def as_bool(graph: Graph, x: Any) -> Value:
+    """Cast to bool: everything that is not zero is true."""
+    return graph.value(x, "bool")
+
+
+_logical("LogicalAnd", "And")
+_logical("LogicalOr", "Or")
+_logical("LogicalXor", "Xor")
+
+
+@register_op("LogicalNot")
+def logical_not(graph: Graph, _: Any, x: Any) -> Value:
+    """Negate a truth value."""
+    return graph.pointwise("Not", as_bool(graph, x))
+
+
+@register_op("Divide", "TrueDivide")
+def divide(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
+    """Divide in floating point, also for integers."""
+    dtype = result_type(graph, x1, x2, float)
+    a, b = together(graph, x1, x2, dtype=dtype)
+    return graph.pointwise("Div", a, b)
+
+
+@register_op("FloorDivide")
+def floor_divide(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
+    """Divide and round down, also for negative integers, where ONNX' Div rounds towards zero."""
+    a, b = together(graph, x1, x2)
+    if is_float(a.dtype):
+        return graph.pointwise("Floor", graph.pointwise("Div", a, b))
+    rest = graph.pointwise("Mod", a, b)
+    return graph.pointwise("Div", graph.pointwise("Sub", a, rest), b)
+
+
+@register_op("Mod")
+def mod(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
+    """Remainder with the sign of the divisor."""
+    a, b = together(graph, x1, x2)
+    if not is_float(a.dtype):
+        return graph.pointwise("Mod", a, b)
+    rest = graph.pointwise("Mod", a, b, fmod=1)
+    zero = graph.const(0.0, a.dtype)
+    signs = graph.pointwise("Less", graph.pointwise("Mul", rest, b), zero, dtype="bool")
+    return graph.pointwise("Where", signs, graph.pointwise("Add", rest, b), rest, dtype=a.dtype)
+
+
+@register_op("Fmod")
+def fmod(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
+    """Remainder with the sign of the dividend."""
+    a, b = together(graph, x1, x2)
+    return graph.pointwise("Mod", a, b, fmod=1)
+
+
+@register_op("Power")
+def power(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
+    """Raise to a power."""
+    a, b = together(graph, x1, x2)
+    if b.const is not None and b.const.size == 1 and is_float(b.dtype):
+        exponent = float(b.const.reshape(-1)[0])
+        if exponent == 2.0:  # noqa: PLR2004  a square
+            return graph.pointwise("Mul", a, a)
+        if exponent == 0.5:  # noqa: PLR2004  a root
+            return graph.pointwise("Sqrt", a)
+    return graph.pointwise("Pow", a, b)
+
+
+def _unary(name: str, onnx_op: str) -> None:
+    @register_op(name)
+    def handler(graph: Graph, _: Any, x: Any) -> Value:
+        return graph.pointwise(onnx_op, floating(graph, x))
+
+
+for _keras, _onnx in {
+    "Exp": "Exp",
+    "Log": "Log",
+    "Sin": "Sin",
+    "Cos": "Cos",
+    "Tan": "Tan",
+    "Arcsin": "Asin",
+    "Arccos": "Acos",
+    "Arctan": "Atan",
+    "Sinh": "Sinh",
+    "Cosh": "Cosh",
+    "Tanh": "Tanh",
+    "Arcsinh": "Asinh",
+    "Arccosh": "Acosh",
+    "Arctanh": "Atanh",
+    "Sqrt": "Sqrt",
+    "Erf": "Erf",
+    "Reciprocal": "Reciprocal",
+}.items():
+    _unary(_keras, _onnx)
+
+
+def _keep_integers(name: str, onnx_op: str) -> None:
+    @register_op(name)
+    def handler(graph: Graph, _: Any, x: Any) -> Value:
+        value = graph.value(x)
+        return graph.pointwise(onnx_op, value) if is_float(value.dtype) else value
+
+
+for _keras, _onnx in {"Floor": "Floor", "Ceil": "Ceil"}.items():
+    _keep_integers(_keras, _onnx)
+
+
+@register_op("Round")
+def round_(graph: Graph, op: Any, x: Any) -> Value:
+    """Round half to even, as ONNX does too."""
+    value = graph.value(x)
+    if not is_float(value.dtype):
+        return value
+    if not op.decimals:
+        return graph.pointwise("Round", value)
+    factor = graph.const(10.0**op.decimals, value.dtype)
+    return graph.pointwise("Div", graph.pointwise("Round", graph.pointwise("Mul", value, factor)), factor)
+
+
+@register_op("Trunc")
+def trunc(graph: Graph, _: Any, x: Any) -> Value:
+    """Round towards zero."""
+    value = graph.value(x)
+    if not is_float(value.dtype):
+        return value
+    return graph.pointwise(
+        "Mul", graph.pointwise("Sign", value), graph.pointwise("Floor", graph.pointwise("Abs", value))
+    )
+
+
+@register_op("Absolute", "Abs", "Fabs")
+def absolute(graph: Graph, _: Any, x: Any) -> Value:
+    """Absolute value."""
+    value = graph.value(x)
+    return value if value.dtype in {"bool", "uint8", "uint16", "uint32"} else graph.pointwise("Abs", value)
+
+
+@register_op("Negative")
+def negative(graph: Graph, _: Any, x: Any) -> Value:
+    """Change the sign."""
+    return graph.pointwise("Neg", graph.value(x))
+
+
+@register_op("Sign")
+def sign(graph: Graph, _: Any, x: Any) -> Value:
+    """-1, 0 or 1."""
+    return graph.pointwise("Sign", graph.value(x))
+
+
+@register_op("Square")
+def square(graph: Graph, _: Any, x: Any) -> Value:
+    """Multiply with itself."""
+    value = graph.value(x)
+    value = graph.cast(value, "int32") if value.dtype == "bool" else value
+    return graph.pointwise("Mul", value, value)
+
+
+@register_op("Rsqrt")
+def rsqrt(graph: Graph, _: Any, x: Any) -> Value:
+    """One over the square root."""
+    return graph.pointwise("Reciprocal", graph.pointwise("Sqrt", floating(graph, x)))
+
+
+@register_op("Exp2")
+def exp2(graph: Graph, _: Any, x: Any) -> Value:
+    """Two to the power."""
+    value = floating(graph, x)
+    return graph.pointwise("Pow", graph.const(2.0, value.dtype), value)
+
+
+@register_op("Expm1")
+def expm1(graph: Graph, _: Any, x: Any) -> Value:
+    """``exp(x) - 1`` without cancellation: ``2 sinh(x/2) exp(x/2)``; huge x falls back on the plain form."""
+    value = floating(graph, x)
+    half = graph.pointwise("Mul", value, graph.const(0.5, value.dtype))
+    two_sinh = graph.pointwise("Mul", graph.pointwise("Sinh", half), graph.const(2.0, value.dtype))
+    return graph.pointwise("Mul", two_sinh, graph.pointwise("Exp", half))
+
+
+@register_op("Log1p")
+def log1p(graph: Graph, _: Any, x: Any) -> Value:
+    """``log(1 + x)`` without cancellation: ``2 artanh(x / (2 + x))`` for small x."""
+    value = floating(graph, x)
+    one, two = graph.const(1.0, value.dtype), graph.const(2.0, value.dtype)
+    ratio = graph.pointwise("Div", value, graph.pointwise("Add", value, two))
+    near = graph.pointwise("Mul", graph.pointwise("Atanh", ratio), two)
+    far = graph.pointwise("Log", graph.pointwise("Add", value, one))
+    small = graph.pointwise("Less", graph.pointwise("Abs", value), graph.const(0.5, value.dtype), dtype="bool")
+    return graph.pointwise("Where", small, near, far, dtype=value.dtype)
+
+
+def _scaled_log(name: str, base: float) -> None:
+    @register_op(name)
+    def handler(graph: Graph, _: Any, x: Any) -> Value:
+        value = floating(graph, x)
+        return graph.pointwise("Div", graph.pointwise("Log", value), graph.const(math.log(base), value.dtype))
+
+
+_scaled_log("Log2", 2.0)
+_scaled_log("Log10", 10.0)
+
+
+@register_op("Clip")
+def clip(graph: Graph, op: Any, x: Any) -> Value:
+    """Limit to a range; limits may be tensors."""
+    value = graph.value(x)
+    value = graph.cast(value, "int32") if value.dtype == "bool" else value
+    for limit, name in ((op.x_min, "Max"), (op.x_max, "Min")):
+        if limit is None or isinstance(limit, (int, float)):
+            continue
+        value = graph.pointwise(name, value, graph.value(limit, value.dtype))
+    low, high = (limit if isinstance(limit, (int, float)) else None for limit in (op.x_min, op.x_max))
+    return value if low is None and high is None else clip_to(graph, value, low=low, high=high)
+
+
+def clip_to(graph: Graph, value: Value, *, low: float | None, high: float | None) -> Value:
+    """Write Clip with constant limits."""
+    names = [graph.use(value)]
+    names += ["" if limit is None else graph.use(graph.const(limit, value.dtype)) for limit in (low, high)]
+    inputs = [Value(name, value.dtype) if name else None for name in names]
+    out, _ = graph.raw("Clip", inputs, attrs={})
+    return Value(out[0], value.dtype, value.shape, perm=value.perm)
+
+
+@register_op("Where")
+def where(graph: Graph, _: Any, condition: Any, x1: Any = None, x2: Any = None) -> Value:
+    """Choose by a condition."""
+    a, b = together(graph, x1, x2)
+    return graph.pointwise("Where", as_bool(graph, condition), a, b, dtype=a.dtype)
+
+
+@register_op("Cast", "SaturateCast")
+def cast(graph: Graph, op: Any, x: Any) -> Value:
+    """Change the type; :class:`SaturateCast` limits to the range of an integer type first."""
+    value = graph.value(x)
+    dtype = keras.backend.standardize_dtype(op.dtype)
+    if type(op).__name__ == "SaturateCast" and not is_float(dtype) and dtype not in {"bool", value.dtype}:
+        limits = np.iinfo(dtype)
+        low, high = float(limits.min), float(limits.max)
+        if not is_float(value.dtype):
+            own = np.iinfo(value.dtype) if value.dtype != "bool" else None
+            if own is None:
+                return graph.cast(value, dtype)
+            low, high = max(limits.min, own.min), min(limits.max, own.max)
+        value = clip_to(graph, value, low=low, high=high)
+    return graph.cast(value, dtype)
+
+
+@register_op("StopGradient", "Copy", "ConvertToTensor", "Array", "Conjugate", "Conj", "Real", "Identity")
+def identity(graph: Graph, _: Any, x: Any) -> Value:
+    """Nothing happens at inference; the type is taken from Keras' inference."""
+    return graph.value(x)
+
+
+@register_op("Isnan")
+def isnan(graph: Graph, _: Any, x: Any) -> Value:
+    """Say where a value is not a number."""
+    return graph.pointwise("IsNaN", floating(graph, x), dtype="bool")
+
+
+@register_op("Isinf")
+def isinf(graph: Graph, _: Any, x: Any) -> Value:
+    """Say where a value is infinite."""
+    return graph.pointwise("IsInf", graph.cast(floating(graph, x), "float32"), dtype="bool")
+
+
+@register_op("Isfinite")
+def isfinite(graph: Graph, _: Any, x: Any) -> Value:
+    """Say where a value is neither infinite nor not a number: there ``x - x`` is 0."""
+    value = floating(graph, x)
+    return graph.pointwise("Equal", graph.pointwise("Sub", value, value), graph.const(0.0, value.dtype), dtype="bool")
+
+
+@register_op("Isposinf", "Isneginf")
+def signed_isinf(graph: Graph, op: Any, x: Any) -> Value:
+    """Say where a value is infinite with one sign."""
+    positive = type(op).__name__ == "Isposinf"
+    value = graph.cast(floating(graph, x), "float32")
+    return graph.pointwise(
+        "IsInf", value, dtype="bool", detect_positive=int(positive), detect_negative=int(not positive)
+    )
+
+
+def _bitwise(onnx_op: str, *names: str) -> None:
+    @register_op(*names)
+    def handler(graph: Graph, _: Any, x: Any, y: Any) -> Value:
+        a, b = together(graph, x, y)
+        logical = {"BitwiseAnd": "And", "BitwiseOr": "Or", "BitwiseXor": "Xor"}
+        return graph.pointwise(logical[onnx_op] if a.dtype == "bool" else onnx_op, a, b)
+
+
+for _name in ("BitwiseAnd", "BitwiseOr", "BitwiseXor"):
+    _bitwise(_name, _name)

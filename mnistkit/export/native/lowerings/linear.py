@@ -1,0 +1,145 @@
+"""Matrix products: matmul, dot, tensordot, einsum."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mnistkit.export.native.graph import Graph, Value
+from mnistkit.export.native.lowerings.elementwise import is_float, result_type
+from mnistkit.export.native.registry import register_op
+
+
+def matmul_values(graph: Graph, a: Value, b: Value, *, dtype: str) -> Value:
+    """Multiply matrices in a type that onnxruntime has a kernel for."""
+    inner = dtype if is_float(dtype) or dtype in {"int32", "int64", "uint32", "uint64"} else "int32"
+    out = graph.node("MatMul", graph.cast(a, inner), graph.cast(b, inner))
+    return graph.cast(out, dtype)
+
+
+@register_op("Matmul")
+def matmul(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
+    """Matrix product with NumPy's broadcasting, which ONNX has too."""
+    dtype = result_type(graph, x1, x2)
+    return matmul_values(graph, graph.value(x1), graph.value(x2), dtype=dtype)
+
+
+@register_op("Dot")
+def dot(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
+    """``numpy.dot``: scalars multiply, otherwise last axis against the last but one."""
+    dtype = result_type(graph, x1, x2)
+    a, b = graph.value(x1, dtype), graph.value(x2, dtype)
+    if a.rank == 0 or b.rank == 0:
+        return graph.pointwise("Mul", a, b)
+    if b.rank <= 2:  # noqa: PLR2004  matrices and vectors
+        return matmul_values(graph, a, b, dtype=dtype)
+    return tensordot_values(graph, a, b, axes=([a.rank - 1], [b.rank - 2]), dtype=dtype)
+
+
+@register_op("Tensordot")
+def tensordot(graph: Graph, op: Any, x1: Any, x2: Any) -> Value:
+    """Contract over given axes."""
+    dtype = result_type(graph, x1, x2)
+    a, b = graph.value(x1, dtype), graph.value(x2, dtype)
+    if isinstance(op.axes, int):
+        axes = (list(range(a.rank - op.axes, a.rank)), list(range(op.axes)))
+    else:
+        left, right = op.axes
+        axes = (
+            [left % a.rank] if isinstance(left, int) else [i % a.rank for i in left],
+            [right % b.rank] if isinstance(right, int) else [i % b.rank for i in right],
+        )
+    return tensordot_values(graph, a, b, axes=axes, dtype=dtype)
+
+
+def tensordot_values(graph: Graph, a: Value, b: Value, *, axes: tuple[list[int], list[int]], dtype: str) -> Value:
+    """Contract by an einsum over letters."""
+    letters = iter("abcdefghijklmnopqrstuvwxyz")
+    left = [next(letters) for _ in range(a.rank)]
+    right = [next(letters) for _ in range(b.rank)]
+    for i, j in zip(*axes, strict=True):
+        right[j] = left[i]
+    kept_left = [letter for i, letter in enumerate(left) if i not in axes[0]]
+    kept_right = [letter for i, letter in enumerate(right) if i not in axes[1]]
+    equation = f"{''.join(left)},{''.join(right)}->{''.join(kept_left + kept_right)}"
+    return einsum_values(graph, equation, [a, b], dtype=dtype)
+
+
+@register_op("Einsum")
+def einsum(graph: Graph, op: Any, *operands: Any, **_: Any) -> Value:
+    """Einstein summation."""
+    dtype = result_type(graph, *operands)
+    equation = op.subscripts.replace(" ", "")
+    return einsum_values(graph, equation, [graph.value(x, dtype) for x in operands], dtype=dtype)
+
+
+def einsum_values(graph: Graph, equation: str, values: list[Value], *, dtype: str) -> Value:
+    """Write an Einsum, as MatMul where the equation is one (faster, and foldable)."""
+    product = _as_matmul(graph, equation, values, dtype=dtype)
+    if product is not None:
+        return product
+    inner = dtype if is_float(dtype) else "float32" if dtype in {"int8", "uint8", "int16", "bool"} else dtype
+    return graph.cast(graph.node("Einsum", *[graph.cast(v, inner) for v in values], equation=equation), dtype)
+
+
+def _as_matmul(graph: Graph, equation: str, values: list[Value], *, dtype: str) -> Value | None:
+    """Recognise ``batch left common , weight`` products: reshape the weight to a matrix and multiply."""
+    if len(values) != 2 or "->" not in equation:  # noqa: PLR2004  a product has two factors
+        return None
+    inputs, output = equation.split("->")
+    left, right = inputs.split(",")
+    ellipsis = left.startswith("...") and output.startswith("...") and "." not in right
+    if ellipsis:
+        left, output = left[3:], output[3:]
+    if "." in left + right + output or len({*left}) != len(left) or len({*right}) != len(right):
+        return None
+    a, b = values
+    if b.const is None:
+        return None
+    common = [c for c in left if c in right and c not in output]
+    free_left = [c for c in left if c not in right]
+    free_right = [c for c in right if c not in left]
+    if not common or sorted(output) != sorted(free_left + free_right):
+        return None
+    if list(left) != free_left + common or list(output) != free_left + free_right:
+        return None
+    sizes = dict(zip(right, b.const.shape, strict=True))
+    depth = 1
+    for c in common:
+        depth *= sizes[c]
+    matrix = b.const.transpose([right.index(c) for c in common + free_right]).reshape(depth, -1)
+    if a.shape is None:
+        return None
+    lead = a.shape[: len(a.shape) - len(common)]
+    flat = a if len(common) == 1 else graph.reshape(a, (*lead, depth))
+    out = matmul_values(graph, flat, graph.const(matrix, hint=b.hint), dtype=dtype)
+    if len(free_right) == 1:
+        return out
+    out.shape = (*lead, matrix.shape[1])
+    return graph.reshape(out, (*lead, *[sizes[c] for c in free_right]))
+
+
+@register_op("Outer")
+def outer(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
+    """Outer product of flattened vectors."""
+    dtype = result_type(graph, x1, x2)
+    a = graph.reshape(graph.value(x1, dtype), (-1, 1))
+    b = graph.reshape(graph.value(x2, dtype), (1, -1))
+    return graph.node("Mul", a, b)
+
+
+@register_op("Vdot")
+def vdot(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
+    """Inner product of flattened vectors."""
+    dtype = result_type(graph, x1, x2)
+    a, b = graph.reshape(graph.value(x1, dtype), (-1,)), graph.reshape(graph.value(x2, dtype), (-1,))
+    return matmul_values(graph, a, b, dtype=dtype)
+
+
+@register_op("Inner")
+def inner(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
+    """Contract the last axes."""
+    dtype = result_type(graph, x1, x2)
+    a, b = graph.value(x1, dtype), graph.value(x2, dtype)
+    if a.rank == 0 or b.rank == 0:
+        return graph.pointwise("Mul", a, b)
+    return tensordot_values(graph, a, b, axes=([a.rank - 1], [b.rank - 1]), dtype=dtype)

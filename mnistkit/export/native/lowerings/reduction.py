@@ -1,0 +1,189 @@
+"""Reductions. The layout is kept: axes are translated instead."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mnistkit.export.native.graph import Graph, Value
+from mnistkit.export.native.lowerings.elementwise import floating, is_float
+from mnistkit.export.native.registry import register_op
+
+AXES_AS_INPUT = 18  # opset from which all reductions take their axes as an input, as ReduceSum does from 13
+
+
+def normal_axes(axis: Any, rank: int) -> list[int]:
+    """Return sorted non-negative axes; all of them for None."""
+    if axis is None:
+        return list(range(rank))
+    axes = [axis] if isinstance(axis, int) else list(axis)
+    return sorted(int(a) % rank for a in axes)
+
+
+def reduce_node(graph: Graph, onnx_op: str, value: Value, axes: list[int], *, keepdims: bool) -> Value:
+    """Write a reduction over non-negative logical axes."""
+    if not axes:
+        return value
+    shape = None
+    if value.shape is not None:
+        shape = tuple(
+            1 if axis in axes else size for axis, size in enumerate(value.shape) if keepdims or axis not in axes
+        )
+    perm = value.perm
+    stored_axes = axes if perm is None else sorted(perm.index(axis) for axis in axes)
+    if (
+        onnx_op == "ReduceMean" and perm is not None and stored_axes == list(range(2, len(perm))) and len(perm) > 2  # noqa: PLR2004  batch and channels
+    ):
+        names, _ = graph.raw("GlobalAveragePool", [value], attrs={})
+        pooled = Value(names[0], value.dtype, shape, perm=perm)
+        if keepdims:
+            return pooled
+        names, _ = graph.raw("Flatten", [pooled], attrs={"axis": 1})
+        return Value(names[0], value.dtype, shape)
+    inputs: list[Value | None] = [value]
+    attrs: dict[str, Any] = {"keepdims": int(keepdims)}
+    if onnx_op == "ReduceSum" or graph.opset >= AXES_AS_INPUT:
+        inputs.append(graph.ints(*stored_axes))
+    else:
+        attrs["axes"] = stored_axes
+    names, _ = graph.raw(onnx_op, inputs, attrs=attrs)
+    layout: tuple[int, ...] | None = perm
+    if perm is not None and not keepdims:
+        kept = [axis for axis in perm if axis not in axes]
+        order = sorted(kept)
+        layout = tuple(order.index(axis) for axis in kept)
+        if layout == tuple(range(len(layout))):
+            layout = None
+    return Value(names[0], value.dtype, shape, perm=layout)
+
+
+def mean_value(graph: Graph, value: Value, axes: list[int], *, keepdims: bool) -> Value:
+    """Average; half precision is summed up in single, as Keras does."""
+    if value.dtype in {"float16", "bfloat16"}:
+        wide = reduce_node(graph, "ReduceMean", graph.cast(value, "float32"), axes, keepdims=keepdims)
+        return graph.cast(wide, value.dtype)
+    return reduce_node(graph, "ReduceMean", value, axes, keepdims=keepdims)
+
+
+def variance_value(graph: Graph, value: Value, axes: list[int], *, keepdims: bool) -> Value:
+    """Population variance, in single precision at least."""
+    wide = graph.cast(value, "float32") if value.dtype in {"float16", "bfloat16"} else value
+    mean = reduce_node(graph, "ReduceMean", wide, axes, keepdims=True)
+    centred = graph.pointwise("Sub", wide, mean)
+    squares = graph.pointwise("Mul", centred, centred)
+    return graph.cast(reduce_node(graph, "ReduceMean", squares, axes, keepdims=keepdims), value.dtype)
+
+
+def _simple(name: str, onnx_op: str) -> None:
+    @register_op(name)
+    def handler(graph: Graph, op: Any, x: Any) -> Value:
+        target = graph.spec[0].dtype
+        value = graph.value(x)
+        initial = getattr(op, "initial", None)
+        work = target if target not in {"bool", "int8", "uint8", "int16", "uint16", "uint32"} else "int32"
+        value = graph.cast(value, work)
+        out = reduce_node(graph, onnx_op, value, normal_axes(op.axis, value.rank), keepdims=bool(op.keepdims))
+        if initial is not None:
+            out = graph.pointwise("Max" if onnx_op == "ReduceMax" else "Min", out, graph.value(initial, work))
+        return graph.cast(out, target)
+
+
+for _keras, _onnx in {
+    "Sum": "ReduceSum",
+    "Max": "ReduceMax",
+    "Min": "ReduceMin",
+    "Amax": "ReduceMax",
+    "Amin": "ReduceMin",
+    "Prod": "ReduceProd",
+}.items():
+    _simple(_keras, _onnx)
+
+
+@register_op("Any", "All")
+def truth(graph: Graph, op: Any, x: Any) -> Value:
+    """Whether any or all elements are true."""
+    value = graph.cast(graph.value(x, "bool"), "int32")
+    onnx_op = "ReduceMax" if type(op).__name__ == "Any" else "ReduceMin"
+    axes = normal_axes(op.axis, value.rank)
+    return graph.cast(reduce_node(graph, onnx_op, value, axes, keepdims=bool(op.keepdims)), "bool")
+
+
+@register_op("Mean")
+def mean(graph: Graph, op: Any, x: Any) -> Value:
+    """Average, of integers in floating point."""
+    value = floating(graph, x)
+    return mean_value(graph, value, normal_axes(op.axis, value.rank), keepdims=bool(op.keepdims))
+
+
+@register_op("Var")
+def var(graph: Graph, op: Any, x: Any) -> Value:
+    """Population variance."""
+    value = floating(graph, x)
+    return variance_value(graph, value, normal_axes(op.axis, value.rank), keepdims=bool(op.keepdims))
+
+
+@register_op("Std")
+def std(graph: Graph, op: Any, x: Any) -> Value:
+    """Population standard deviation."""
+    value = floating(graph, x)
+    return graph.pointwise(
+        "Sqrt", variance_value(graph, value, normal_axes(op.axis, value.rank), keepdims=bool(op.keepdims))
+    )
+
+
+@register_op("Moments")
+def moments(graph: Graph, op: Any, x: Any) -> list[Value]:
+    """Mean and variance."""
+    value = graph.value(x)
+    axes = normal_axes(op.axes, value.rank)
+    keepdims = bool(op.keepdims)
+    return [
+        mean_value(graph, value, axes, keepdims=keepdims),
+        variance_value(graph, value, axes, keepdims=keepdims),
+    ]
+
+
+@register_op("Logsumexp")
+def logsumexp(graph: Graph, op: Any, x: Any) -> Value:
+    """``log(sum(exp(x)))`` with the maximum taken out first."""
+    value = floating(graph, x)
+    axes = normal_axes(op.axis, value.rank)
+    top = reduce_node(graph, "ReduceMax", value, axes, keepdims=True)
+    total = reduce_node(
+        graph, "ReduceSum", graph.pointwise("Exp", graph.pointwise("Sub", value, top)), axes, keepdims=True
+    )
+    out = graph.pointwise("Add", graph.pointwise("Log", total), top)
+    return out if op.keepdims else graph.squeeze(out, *axes)
+
+
+@register_op("Argmax", "Argmin")
+def argmax(graph: Graph, op: Any, x: Any) -> Value:
+    """Index of the first extreme element."""
+    value = graph.value(x)
+    if not is_float(value.dtype):
+        value = graph.cast(value, "int32" if value.dtype != "int64" else "int64")
+    onnx_op = "ArgMax" if type(op).__name__ == "Argmax" else "ArgMin"
+    if op.axis is None:
+        flat = graph.reshape(value, (-1,))
+        out = graph.node(onnx_op, flat, axis=0, keepdims=0, dtype="int64", shape=())
+        return graph.reshape(out, (1,) * value.rank) if op.keepdims else out
+    return graph.node(onnx_op, value, axis=op.axis % value.rank, keepdims=int(bool(op.keepdims)), dtype="int64")
+
+
+@register_op("CountNonzero")
+def count_nonzero(graph: Graph, op: Any, x: Any) -> Value:
+    """How many elements are not zero."""
+    value = graph.cast(graph.value(x, "bool"), "int32")
+    return reduce_node(graph, "ReduceSum", value, normal_axes(op.axis, value.rank), keepdims=False)
+
+
+@register_op("Cumsum")
+def cumsum(graph: Graph, op: Any, x: Any) -> Value:
+    """Running sum; over the flattened tensor without an axis."""
+    target = graph.spec[0].dtype
+    work = target if target in {"float32", "float64", "int32", "int64"} else "float32" if is_float(target) else "int32"
+    value = graph.value(x, work)
+    if op.axis is None:
+        value, axis = graph.reshape(value, (-1,)), 0
+    else:
+        axis = op.axis % value.rank
+    return graph.cast(graph.node("CumSum", value, graph.const(axis, "int64", hint="axis")), target)

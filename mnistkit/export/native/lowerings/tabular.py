@@ -1,0 +1,178 @@
+"""Preprocessing layers for tables and text: categories, bins and lookups.
+
+What needs strings taken apart or hashed has no ONNX operator and is refused with the reason.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from mnistkit.export.native.graph import Graph, Value
+from mnistkit.export.native.registry import Unwritable, register_layer, register_layer_rewrite, register_op
+from mnistkit.export.native.symbolic_dim import Dim
+
+
+@register_op("Digitize")
+def digitize(graph: Graph, _: Any, x: Any, bins: Any) -> Value:
+    """Count the bin edges that are not over each number: edges rise."""
+    value = graph.value(x)
+    kind = value.dtype if value.dtype.startswith("float") else "float32"
+    wide = graph.unsqueeze(graph.cast(value, kind), value.rank)
+    over = graph.node("GreaterOrEqual", wide, graph.value(bins, kind), dtype="bool")
+    counts = graph.node("ReduceSum", graph.cast(over, "int32"), graph.ints(value.rank), keepdims=0)
+    return Value(counts.name, "int32", value.shape)
+
+
+@register_op("SearchSorted")
+def search_sorted(graph: Graph, op: Any, sorted_sequence: Any, values: Any) -> Value:
+    """As :func:`digitize`, with edges that may be a tensor."""
+    edges, value = graph.value(sorted_sequence), graph.value(values)
+    wide = graph.unsqueeze(graph.cast(value, edges.dtype), value.rank)
+    compare = "Greater" if op.side == "left" else "GreaterOrEqual"
+    over = graph.node(compare, wide, edges, dtype="bool")
+    return graph.node("ReduceSum", graph.cast(over, "int32"), graph.ints(value.rank), keepdims=0, shape=value.shape)
+
+
+def encode(indices: Any, mode: str, *, depth: int, dtype: str, count_weights: Any = None) -> Any:
+    """Express Keras' ``encode_categorical_inputs`` in operations: ``int``, ``one_hot``, ``multi_hot`` or ``count``."""
+    if mode == "int":
+        return ops.cast(indices, dtype)
+    if len(indices.shape) == 0:
+        indices = ops.expand_dims(indices, -1)
+    if mode == "multi_hot":
+        hot = ops.one_hot(indices, depth, dtype=dtype)
+        return ops.max(hot, axis=max(len(indices.shape) - 1, 0))
+    if mode == "one_hot":
+        if len(indices.shape) > 1 and not isinstance(indices.shape[-1], Dim) and indices.shape[-1] == 1:
+            indices = ops.squeeze(indices, -1)
+        return ops.one_hot(indices, depth, dtype=dtype)
+    hot = ops.one_hot(indices, depth, dtype=dtype if count_weights is None else count_weights.dtype)
+    if count_weights is not None:
+        hot = ops.multiply(hot, ops.expand_dims(count_weights, -1))
+    return ops.sum(hot, axis=1 if len(indices.shape) > 1 else 0)
+
+
+@register_layer_rewrite("CategoryEncoding")
+def category_encoding(layer: Any, inputs: Any, count_weights: Any = None, **_: Any) -> Any:
+    """One-hot, multi-hot or counts."""
+    if layer.sparse:
+        raise Unwritable("sparse=True has no ONNX form; set sparse=False")
+    return encode(inputs, layer.output_mode, depth=layer.num_tokens, dtype=layer.dtype, count_weights=count_weights)
+
+
+@register_layer_rewrite("Discretization")
+def discretization(layer: Any, inputs: Any, **_: Any) -> Any:
+    """Bin numbers, encoded."""
+    if layer.bin_boundaries is None:
+        raise Unwritable("it has no bin boundaries yet; give bin_boundaries or call adapt() first")
+    if layer.sparse:
+        raise Unwritable("sparse=True has no ONNX form; set sparse=False")
+    indices = ops.digitize(inputs, np.asarray(layer.bin_boundaries, "float32"))
+    depth = len(layer.bin_boundaries) + 1
+    return encode(indices, layer.output_mode, depth=depth, dtype=layer.output_dtype)
+
+
+class Lookup(keras.Operation):
+    """Keys to values through a table; recorded for the layers that look words or numbers up."""
+
+    def __init__(self, keys: list[Any], values: list[Any], default: Any, dtype: str) -> None:
+        super().__init__(name="lookup")
+        self.keys = keys
+        self.values = values
+        self.default = default
+        self.dtype = dtype
+
+    def compute_output_spec(self, x: Any) -> Any:
+        """Return the same shape with the type of the values."""
+        return keras.KerasTensor(x.shape, self.dtype)
+
+
+@register_op("Lookup")
+def lookup(graph: Graph, op: Lookup, x: Any) -> Value:
+    """Write ONNX-ML's LabelEncoder, a hash table in the runtime."""
+    value = graph.value(x)
+    attrs: dict[str, Any] = {}
+    if value.dtype == "string":
+        attrs["keys_strings"] = [str(key) for key in op.keys]
+    else:
+        value = graph.cast(value, "int64")
+        attrs["keys_int64s"] = [int(key) for key in op.keys]
+    if op.dtype == "string":
+        attrs["values_strings"] = [str(item) for item in op.values]
+        attrs["default_string"] = str(op.default)
+        return graph.node("ai.onnx.ml.LabelEncoder", value, dtype="string", shape=value.shape, **attrs)
+    attrs["values_int64s"] = [int(item) for item in op.values]
+    attrs["default_int64"] = int(op.default)
+    out = graph.node("ai.onnx.ml.LabelEncoder", value, dtype="int64", shape=value.shape, **attrs)
+    return graph.cast(out, op.dtype)
+
+
+@register_layer_rewrite("IntegerLookup", "StringLookup", "IndexLookup")
+def index_lookup(layer: Any, inputs: Any, **_: Any) -> Any:
+    """Word or number to index (or back), encoded."""
+    if layer.sparse:
+        raise Unwritable("sparse=True has no ONNX form; set sparse=False")
+    if layer.invert:
+        words = layer.get_vocabulary()
+        kind = "string" if layer.vocabulary_dtype == "string" else "int64"
+        return Lookup(list(range(len(words))), words, layer.oov_token, kind).symbolic_call(inputs)
+    hashed = layer.vocabulary_dtype == "string" or getattr(layer, "oov_method", "floormod") == "farmhash"
+    if layer.num_oov_indices > 1 and hashed:
+        raise Unwritable("more than one out-of-vocabulary index needs a hash of strings; set num_oov_indices=1")
+    indices = _look_up(layer, inputs)
+    if layer.output_mode == "int":
+        return indices
+    depth = layer.max_tokens if layer.pad_to_max_tokens else layer.vocabulary_size()
+    mode = "count" if layer.output_mode == "tf_idf" else layer.output_mode
+    encoded = encode(indices, mode, depth=depth, dtype=layer._value_dtype)  # noqa: SLF001  Keras' name for the type
+    if layer.output_mode == "tf_idf":
+        return ops.multiply(encoded, np.asarray(layer.idf_weights_const, "float32"))
+    return encoded
+
+
+def _look_up(layer: Any, inputs: Any) -> Any:
+    masked = layer.mask_token is not None
+    words = layer.get_vocabulary(include_special_tokens=False)
+    start = int(masked and layer.output_mode == "int")
+    first = start + layer.num_oov_indices
+    keys, values = list(words), list(range(first, first + len(words)))
+    if masked:
+        keys, values = [layer.mask_token, *keys], [0, *values]
+    # without an out-of-vocabulary index Keras raises at run time; a file gives -1
+    default = start if layer.num_oov_indices == 1 else -1
+    indices = Lookup(keys, values, default, "int64").symbolic_call(inputs)
+    if layer.num_oov_indices > 1:
+        spread = ops.mod(ops.cast(inputs, "int64"), layer.num_oov_indices) + start
+        indices = ops.where(ops.equal(indices, -1), spread, indices)
+    return ops.cast(indices, "int64")
+
+
+@register_layer("Hashing")
+def hashing(_: Graph, layer: Any, inputs: Any) -> Value:
+    """Refuse: FarmHash and SipHash of strings."""
+    del layer, inputs
+    raise Unwritable(
+        "it hashes text with FarmHash or SipHash, which ONNX does not have; use IntegerLookup or StringLookup, "
+        "or hash before the model"
+    )
+
+
+@register_layer("HashedCrossing")
+def hashed_crossing(_: Graph, layer: Any, inputs: Any) -> Value:
+    """Refuse: a fingerprint of strings."""
+    del layer, inputs
+    raise Unwritable("it hashes text with FarmHash, which ONNX does not have; cross the features before the model")
+
+
+@register_layer("TextVectorization")
+def text_vectorization(_: Graph, layer: Any, inputs: Any) -> Value:
+    """Refuse: text taken apart by regular expressions."""
+    del layer, inputs
+    raise Unwritable(
+        "it takes text apart with regular expressions, which ONNX does not have; tokenise before the model and "
+        "export the model that takes the tokens"
+    )

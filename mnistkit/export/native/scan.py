@@ -1,0 +1,206 @@
+"""Any Keras cell, repeated along time, as one ONNX Scan.
+
+The step is traced once, into its own list of records, and written as the body of the Scan. Everything the body takes
+from outside is handed to it as a state that does not change, so the body depends on nothing but its inputs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import KerasTensor, ops, tree
+
+from mnistkit.core.errors import ExportError
+from mnistkit.export.native.graph import Graph, Value
+from mnistkit.export.native.registry import Unwritable, register_layer_rewrite, register_op
+from mnistkit.export.native.symbolic_dim import Dim
+from mnistkit.export.native.trace import Record, Tracer, active_tracer
+
+
+def refuse_stateful(layer: Any) -> None:
+    """Raise for a layer that remembers from call to call.
+
+    Raises:
+        Unwritable: Always, for ``stateful=True``.
+    """
+    if layer.stateful:
+        raise Unwritable(
+            "stateful=True keeps its state between calls, which a file cannot; set stateful=False, or "
+            "return_state=True and feed the states back as initial_state"
+        )
+
+
+@register_layer_rewrite("RNN", "ConvLSTM", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
+def rnn(layer: Any, sequences: Any, initial_state: Any = None, mask: Any = None, **_: Any) -> Any:
+    """Any cell."""
+    refuse_stateful(layer)
+    return rnn_call(layer, sequences, initial_state=initial_state, mask=mask)
+
+
+def rnn_call(layer: Any, sequences: Any, *, initial_state: Any, mask: Any) -> Any:
+    """Do what ``RNN.call`` does, on symbolic tensors."""
+    if isinstance(mask, (list, tuple)):
+        mask = mask[0]
+    if initial_state is None:
+        initial_state = layer.get_initial_state(batch_size=ops.shape(sequences)[0])
+    if not tree.is_nested(initial_state):
+        initial_state = [initial_state]
+    start = tree.map_structure(lambda x: ops.cast(x, layer.cell.compute_dtype), list(initial_state))
+    every, last, final = scan(layer, sequences, start, mask)
+    output = ops.cast(every if layer.return_sequences else last, layer.compute_dtype)
+    if not layer.return_state:
+        return output
+    return (output, *tree.map_structure(lambda x: ops.cast(x, layer.compute_dtype), final))
+
+
+class Scan(keras.Operation):
+    """A recorded loop: its step's records, and which tensors of the step are what."""
+
+    def __init__(self, name: str, *, backwards: bool) -> None:
+        super().__init__(name=name)
+        self.backwards = backwards
+        self.records: list[Record] = []
+        self.states_in: list[KerasTensor] = []
+        self.items_in: list[KerasTensor] = []
+        self.states_out: list[KerasTensor] = []
+        self.items_out: list[KerasTensor] = []
+        self.captured: list[KerasTensor] = []
+        self.specs: list[KerasTensor] = []
+
+
+def scan(layer: Any, sequences: Any, start: Any, mask: Any) -> tuple[Any, Any, Any]:
+    """Record the loop; return (every output, last output, final states)."""
+    tracer = active_tracer()
+    cell = layer.cell
+    flags = {"training": False} if getattr(cell, "_call_has_training_arg", False) else {}
+    batch, time = sequences.shape[0], sequences.shape[1]
+
+    def step(x: Any, states: Any) -> tuple[Any, Any]:
+        output, new = cell(x, states, **flags)
+        return output, new if tree.is_nested(new) else [new]
+
+    # once to learn what the output looks like, once for the record
+    item = _inner([sequences], batch, skip=1)[0]
+    flat = tree.flatten(start)
+    with tracer.aside():
+        output, _ = step(item, tree.pack_sequence_as(start, _inner(flat, batch, like=item)))
+    first = ops.zeros((batch, *output.shape[1:]), dtype=output.dtype)
+
+    op = Scan("scan", backwards=bool(layer.go_backwards))
+    item = _inner([sequences], batch, skip=1)[0]
+    op.items_in = [item]
+    op.states_in = _inner([*flat, first], batch, like=item)
+    if mask is not None:
+        op.items_in.append(_inner([mask], batch, like=item, skip=1)[0])
+    with tracer.aside() as records:
+        states = tree.pack_sequence_as(start, op.states_in[:-1])
+        output, new = step(item, states)
+        new = tree.flatten(new)
+        if mask is not None:
+            before = op.states_in[-1]
+            held = ops.zeros_like(output) if layer.zero_output_for_mask else before
+            output = _where(op.items_in[1], output, held)
+            new = [_where(op.items_in[1], a, b) for a, b in zip(new, op.states_in[:-1], strict=True)]
+    op.records = records
+    op.states_out = [*new, output]
+    op.items_out = [output]
+    inside = {id(x) for x in op.states_in + op.items_in}
+    inside.update(id(x) for record in records for x in tree.flatten(record.outputs))
+    used = _used(records)
+    op.captured = list({id(x): x for x in used if id(x) not in inside}.values())
+
+    def outer(x: Any, *, timed: bool = False) -> Any:
+        made = KerasTensor((), dtype=x.dtype, name="t")
+        made._shape = (batch, *([time] if timed else []), *x.shape[1:])  # noqa: SLF001  keeps the dimensions' identity
+        return made
+
+    op.specs = [*(outer(x) for x in flat), outer(output), outer(output, timed=True)]
+    inputs = [*flat, first, *op.captured, sequences, *([] if mask is None else [mask])]
+    tracer.record(op, (inputs,), {}, op.specs)
+    finals = op.specs[: len(flat)]
+    return op.specs[-1], op.specs[-2], tree.pack_sequence_as(start, finals)
+
+
+def _inner(tensors: list[Any], batch: Any, *, like: Any = None, skip: int = 0) -> list[KerasTensor]:
+    """Make the step's own tensors: without the time axis, with a batch size that is the step's own."""
+    made = []
+    for x in tensors:
+        tensor = KerasTensor((), dtype=x.dtype, name="t")
+        size = x.shape[0]
+        if isinstance(batch, Dim):
+            size = like.shape[0] if like is not None else Dim(int(batch), batch.alt, ("axis", tensor, 0))
+        rest = []
+        for axis, length in enumerate(x.shape[1 + skip :], start=1):
+            rest.append(Dim(int(length), length.alt, ("axis", tensor, axis)) if isinstance(length, Dim) else length)
+        tensor._shape = (size, *rest)  # noqa: SLF001  the constructor would strip the dimensions' identity
+        made.append(tensor)
+    return made
+
+
+def _where(mask: Any, a: Any, b: Any) -> Any:
+    return ops.where(ops.reshape(mask, (mask.shape[0], *[1] * (len(a.shape) - 1))), a, b)
+
+
+def _used(records: list[Record]) -> list[KerasTensor]:
+    from mnistkit.export.native.lower import _attributes, _tensors
+
+    return [x for record in records for x in _tensors((record.args, record.kwargs, _attributes(record)))]
+
+
+@register_op("Scan")
+def write_scan(graph: Graph, op: Scan, inputs: Any) -> list[Value]:
+    """Write the loop."""
+    states = len(op.states_in) + len(op.captured)
+    values = [graph.plain(graph.value(x)) for x in inputs]
+    body = _body(graph, op)
+    items = len(op.items_in)
+    names, _ = graph.raw(
+        "Scan",
+        [*values],
+        outputs=states + len(op.items_out),
+        attrs={
+            "body": body,
+            "num_scan_inputs": items,
+            "scan_input_axes": [1] * items,
+            "scan_input_directions": [int(op.backwards)] * items,
+            "scan_output_axes": [1] * len(op.items_out),
+        },
+    )
+    kept = names[: len(op.states_in)] + names[states:]
+    return [Value(name, spec.dtype, tuple(spec.shape)) for name, spec in zip(kept, op.specs, strict=True)]
+
+
+def _body(graph: Graph, op: Scan) -> Any:
+    """Write the step as a graph of its own."""
+    from mnistkit.export.native.lower import _write_record
+    from mnistkit.export.native.serialize import IO, subgraph
+
+    sub = Graph(opset=graph.opset, layouts=graph.layouts)
+    sub.unique = graph.unique
+    scope = graph.scope
+    sub.scope = scope
+    ins = []
+    for x in [*op.states_in, *op.captured, *op.items_in]:
+        name = sub.unique(f"{scope}/step/in" if scope else "step/in")
+        sub.tensors[id(x)] = Value(name, x.dtype, tuple(x.shape))
+        ins.append(IO(name, x.dtype, tuple(None if isinstance(s, Dim) else int(s) for s in x.shape)))
+    for record in op.records:
+        problem = _write_record(sub, record)
+        if problem is not None:
+            raise Unwritable(f"its step cannot be written: {problem}")
+    outs = []
+    sub.scope = scope
+    for x in [*op.states_out, *op.captured, *op.items_out]:
+        name = sub.unique(f"{scope}/step/out" if scope else "step/out")
+        value = sub.plain(sub.value(x))
+        if isinstance(x, KerasTensor):
+            value = sub.cast(value, x.dtype)
+        sub.identity(value, name)
+        outs.append(IO(name, value.dtype, tuple(None if isinstance(s, Dim) else int(s) for s in x.shape)))
+    if not outs:
+        raise ExportError("a loop without a state; give the cell a state_size")
+    return subgraph(sub.nodes, sub.initializers, ins, outs)
+
+
+__all__ = ["Scan", "Tracer", "refuse_stateful", "rnn_call", "scan"]

@@ -1,0 +1,121 @@
+"""Prove a written file: onnx's checker, then Keras' own answers against the very session that will serve."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+
+from mnistkit.core.comparison import Comparison, compare
+from mnistkit.core.errors import ExportError, InputError, ParityError, one_line
+from mnistkit.core.runtime import Runtime
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from mnistkit.export.samples import Sample
+
+BATCH_SIZES = (1, 2, 3, 64)
+"""For digit classifiers, whose answers cost nothing."""
+FEW_BATCH_SIZES = (1, 2, 3)
+"""For any other model."""
+
+_ROOM = 8  # how many standard deviations of accumulated rounding are forgiven
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the proof's table: a sample run at one batch size."""
+
+    sample: str
+    batch_size: int
+    comparison: Comparison
+
+
+def derived_atol(model: Any) -> float:
+    """Tolerance that float rounding alone explains: its unit times the root of how many roundings add up.
+
+    A rounding error is a random walk: over ``L`` layers whose longest sum has ``n`` terms its deviation grows like
+    ``eps * sqrt(L * n)``. Sums run in float32 even where layers compute in float16, so a half-precision policy adds
+    ``eps16 * sqrt(L)``. Source of the model: Higham, Accuracy and Stability of Numerical Algorithms, 2.8.
+    The result is scaled by the largest answer when it is used (`mnistkit.core.comparison.compare`).
+    """
+    layers = [layer for layer in model._flatten_layers(include_self=False) if layer.weights]  # noqa: SLF001  # Keras has no public walk
+    shapes = [tuple(weight.shape) for layer in layers for weight in layer.weights if len(weight.shape) > 1]
+    longest = max((math.prod(shape[:-1]) for shape in shapes), default=1)
+    depth = max(1, len(layers))
+    tolerance = _ROOM * float(np.finfo(np.float32).eps) * math.sqrt(depth * longest)
+    kinds = {layer.compute_dtype for layer in layers}
+    if "float16" in kinds:
+        tolerance += _ROOM * 2.0**-10 * math.sqrt(depth)
+    if "bfloat16" in kinds:
+        tolerance += _ROOM * 2.0**-7 * math.sqrt(depth)
+    return max(1e-5, tolerance)
+
+
+def check_graph(path: Path) -> None:
+    """Run onnx's own full check: schema, types and shapes.
+
+    Raises:
+        ExportError: The file is not valid ONNX.
+    """
+    try:
+        onnx.checker.check_model(str(path), full_check=True)
+    except Exception as error:  # the checker has several unrelated exceptions
+        raise ExportError(f"the exported graph is not valid ONNX: {one_line(error, limit=300)}") from error
+
+
+def prove(path: Path, samples: Sequence[Sample], *, atol: float) -> list[Row]:
+    """Hold the file's answers against Keras', every sample at its batch sizes.
+
+    Raises:
+        ParityError: An answer differs by more than ``atol``, or is NaN.
+        ExportError: The file is not valid ONNX, or onnxruntime does not read it.
+    """
+    check_graph(path)
+    runtime = Runtime(path, device="cpu", exact=True)
+    if not samples:
+        raise ParityError("nothing was compared: there are no samples")
+    return [
+        Row(sample.name, size, _prove_one(runtime, sample, size, atol))
+        for sample in samples
+        for size in sample.batch_sizes
+    ]
+
+
+def run_in_steps(runtime: Runtime, inputs: Mapping[str, NDArray[Any]], step: int) -> dict[str, NDArray[Any]]:
+    """Run whole batches of ``step`` rows one after the other; rows left over are not run.
+
+    Raises:
+        InputError: onnxruntime refuses a batch.
+    """
+    rows = len(next(iter(inputs.values())))
+    taken = {tensor.name for tensor in runtime.inputs}  # an input that no answer depends on is not in every file
+    parts = [
+        runtime.run({key: array[start : start + step] for key, array in inputs.items() if key in taken})
+        for start in range(0, rows - rows % step, step)
+    ]
+    # an answer without a batch axis is the same for every batch
+    return {key: np.concatenate([p[key] for p in parts]) if parts[0][key].ndim else parts[0][key] for key in parts[0]}
+
+
+def _prove_one(runtime: Runtime, sample: Sample, size: int, atol: float) -> Comparison:
+    limit = min(sample.rows, max(size * 4, 256))  # small batches over all 10,000 images would only cost time
+    if limit < size or not sample.expected:
+        raise ParityError(f"{sample.name}, batch size {size}: nothing was compared")
+    try:
+        answers = run_in_steps(runtime, {key: array[:limit] for key, array in sample.inputs.items()}, size)
+    except InputError as error:
+        raise ParityError(f"{sample.name}, batch size {size}: {error}") from error
+    found = []
+    for name, expected in sample.expected.items():
+        what = f"{sample.name}, batch size {size}, output {name}"
+        seen = expected[: limit - limit % size] if expected.ndim else expected
+        found.append(compare(seen, answers[name], atol=atol, what=what))
+    return max(found, key=lambda comparison: comparison.largest)

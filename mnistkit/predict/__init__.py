@@ -1,0 +1,1 @@
+"""``python -m mnistkit.predict``: the entry point alone."""

@@ -1,0 +1,171 @@
+"""One model's way through the processor: small requests at once, the others through a bounded queue in batches.
+
+Greedy while busy: a request is sent the moment a worker is free, and whatever queued meanwhile goes as one batch. No
+request ever waits for a batch to fill.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mnistkit.core.errors import InputError
+from mnistkit.serve.http import Refusal, busy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    feeds: Arrays
+    rows: int
+    kind: tuple[Any, ...]  # jobs of the same kind can share a batch
+    future: asyncio.Future[Arrays]
+
+
+class Lane:
+    """Runs one model; belongs to the thread of one event loop.
+
+    Args:
+        run: The model.
+        batched: Whether first axes are independent rows in every input and output.
+        concurrency: Runs at a time.
+        max_batch: Rows in one run.
+        max_queue: Jobs that may wait.
+        timeout: Seconds for queue and compute.
+        observe: Called with the rows of each run.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Arrays], Arrays],
+        *,
+        batched: bool,
+        concurrency: int,
+        max_batch: int,
+        max_queue: int,
+        timeout: float,
+        observe: Callable[[int], None],
+    ) -> None:
+        self._run, self._observe = run, observe
+        self._max_batch = max_batch if batched else 1
+        self._max_queue, self._timeout = max_queue, timeout
+        self._free = concurrency
+        self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="model")
+        self._queue: deque[_Job] = deque()
+        self._closing = False
+
+    @property
+    def waiting(self) -> int:
+        """Jobs in the queue."""
+        return len(self._queue)
+
+    def now(self, feeds: Arrays, *, rows: int) -> Arrays:
+        """Run at once in this thread, for requests that cost less than handing them over."""
+        self._observe(rows)
+        return self._run(feeds)
+
+    async def submit(self, feeds: Arrays, *, rows: int) -> Arrays:
+        """Run as soon as a worker is free.
+
+        Raises:
+            Refusal: 429 when the queue is full, 504 when the time is up.
+            InputError: onnxruntime refuses the arrays.
+        """
+        if not self._free and len(self._queue) >= self._max_queue:
+            raise busy(f"the queue is full: expected at most {self._max_queue} requests waiting; try again")
+        loop = asyncio.get_running_loop()
+        kind = tuple((name, array.dtype, array.shape[1:]) for name, array in feeds.items())
+        job = _Job(feeds, rows, kind, loop.create_future())
+        self._queue.append(job)
+        self._dispatch()
+        timer = loop.call_later(self._timeout, self._expire, job)
+        try:
+            return await job.future
+        finally:
+            timer.cancel()
+
+    def close(self) -> None:
+        """Let the threads end once everything that was submitted has finished."""
+        self._closing = True
+        if not self._queue:
+            self._pool.shutdown(wait=False)
+
+    def _expire(self, job: _Job) -> None:
+        if job in self._queue:
+            self._queue.remove(job)
+        if not job.future.done():
+            job.future.set_exception(Refusal(504, f"timeout: expected an answer within {self._timeout:g} s, got none"))
+
+    def _dispatch(self) -> None:
+        while self._free and self._queue:
+            jobs = self._gather()
+            if not jobs:
+                continue
+            self._free -= 1
+            self._observe(sum(job.rows for job in jobs))
+            task = asyncio.get_running_loop().run_in_executor(self._pool, self._answers, jobs)
+            task.add_done_callback(lambda done, jobs=jobs: self._finish(jobs, done))  # type: ignore[misc]
+
+    def _gather(self) -> list[_Job]:
+        """The oldest job and those behind it that fit into one batch with it; abandoned ones are dropped."""
+        first = self._queue.popleft()
+        if first.future.done():
+            return []
+        jobs, rows = [first], first.rows
+        while self._queue and self._queue[0].kind == first.kind and rows + self._queue[0].rows <= self._max_batch:
+            job = self._queue.popleft()
+            if not job.future.done():
+                jobs.append(job)
+                rows += job.rows
+        return jobs
+
+    def _answers(self, jobs: list[_Job]) -> list[Arrays | Exception]:
+        """In a worker thread: one answer or exception for each job."""
+        if len(jobs) == 1:
+            return [self._one(jobs[0])]
+        feeds = {name: np.concatenate([job.feeds[name] for job in jobs]) for name in jobs[0].feeds}
+        total = sum(job.rows for job in jobs)
+        try:
+            outputs = self._run(feeds)
+        except InputError:
+            return [self._one(job) for job in jobs]  # one bad job must not spoil its neighbours
+        if any(array.shape[:1] != (total,) for array in outputs.values()):
+            return [self._one(job) for job in jobs]  # the rows are not independent after all
+        answers: list[Arrays | Exception] = []
+        start = 0
+        for job in jobs:
+            answers.append({name: array[start : start + job.rows] for name, array in outputs.items()})
+            start += job.rows
+        return answers
+
+    def _one(self, job: _Job) -> Arrays | Exception:
+        try:
+            return self._run(job.feeds)
+        except Exception as error:  # noqa: BLE001 - handed to the request it belongs to
+            return error
+
+    def _finish(self, jobs: list[_Job], done: asyncio.Future[list[Arrays | Exception]]) -> None:
+        self._free += 1
+        error = done.exception()
+        answers = [error] * len(jobs) if error else done.result()
+        for job, answer in zip(jobs, answers, strict=True):
+            if job.future.done():
+                continue
+            if isinstance(answer, BaseException):
+                job.future.set_exception(answer)
+            else:
+                job.future.set_result(answer)
+        self._dispatch()
+        if self._closing and not self._queue:
+            self._pool.shutdown(wait=False)

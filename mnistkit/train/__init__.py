@@ -1,0 +1,1 @@
+"""``python -m mnistkit.train``: the entry point alone."""

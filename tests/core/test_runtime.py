@@ -1,0 +1,298 @@
+"""A session on a device that is told truly, from whatever it is given."""
+
+import multiprocessing
+import os
+import pickle  # noqa: TID251  # a Runtime travels to worker processes by pickle; mnistkit itself reads none
+import shutil
+import threading
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from mnistkit.core.errors import DeviceError, InputError, ModelFileError
+from mnistkit.core.runtime import Runtime, TensorInfo, both_packages
+from mnistkit.digits.pictures import read_picture
+
+HAS_CUDA = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+
+
+@pytest.fixture
+def runtime(asset):
+    return Runtime(asset, device="cpu")
+
+
+@pytest.fixture
+def feeds(images):
+    return {"image": images.reshape(8, 784)}
+
+
+def test_what_the_file_declares(runtime):
+    assert [str(tensor) for tensor in runtime.inputs] == ["image: float32 [batch, 784]"]
+    assert [str(tensor) for tensor in runtime.outputs] == ["probabilities: float32 [batch, 10]"]
+    assert runtime.providers == ("CPUExecutionProvider",)
+
+
+def test_an_unnamed_free_dimension_is_a_question_mark():
+    assert str(TensorInfo("x", "float32", (None, "time", 3))) == "x: float32 [?, time, 3]"
+
+
+def test_metadata_without_the_prefix(runtime):
+    assert {"format_version", "golden", "labels", "weights_sha256"} <= set(runtime.metadata)
+    assert not any(key.startswith("mnistkit.") for key in runtime.metadata)
+
+
+# --- files that cannot be used --------------------------------------------------------------------------------------
+
+BAD = {
+    "empty": (b"", "an empty file, not an ONNX model"),
+    "lfs": (
+        b"version https://git-lfs.github.com/spec/v1\n",
+        r"a Git LFS pointer, not an ONNX model; run `git lfs pull`",
+    ),
+    "html": (b"<html></html>", r"not a model that onnxruntime .* reads"),
+    "noise": (bytes(range(256)), r"not a model that onnxruntime .* reads"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_files_that_are_no_model(tmp_path, case):
+    content, words = BAD[case]
+    path = tmp_path / "bad.onnx"
+    path.write_bytes(content)
+    with pytest.raises(ModelFileError, match=words) as caught:
+        Runtime(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_truncated(model_file, share):
+    content = model_file.read_bytes()
+    model_file.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(ModelFileError, match="not a model that onnxruntime"):
+        Runtime(model_file)
+
+
+def test_missing(tmp_path):
+    with pytest.raises(ModelFileError, match=r"no such file; make it with `python -m mnistkit.export`"):
+        Runtime(tmp_path / "none.onnx")
+
+
+def test_folder(tmp_path):
+    with pytest.raises(ModelFileError, match=r"cannot be read \(Is a directory\)"):
+        Runtime(tmp_path)
+
+
+def test_bytes_that_are_no_model():
+    with pytest.raises(ModelFileError, match="<bytes>: not a model"):
+        Runtime(b"nonsense")
+
+
+# --- devices --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:x", "cpu:0", "cuda0", ""])
+def test_unknown_devices(asset, device):
+    with pytest.raises(DeviceError, match=r"unknown device .*; use auto, cpu, cuda or cuda:N"):
+        Runtime(asset, device=device)
+
+
+@pytest.mark.skipif(HAS_CUDA, reason="this onnxruntime offers CUDA")
+@pytest.mark.parametrize("device", ["cuda", "cuda:1"])
+def test_cuda_asked_for_by_name_is_never_cpu(asset, device):
+    with pytest.raises(
+        DeviceError, match=rf"^{device}: this onnxruntime has no CUDA; run `pip uninstall .*mnistkit\[gpu"
+    ):
+        Runtime(asset, device=device)
+
+
+@pytest.mark.skipif(HAS_CUDA, reason="this onnxruntime offers CUDA")
+def test_auto_runs_on_cpu_without_a_word(asset):
+    assert Runtime(asset, device="auto").providers == ("CPUExecutionProvider",)
+
+
+def install(folder, name):
+    info = folder / f"{name.replace('-', '_')}-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+
+
+def test_two_onnxruntimes_are_noticed_and_named_in_the_cure(asset, tmp_path, monkeypatch):
+    assert not both_packages()
+    for name in ("onnxruntime", "onnxruntime-gpu"):
+        install(tmp_path, name)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert both_packages()
+    if not HAS_CUDA:
+        with pytest.raises(
+            DeviceError, match="both installed and break each other; run `pip uninstall -y onnxruntime "
+        ):
+            Runtime(asset, device="cuda")
+
+
+# --- onnxruntime itself ---------------------------------------------------------------------------------------------
+
+LOAD = "from mnistkit.core.errors import MissingExtraError\nfrom mnistkit.core.runtime import load_onnxruntime\n"
+LOAD += "try:\n    load_onnxruntime()\nexcept MissingExtraError as error:\n    print(error)\n"
+
+
+def test_onnxruntime_not_installed(python, tmp_path):
+    ran = python("-c", "import sys; sys.modules['onnxruntime'] = None\n" + LOAD, cwd=tmp_path)
+    assert ran.out.startswith("onnxruntime is not installed; run `pip install 'mnistkit[cpu]'`"), ran
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", "onnxruntime is only half installed (no InferenceSession)"),
+        ("raise RuntimeError('libcudart.so.13:\\nno such file')", "its import fails (libcudart.so.13: no such file)"),
+    ],
+    ids=["half", "broken"],
+)
+def test_onnxruntime_broken(python, tmp_path, content, words):
+    (tmp_path / "onnxruntime").mkdir()
+    (tmp_path / "onnxruntime" / "__init__.py").write_text(content)
+    ran = python("-c", LOAD, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)})
+    assert words in ran.out
+    assert "pip install --force-reinstall onnxruntime" in ran.out
+    assert ran.out.count("\n") == 1
+
+
+# --- running --------------------------------------------------------------------------------------------------------
+
+
+def test_wrong_arrays_are_refused_with_the_file_named(runtime):
+    with pytest.raises(InputError, match=r"mnist\.onnx: onnxruntime refuses the input"):
+        runtime.run({"image": np.zeros((1, 783), np.float32)})
+    with pytest.raises(InputError, match="refuses the input"):
+        runtime.run({"picture": np.zeros((1, 784), np.float32)})
+    with pytest.raises(InputError, match="refuses the input"):
+        runtime.run({"image": np.zeros((1, 784), np.float64)})
+
+
+@pytest.mark.parametrize("threads", [0, -1])
+def test_threads_out_of_range(asset, threads):
+    with pytest.raises(InputError, match=f"threads must be at least 1, got {threads}"):
+        Runtime(asset, threads=threads)
+
+
+def test_one_thread_answers_alike(asset, runtime, feeds):
+    one = Runtime(asset, device="cpu", threads=1).run(feeds)
+    np.testing.assert_allclose(one["probabilities"], runtime.run(feeds)["probabilities"], rtol=0, atol=1e-6)
+
+
+def test_bytes_and_path_answer_alike(asset, runtime, feeds):
+    other = Runtime(asset.read_bytes(), device="cpu")
+    assert other.name == "<bytes>"
+    np.testing.assert_array_equal(other.run(feeds)["probabilities"], runtime.run(feeds)["probabilities"])
+
+
+def test_from_another_folder(asset, tmp_path, monkeypatch, runtime, feeds):
+    (tmp_path / "far" / "away").mkdir(parents=True)
+    shutil.copy(asset, tmp_path / "far" / "away" / "other name.onnx")
+    monkeypatch.chdir(tmp_path / "far")
+    other = Runtime("away/other name.onnx", device="cpu")
+    np.testing.assert_array_equal(other.run(feeds)["probabilities"], runtime.run(feeds)["probabilities"])
+
+
+def test_threads_share_one_session(runtime, feeds):
+    expected = runtime.run(feeds)["probabilities"]
+    answers = [None] * 8
+
+    def work(place):
+        for _ in range(50):
+            answers[place] = runtime.run(feeds)["probabilities"]
+
+    workers = [threading.Thread(target=work, args=(place,)) for place in range(8)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    for answer in answers:
+        np.testing.assert_array_equal(answer, expected)
+
+
+def test_pickle_carries_the_content_and_not_the_place(model_file, feeds):
+    runtime = Runtime(model_file, device="cpu", threads=1)
+    expected = runtime.run(feeds)["probabilities"]
+    packed = pickle.dumps(runtime)
+    model_file.unlink()
+    again = pickle.loads(packed)  # noqa: S301  # made on the line above
+    np.testing.assert_array_equal(again.run(feeds)["probabilities"], expected)
+    assert again.providers == runtime.providers
+
+
+def in_fork(work):
+    """What ``work`` returns in a forked child; a child that hangs fails."""
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=lambda: sender.send(work()))
+    child.start()
+    try:
+        assert receiver.poll(20), "the child hangs"
+        return receiver.recv()
+    finally:
+        child.join(5)
+        child.kill()
+
+
+def forking(test):
+    """Only where there is fork; and frameworks may warn of it, which is what these tests answer."""
+    for mark in (
+        pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork there"),
+        # Python 3.12: any fork beside threads
+        pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
+        # JAX, when light and Keras tests share a process
+        pytest.mark.filterwarnings(r"ignore:os\.fork\(\) was called:RuntimeWarning"),
+    ):
+        test = mark(test)
+    return test
+
+
+@forking
+@pytest.mark.parametrize("threads", [1, 2])
+def test_after_a_fork(asset, feeds, threads):
+    runtime = Runtime(asset, device="cpu", threads=threads)
+    expected = runtime.run(feeds)["probabilities"]
+    np.testing.assert_array_equal(in_fork(lambda: runtime.run(feeds)["probabilities"]), expected)
+    np.testing.assert_array_equal(runtime.run(feeds)["probabilities"], expected)  # the parent goes on
+
+
+@forking
+def test_a_child_may_forget_what_it_inherited(asset, feeds):
+    held = [Runtime(asset, device="cpu", threads=2)]
+    expected = held[0].run(feeds)["probabilities"]
+
+    def work():
+        held.clear()
+        return Runtime(asset, device="cpu", threads=2).run(feeds)["probabilities"]
+
+    np.testing.assert_array_equal(in_fork(work), expected)
+
+
+@forking
+def test_pictures_after_a_fork():
+    picture = np.full((60, 60), 255, np.uint8)
+    picture[10:50, 28:33] = 0
+    expected = read_picture(picture)
+    np.testing.assert_array_equal(in_fork(lambda: read_picture(picture)), expected)
+
+
+@pytest.mark.usefixtures("model_file")
+def test_after_spawn(python, images, tmp_path):
+    """Worker processes that start fresh get the session by pickle."""
+    np.save(tmp_path / "images.npy", images)
+    (tmp_path / "work.py").write_text(
+        "import multiprocessing, sys\n"
+        "import numpy as np\n"
+        "from mnistkit import Classifier\n"
+        "if __name__ == '__main__':\n"
+        "    classifier = Classifier('model.onnx', device='cpu')\n"
+        "    with multiprocessing.get_context('spawn').Pool(1) as pool:\n"
+        "        found = pool.map(classifier.predict, [np.load('images.npy')])[0]\n"
+        "    print([p.digit for p in found])\n"
+    )
+    ran = python("work.py", cwd=tmp_path)
+    assert ran.out.strip() == "[7, 2, 1, 0, 4, 1, 4, 9]", ran
+    assert ran.err == ""

@@ -1,0 +1,199 @@
+"""Numbers: rows of digits on one picture, through Python and the command line."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mnistkit.core.errors import NoDigitError, PictureError
+from mnistkit.digits.numbers import read_number
+from mnistkit.digits.pictures import decode, decode_sized
+from mnistkit.digits.show import shown_path
+
+
+@pytest.fixture(scope="module")
+def clear(mnist, classifier):
+    """The three test images of each digit that the classifier is surest about."""
+    found = {}
+    sure = classifier.probabilities(mnist.x_test[:2000])
+    for digit in range(10):
+        found[digit] = [mnist.x_test[i] for i in sure[:, digit].argsort()[-3:]]
+    return found
+
+
+@pytest.fixture
+def write(clear):
+    """Rows of digits, dark on white; digits ``scale`` times as large as MNIST's, ``gap`` cells apart."""
+
+    def draw(*rows, scale=3, gap=4, spaces=30):
+        lines = []
+        for row in rows:
+            drawn = []
+            for place, character in enumerate(row):
+                if character == " ":
+                    drawn.append(np.zeros((28, spaces), np.uint8))
+                    continue
+                image = clear[int(character)][place % 3]
+                columns = np.flatnonzero(image.max(0) > 60)
+                drawn += [image[:, columns[0] : columns[-1] + 1], np.zeros((28, gap), np.uint8)]
+            lines.append(np.concatenate(drawn, axis=1))
+        width = max(line.shape[1] for line in lines)
+        ink = np.concatenate([np.pad(line, ((4, 4), (0, width - line.shape[1]))) for line in lines])
+        large = Image.fromarray(255 - np.pad(ink, 16))
+        return np.asarray(large.resize((large.width * scale, large.height * scale), Image.Resampling.BICUBIC))
+
+    return draw
+
+
+@pytest.mark.parametrize("text", ["7", "42", "90210", "314159265358"])
+def test_one_row(classifier, write, text):
+    assert read_number(classifier, write(text)).text == text
+
+
+def test_rows_and_wide_gaps(classifier, write):
+    number = classifier.read_number(write("4207", "31 85"))
+    assert number.rows == ("4207", "31 85")
+    assert number.text == "4207\n31 85"
+    assert [digit.row for digit in number.digits] == [0] * 4 + [1] * 4
+
+
+def test_negative_and_transparent(classifier, write):
+    page = write("2046")
+    see_through = np.zeros((*page.shape, 4), np.uint8)
+    see_through[..., 3] = 255 - page
+    assert read_number(classifier, 255 - page).text == read_number(classifier, see_through).text == "2046"
+
+
+def test_boxes_are_where_the_digits_are(classifier, write):
+    page = write("358")
+    number = read_number(classifier, page)
+    assert (number.width, number.height) == (page.shape[1], page.shape[0])
+    for digit in number.digits:
+        box = digit.box
+        inside = page[box.y : box.y + box.height, box.x : box.x + box.width]
+        assert (inside < 128).any(1).mean() > 0.9
+        assert (inside < 128).any(0).mean() > 0.9
+    left = [digit.box.x for digit in number.digits]
+    assert left == sorted(left)
+    covered = sum(digit.box.width * digit.box.height for digit in number.digits)
+    assert covered < page.size / 2
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_boxes_are_upright_pixels(classifier, write, orientation):
+    page = write("4827")
+    tag = Image.Exif()
+    tag[0x112] = orientation
+    stream = io.BytesIO()
+    turned = np.ascontiguousarray(np.rot90(page, {1: 0, 3: 2, 6: 1, 8: -1}[orientation]))
+    Image.fromarray(turned).save(stream, "PNG", exif=tag)
+    found, expected = read_number(classifier, stream.getvalue()), read_number(classifier, page)
+    assert found.text == "4827"
+    assert (found.width, found.height) == (page.shape[1], page.shape[0])
+    assert [digit.box for digit in found.digits] == [digit.box for digit in expected.digits]
+
+
+def test_a_picture_decoded_smaller_has_boxes_in_its_own_pixels(classifier, write):
+    page = Image.fromarray(write("3172")).resize((5000, 3400))
+    stream = io.BytesIO()
+    page.save(stream, "PNG", compress_level=1)
+    pixels, size = decode_sized(stream.getvalue())
+    assert pixels.shape[1] < 5000
+    assert size == (5000, 3400)
+    number = read_number(classifier, stream.getvalue())
+    assert number.digits[-1].box.x > 2500
+    assert np.array_equal(pixels, decode(stream.getvalue()))
+
+
+def test_dashes_and_dots_are_gaps(classifier, write):
+    page = write("19 84", spaces=14).copy()
+    middle = page.shape[0] // 2
+    inked = np.flatnonzero((page < 128).any(0))
+    widest = np.diff(inked).argmax()  # the gap between 9 and 8
+    start, stop = inked[widest] + 8, inked[widest + 1] - 8
+    page[middle : middle + 6, start:stop] = 0
+    assert read_number(classifier, page).text == "19 84"
+
+
+def test_touching_digits_are_cut(classifier, clear):
+    """Two rings of ink that share a stroke's edge: one piece of ink, two digits."""
+    one, other = clear[0][0], clear[3][0]
+    one = one[:, np.flatnonzero(one.max(0) > 100)]
+    other = other[:, np.flatnonzero(other.max(0) > 100)]
+    both = np.concatenate([one, other], axis=1)
+    large = Image.fromarray(255 - np.pad(both, 14))
+    page = np.asarray(large.resize((large.width * 4, large.height * 4), Image.Resampling.BICUBIC))
+    assert read_number(classifier, page).text == "03"
+
+
+def test_nothing_there(classifier):
+    with pytest.raises(NoDigitError, match="no digit found"):
+        read_number(classifier, np.full((200, 300), 240, np.uint8))
+    lines = np.full((200, 300), 255, np.uint8)
+    lines[60:64, 40:260] = lines[100:104, 40:260] = 0
+    with pytest.raises(NoDigitError, match="no digit found"):
+        read_number(classifier, lines)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 10_000), (10_000, 1), (2, 2, 4)])
+def test_odd_sizes(classifier, shape):
+    noise = np.random.default_rng(0).integers(0, 255, shape, np.uint8)
+    with pytest.raises(NoDigitError):
+        read_number(classifier, np.full(shape, 9, np.uint8))
+    try:
+        read_number(classifier, noise)
+    except PictureError as error:
+        assert "\n" not in str(error)  # noqa: PT017 - noise may also be read as something
+
+
+@pytest.fixture
+def file(tmp_path, write):
+    path = tmp_path / "number.png"
+    Image.fromarray(write("4207", "31")).save(path)
+    return path
+
+
+def test_command(cli, asset, file):
+    ran = cli("predict", "--number", file, "--model", asset)
+    assert (ran.code, ran.err) == (0, "")
+    assert [line.split("  ")[:2] for line in ran.out.splitlines()] == [[str(file), "4207"], [str(file), "31"]]
+
+
+def test_json(cli, asset, file):
+    ran = cli("predict", "--number", "--json", file, "--model", asset)
+    (found,) = json.loads(ran.out)
+    assert found["text"] == "4207\n31"
+    assert found["rows"] == ["4207", "31"]
+    assert [digit["label"] for digit in found["digits"]] == list("420731")
+    assert all(0 < digit["confidence"] <= 1 for digit in found["digits"])
+    assert found["confidence"] == pytest.approx(np.prod([digit["confidence"] for digit in found["digits"]]))
+    for digit in found["digits"]:
+        box = digit["box"]
+        assert 0 <= box["x"] < box["x"] + box["width"] <= found["width"]
+        assert 0 <= box["y"] < box["y"] + box["height"] <= found["height"]
+
+
+def test_show_draws_the_boxes(cli, asset, file):
+    ran = cli("predict", "--number", "--show", file, "--model", asset)
+    assert ran.code == 0
+    assert ran.err.strip() == str(shown_path(file))
+    with Image.open(shown_path(file)) as shown:
+        colours = np.asarray(shown.convert("RGB")).reshape(-1, 3)
+    assert (colours == (30, 110, 200)).all(1).sum() > 500
+
+
+def test_too_unsure_is_an_error(fails, asset, file):
+    assert "cannot tell (best guess 4207 / 31 with" in fails(
+        "predict", "--number", "--min-confidence", "1.0", file, "--model", asset
+    )
+
+
+def test_one_that_cannot_be_read_does_not_stop_the_others(cli, asset, file, tmp_path):
+    Image.new("L", (90, 90), 255).save(tmp_path / "blank.png")
+    ran = cli("predict", "--number", "--json", tmp_path / "blank.png", file, "--model", asset)
+    blank, good = json.loads(ran.out)
+    assert ran.code == 1
+    assert "no digit found" in blank["error"]
+    assert good["text"] == "4207\n31"

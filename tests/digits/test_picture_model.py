@@ -1,0 +1,109 @@
+"""The combined file: the same answers as the two halves, and a refusal for what is no classifier."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mnistkit.core.comparison import verify_file
+from mnistkit.core.errors import ModelFileError, ParityError
+from mnistkit.digits.classifier import Classifier
+from mnistkit.digits.pictures import decode, normalize
+
+onnx = pytest.importorskip("onnx", reason="combining needs onnx; the light half only runs the result")
+
+
+@pytest.fixture(scope="module")
+def combined(tmp_path_factory):
+    from mnistkit.digits.classifier import default_model
+    from mnistkit.digits.picture_model import export_picture_model
+
+    return export_picture_model(default_model(), tmp_path_factory.mktemp("combined") / "picture.onnx")
+
+
+@pytest.fixture
+def picture(tmp_path, mnist):
+    path = tmp_path / "digit.png"
+    page = np.repeat((255 - np.pad(np.kron(mnist.x_test[4], np.ones((6, 6), np.uint8)), 30))[..., None], 3, axis=2)
+    Image.fromarray(page).save(path)
+    return path
+
+
+BARE = """
+import json, sys
+import numpy, onnxruntime
+from PIL import Image
+session = onnxruntime.InferenceSession(sys.argv[1])
+digit, probabilities, seen, ink = session.run(None, {"picture": numpy.asarray(Image.open(sys.argv[2]))})
+assert not any(name.startswith("mnistkit") for name in sys.modules)
+print(json.dumps({"digit": int(digit), "probabilities": probabilities.tolist(), "ink": float(ink)}))
+"""
+
+
+def test_three_ways_give_identical_probabilities(combined, picture):
+    bare = json.loads(subprocess.check_output([sys.executable, "-c", BARE, combined, picture]))
+    command = json.loads(subprocess.check_output([sys.executable, "-m", "mnistkit.predict", "--json", picture]))[0]
+    here = Classifier().predict(normalize(decode(picture)))[0]
+    assert bare["probabilities"] == command["probabilities"] == here.probabilities.tolist()
+    assert bare["digit"] == command["digit"] == here.digit
+    assert bare["ink"] > 0
+
+
+def test_nothing_drawn_is_ink_0(combined):
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(combined, providers=["CPUExecutionProvider"])
+    digit, probabilities, seen, ink = session.run(None, {"picture": np.full((50, 80, 3), 200, np.uint8)})
+    assert ink == 0
+    assert not seen.any()
+    assert np.isfinite(probabilities).all()
+    assert digit.dtype == np.int64
+    assert digit.shape == ()
+
+
+def test_names_shapes_and_versions(combined):
+    model = onnx.load(combined)
+    assert [value.name for value in model.graph.input] == ["picture"]
+    assert [value.name for value in model.graph.output] == ["digit", "probabilities", "seen", "ink"]
+    assert model.ir_version == 8
+    assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 17)]
+
+
+def test_golden_pairs_prove_the_file_and_notice_a_change(combined):
+    assert verify_file(combined).pairs == 3
+    model = onnx.load(combined)
+    weights = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    array = onnx.numpy_helper.to_array(weights).copy()
+    array.flat[::3] += 0.05
+    weights.CopyFrom(onnx.numpy_helper.from_array(array, weights.name))
+    with pytest.raises(ParityError):
+        verify_file(model.SerializeToString())
+
+
+def test_same_bytes_each_time(combined):
+    from mnistkit.digits.classifier import default_model
+    from mnistkit.digits.picture_model import build_picture_model
+
+    assert build_picture_model(default_model()).SerializeToString(deterministic=True) == combined.read_bytes()
+
+
+def test_the_committed_file_is_made_from_the_packages_model_and_graph(asset):
+    from mnistkit.digits.picture_model import build_picture_model
+
+    committed = Path(__file__).parents[2] / "exports" / "mnist-cnn-picture.onnx"
+    assert build_picture_model(asset).SerializeToString(deterministic=True) == committed.read_bytes()
+
+
+def test_what_is_no_classifier_is_refused(combined, tmp_path):
+    from mnistkit.digits.picture_model import build_picture_model
+
+    with pytest.raises(ModelFileError, match="needs one input and one output"):
+        build_picture_model(combined)
+    with pytest.raises(ModelFileError, match="cannot be read"):
+        build_picture_model(tmp_path / "none.onnx")
+    with pytest.raises(ModelFileError, match="cannot be read"):
+        build_picture_model(b"no model")

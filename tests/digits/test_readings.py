@@ -1,0 +1,89 @@
+"""Pictures on the command line."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mnistkit.digits.readings import read_files
+
+
+@pytest.fixture
+def pictures(tmp_path, mnist, monkeypatch):
+    """Files 0.png … 3.png with a seven, a two, a one and a zero, in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    for place in range(4):
+        Image.fromarray(255 - mnist.x_test[place]).resize((112, 112)).save(f"{place}.png")
+    return tmp_path
+
+
+def test_one_line_each(cli, asset, pictures):
+    ran = cli("predict", "0.png", "1.png", "2.png", "3.png", "--model", asset)
+    assert (ran.code, ran.err) == (0, "")
+    lines = [line.split("  ") for line in ran.out.splitlines()]
+    assert [(name, digit) for name, digit, _ in lines] == [
+        ("0.png", "7"),
+        ("1.png", "2"),
+        ("2.png", "1"),
+        ("3.png", "0"),
+    ]
+    assert all(share.startswith("(") and share.endswith(" %)") for _, _, share in lines)
+    assert pictures
+
+
+@pytest.mark.usefixtures("pictures")
+def test_without_a_model_the_packaged_one_reads(cli):
+    assert cli("predict", "0.png").out.startswith("0.png  7  (")
+
+
+@pytest.mark.usefixtures("pictures")
+def test_json(cli, asset):
+    ran = cli("predict", "0.png", "--json", "--model", asset)
+    (found,) = json.loads(ran.out)
+    assert ran.err == ""
+    assert (found["picture"], found["digit"], found["label"]) == ("0.png", 7, "7")
+    assert found["confidence"] == max(found["probabilities"])
+    assert sum(found["probabilities"]) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_bad_picture_does_not_stop_the_others(cli, asset, pictures):
+    (pictures / "bad.png").write_bytes(b"no picture")
+    ran = cli("predict", "0.png", "bad.png", "none.png", "1.png", "--model", asset)
+    assert ran.code == 1
+    assert [line.split("  ")[:2] for line in ran.out.splitlines()] == [["0.png", "7"], ["1.png", "2"]]
+    lines = ran.err.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("mnistkit: bad.png: is not a picture")
+    assert lines[1].startswith("mnistkit: none.png: no such file")
+
+
+def test_json_with_a_bad_picture(cli, asset, pictures):
+    (pictures / "bad.png").write_bytes(b"no picture")
+    ran = cli("predict", "bad.png", "0.png", "--json", "--model", asset)
+    bad, good = json.loads(ran.out)
+    assert ran.code == 1
+    assert bad["picture"] == "bad.png"
+    assert "not a picture" in bad["error"]
+    assert good["digit"] == 7
+
+
+def test_nothing_drawn(fails, pictures, asset):
+    Image.fromarray(np.full((50, 50), 255, np.uint8)).save(pictures / "blank.png")
+    assert "blank.png: no digit found" in fails("predict", "blank.png", "--model", asset)
+
+
+@pytest.mark.usefixtures("pictures")
+def test_a_model_that_is_none(fails, pictures):
+    (pictures / "bad.onnx").write_bytes(b"nonsense")
+    assert "bad.onnx: not a model that onnxruntime" in fails("predict", "0.png", "--model", "bad.onnx")
+    assert "none.onnx: no such file" in fails("predict", "0.png", "--model", "none.onnx")
+
+
+@pytest.mark.usefixtures("pictures")
+def test_as_a_function(classifier):
+    readings = list(read_files(classifier, ["0.png", "none.png"]))
+    assert readings[0].prediction.digit == 7
+    assert readings[0].error is None
+    assert readings[1].prediction is None
+    assert "no such file" in str(readings[1].error)

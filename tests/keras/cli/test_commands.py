@@ -1,0 +1,192 @@
+"""The commands as a user types them, in processes of their own: clean streams, exit codes, no half files."""
+
+import json
+
+import pytest
+
+from mnistkit import verify_file
+from mnistkit.cli import doctor
+
+
+@pytest.fixture(scope="module")
+def road(tmp_path_factory, python_here, small_npz):
+    """The README's commands in an empty folder, on the small data set."""
+    folder = tmp_path_factory.mktemp("road")
+    trained = python_here("-m", "mnistkit.train", "--data", small_npz, "--epochs", "1", cwd=folder)
+    exported = python_here("-m", "mnistkit.export", "--data", small_npz, cwd=folder)
+    return folder, trained, exported
+
+
+def test_train(road, here):
+    folder, trained, _ = road
+    assert trained.code == 0, trained.err
+    lines = trained.out.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("test loss ")
+    assert lines[1] == "wrote exports/mnist.keras, exports/mnist.train.json"
+    assert (folder / "exports" / "mnist.keras").is_file()
+    first = trained.err.splitlines()[0]
+    assert first.startswith(f"backend {here.name} {here.version}, Keras ")
+
+
+LOG_LINES = (
+    "WARNING",
+    "I0000",
+    "E0000",
+    "W0000",
+    "oneDNN",
+    "cuda",
+    "XLA",
+    "TPU",
+    "Warning:",
+    "computation_placer",
+    "absl",
+)
+
+
+def test_no_frameworks_log_lines(road):
+    for ran in road[1:]:
+        assert not [line for line in ran.err.splitlines() if any(word in line for word in LOG_LINES)], ran.err
+
+
+def test_export(road):
+    folder, _, exported = road
+    assert exported.code == 0, exported.err
+    assert exported.err == ""
+    lines = exported.out.splitlines()
+    assert lines[0].startswith("exporter ")
+    assert any(line.startswith("test images") for line in lines)
+    assert any(line.startswith("test accuracy: Keras 0.") for line in lines)
+    assert lines[-1] == "wrote exports/mnist.onnx, exports/mnist.json"
+    verify_file(folder / "exports" / "mnist.onnx")
+    assert sorted(path.name for path in (folder / "exports").iterdir()) == [
+        "mnist.json",
+        "mnist.keras",
+        "mnist.onnx",
+        "mnist.train.json",
+    ]
+
+
+def test_json_is_all_of_stdout_and_quiet_is_quiet(tmp_path, python_here, small_npz, trained):
+    """And another process with the same seed gets the same bits."""
+    ran = python_here("-m", "mnistkit.train", "--data", small_npz, "--quiet", "--json", cwd=tmp_path)
+    assert (ran.code, ran.err) == (0, "")
+    told = json.loads(ran.out)
+    assert told == json.loads((tmp_path / "exports" / "mnist.train.json").read_text(encoding="utf-8"))
+    assert told["weights_sha256"] == trained.provenance["weights_sha256"]
+
+
+def test_json_of_an_export(cli, tmp_path, monkeypatch, small_npz, trained):
+    monkeypatch.chdir(tmp_path)
+    ran = cli("export", trained.path, "--out", "mnist.onnx", "--data", small_npz, "--json")
+    assert (ran.code, ran.err) == (0, "")
+    assert json.loads(ran.out) == json.loads((tmp_path / "mnist.json").read_text(encoding="utf-8"))
+
+
+WRONG = {
+    "model": (["train", "--model", "mpl"], "unknown model 'mpl'"),
+    "optimizer": (["train", "--optimizer", "rmsprob"], "unknown optimizer 'rmsprob'"),
+    "epochs": (["train", "--epochs", "0"], "epochs must be at least 1"),
+    "data": (["train", "--data", "none.npz"], "none.npz: no such file or folder"),
+    "labels": (["train", "--labels", "a,b"], "expected 10 different names, got 2"),
+    "backend": (["train", "--backend", "theano"], "unknown backend 'theano'"),
+    "export backend": (["export", "--backend", "theano"], "unknown backend 'theano'"),
+    "no model": (["export"], "exports/mnist.keras: no such file; make one with `python -m mnistkit.train`"),
+    "exporter": (["export", "KERAS", "--exporter", "onnx"], "unknown exporter 'onnx'"),
+    "atol": (["export", "KERAS", "--atol", "0"], "atol must be above 0"),
+    "out": (["export", "KERAS", "--out", "."], "it is a folder; name a file"),
+    "not met": (["export", "KERAS", "--out", "x.onnx", "--atol", "1e-12"], "largest difference"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_errors_are_one_line(fails, tmp_path, monkeypatch, trained, case):
+    """In this process, for speed: the same function that the commands run."""
+    arguments, words = WRONG[case]
+    monkeypatch.chdir(tmp_path)
+    assert words in fails(*[trained.path if word == "KERAS" else word for word in arguments])
+    assert not any(path.is_file() for path in tmp_path.rglob("*"))
+
+
+def test_the_exit_code_reaches_the_shell(tmp_path, python_here):
+    ran = python_here("-m", "mnistkit.export", "none.keras", cwd=tmp_path)
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err == "mnistkit: none.keras: no such file; make one with `python -m mnistkit.train`\n"
+
+
+@pytest.mark.parametrize("verb", ["train", "export"])
+def test_the_flag_wins_over_the_environment(tmp_path, python, verb, here):
+    """``--backend`` decides before anything imports Keras; the error shows which one was taken."""
+    ran = python("-m", f"mnistkit.{verb}", "--backend", "theano", cwd=tmp_path, env={"KERAS_BACKEND": here.name})
+    assert ran.code == 1
+    assert ran.err.startswith("mnistkit: unknown backend 'theano' (asked for by name); use one of")
+
+
+def test_the_backend_flag_works(tmp_path, python, here, trained):
+    """The environment names a backend that does not exist; the flag makes it right."""
+    ran = python(
+        "-m", "mnistkit.export", trained.path, "--out", "x.onnx", "--backend", here.name, "--json",
+        cwd=tmp_path, env={"KERAS_BACKEND": "theano"},
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    assert json.loads(ran.out)["exported_under"]["name"] == here.name
+
+
+def test_keras_json_decides_where_nothing_else_does(tmp_path, python, here):
+    (tmp_path / "keras.json").write_text(json.dumps({"backend": here.name}))
+    code = "from mnistkit.core.keras_backend import load_keras; print(load_keras().backend.backend())"
+    ran = python("-c", code, cwd=tmp_path, env={"KERAS_BACKEND": "", "KERAS_HOME": str(tmp_path)})
+    assert ran.out.split() == [here.name], ran.err
+
+
+def test_set_after_keras_was_imported(tmp_path, python_here, here):
+    """A backend asked for too late is an error with the cure, never silently another one."""
+    other = "torch" if here.name != "torch" else "jax"
+    code = (
+        "import keras\n"
+        "from mnistkit.core.keras_backend import select_backend\n"
+        "from mnistkit.core.errors import BackendError\n"
+        f"try:\n    select_backend({other!r})\nexcept BackendError as error:\n    print(error)\n"
+    )
+    ran = python_here("-c", code, cwd=tmp_path)
+    assert (
+        f"Keras is already loaded with {here.name}, so {other} cannot be used in this process; set KERAS_BACKEND"
+        in ran.out
+    )
+
+
+def test_a_full_disk_during_training(tmp_path, python_here, small_npz):
+    """No file may grow over 20 kB: one line, exit 1, nothing left under any name."""
+    code = (
+        "import resource, signal, sys\nfrom mnistkit.cli import main\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "from mnistkit.core.keras_backend import load_keras, silence\nsilence(); load_keras()\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
+        f"sys.exit(main(['train', '--data', {str(small_npz)!r}, '--epochs', '1', '--quiet', '--out', 'out/m.keras']))\n"
+    )
+    ran = python_here("-c", code, cwd=tmp_path)
+    assert ran.code == 1, ran.err
+    assert ran.err.startswith("mnistkit: cannot write out/m")
+    assert ran.err.count("\n") == 1
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_doctor_finds_this_backend_working(here):
+    finding = doctor._backend(here.name)
+    assert finding.works is True
+    assert finding.detail == f"{here.version} on {here.device}"
+    assert finding.cure is None
+
+
+def test_a_backend_that_cannot_be_imported_fails_the_suite(tmp_path, python):
+    """What the conftest promises: asked for and not there is an error, and no test is skipped."""
+    from pathlib import Path
+
+    tests = Path(__file__).parents[1]
+    ran = python(
+        "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tests / "digits" / "test_pairs.py"),
+        cwd=tests.parents[0].parent, env={"KERAS_BACKEND": "theano", "KERAS_HOME": str(tmp_path)},
+    )  # fmt: skip
+    assert ran.code != 0
+    assert "unknown backend 'theano'" in ran.out + ran.err
+    assert "skipped" not in ran.out

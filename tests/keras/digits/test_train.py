@@ -1,0 +1,225 @@
+"""Training: the tutorial's steps and defaults, the same weights for the same seed, and never half a file."""
+
+import dataclasses
+import io
+import json
+
+import numpy as np
+import pytest
+
+from mnistkit.core.contract import weights_sha256
+from mnistkit.core.errors import BackendError, InputError, OutputError
+from mnistkit.core.keras_files import load_model
+from mnistkit.digits.model import build_model, seed_weights
+from mnistkit.digits.train import Settings, train
+
+import keras  # isort: skip  # after the backend is chosen
+
+ONE = Settings(epochs=1)
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_what_is_written(trained):
+    assert names(trained.path.parent) == ["mnist.keras", "mnist.train.json"]
+
+
+def test_provenance(trained, here, small):
+    found = json.loads(trained.path.with_suffix(".train.json").read_text(encoding="utf-8"))
+    assert found == trained.provenance
+    assert found["settings"] == {
+        "model": "mlp",
+        "epochs": 2,
+        "batch_size": 32,
+        "optimizer": "rmsprop",
+        "learning_rate": 0.001,
+        "rho": None,
+        "epsilon": None,
+        "decay": 0.0,
+        "hidden": 32,
+        "seed": 1337,
+        "validation_split": 0.0,
+    }
+    assert found["backend"] == dataclasses.asdict(here)
+    assert found["data"]["sha256"] == small.sha256
+    assert len(found["history"]["loss"]) == len(found["history"]["accuracy"]) == 2
+    assert found["weights_sha256"] == weights_sha256(trained.model.get_weights())
+    assert 0.5 < found["test"]["accuracy"] <= 1
+
+
+def test_it_learns(trained):
+    losses = trained.provenance["history"]["loss"]
+    assert losses[1] < losses[0]
+
+
+def test_the_file_holds_the_tested_model(trained, small):
+    model = load_model(trained.path)
+    x = small.x_test.reshape(-1, 784).astype(np.float32) / 255
+    found = np.asarray(keras.ops.convert_to_numpy(model(x))).argmax(axis=1)
+    assert np.mean(found == small.y_test) == pytest.approx(trained.provenance["test"]["accuracy"], abs=1e-6)
+
+
+def test_the_tutorials_optimizer(trained):
+    optimizer = trained.model.optimizer
+    assert type(optimizer).__name__.lower() == "rmsprop"
+    assert (optimizer.rho, optimizer.epsilon) == (0.9, 1e-8)
+    assert float(optimizer.learning_rate) == pytest.approx(0.001)
+
+
+def test_same_seed_same_bits(trained, small, tmp_path):
+    again = train(Settings(), out=tmp_path / "mnist.keras", data=small)
+    assert again.provenance["weights_sha256"] == trained.provenance["weights_sha256"]
+    assert again.provenance["history"] == trained.provenance["history"]
+
+
+def test_another_seed_other_bits(small, tmp_path):
+    first = train(ONE, out=tmp_path / "a.keras", data=small)
+    other = train(dataclasses.replace(ONE, seed=1), out=tmp_path / "b.keras", data=small)
+    assert first.provenance["weights_sha256"] != other.provenance["weights_sha256"]
+
+
+def test_what_it_says(small, tmp_path, here):
+    talk = io.StringIO()
+    train(ONE, out=tmp_path / "mnist.keras", data=small, talk=talk)
+    said = talk.getvalue()
+    for words in (
+        f"backend {here.name} {here.version}, Keras {here.keras_version}, device {here.device}",
+        "images [1500, 28, 28] uint8 -> [1500, 784] float32 in [0, 1]",
+        "labels [1500] -> one-hot [1500, 10]",
+        "25,450",
+        "loss",
+        "accuracy",
+    ):
+        assert words in said
+
+
+def test_silence_is_silence(small, tmp_path, capsys):
+    train(ONE, out=tmp_path / "mnist.keras", data=small)
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "")
+
+
+def test_validation_split(small, tmp_path):
+    report = train(dataclasses.replace(ONE, validation_split=0.2), out=tmp_path / "mnist.keras", data=small)
+    assert {"loss", "accuracy", "val_loss", "val_accuracy"} == set(report.provenance["history"])
+
+
+def test_labels_travel(small, tmp_path):
+    clothes = tuple(f"piece {n}" for n in range(10))
+    report = train(ONE, out=tmp_path / "mnist.keras", data=dataclasses.replace(small, labels=clothes))
+    assert report.provenance["data"]["labels"] == list(clothes)
+
+
+WRONG = {
+    "epochs": ({"epochs": 0}, "epochs must be at least 1, got 0"),
+    "batch": ({"batch_size": 0}, "batch size must be at least 1"),
+    "hidden": ({"hidden": 0}, "hidden must be at least 1"),
+    "seed": ({"seed": -1}, "seed must not be negative"),
+    "split": ({"validation_split": 1.0}, r"validation split must lie in \[0, 1\)"),
+    "split NaN": ({"validation_split": float("nan")}, "validation split must lie"),
+    "model": ({"model": "mpl"}, "unknown model 'mpl'; use one of .*mlp"),
+    "optimizer": ({"optimizer": "rmsprob"}, "unknown optimizer 'rmsprob'; use one of .*rmsprop"),
+    "rate": ({"learning_rate": 0.0}, "learning rate must be above 0"),
+    "rate NaN": ({"learning_rate": float("nan")}, "learning rate must be above 0"),
+    "decay": ({"decay": -0.1}, "decay must be at least 0"),
+    "rho for adam": ({"optimizer": "adam", "rho": 0.5}, "the optimizer adam has no rho; leave --rho out"),
+    "optimizer for the cnn": (
+        {"model": "cnn", "optimizer": "sgd"},
+        "a recipe of its own; leave --optimizer out",
+    ),
+    "split for the cnn": ({"model": "cnn", "validation_split": 0.1}, "leave --validation-split out"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_settings(small, tmp_path, case):
+    changes, words = WRONG[case]
+    with pytest.raises(InputError, match=words):
+        train(Settings(**changes), out=tmp_path / "mnist.keras", data=small)
+    assert names(tmp_path) == []
+
+
+def test_the_name_must_end_in_keras(small, tmp_path):
+    with pytest.raises(InputError, match=r"needs a name that ends in \.keras"):
+        train(ONE, out=tmp_path / "mnist.h5", data=small)
+
+
+def test_a_folder_that_cannot_be_is_noticed_before_training(tmp_path):
+    (tmp_path / "exports").write_text("")
+    with pytest.raises(OutputError, match="choose another place with --out"):
+        train(out=tmp_path / "exports" / "mnist.keras")
+
+
+def test_another_backend_than_the_loaded_one(here, tmp_path, small):
+    other = "torch" if here.name != "torch" else "jax"
+    with pytest.raises(
+        BackendError, match=f"already loaded with {here.name}, so {other} cannot be used .*KERAS_BACKEND"
+    ):
+        train(ONE, out=tmp_path / "mnist.keras", data=small, backend=other)
+
+
+# --- models ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_tutorials_model():
+    model = build_model()
+    assert model.input_shape == (None, 784)
+    assert model.output_shape == (None, 10)
+    assert [layer.__class__.__name__ for layer in model.layers] == ["Dense", "Dense"]
+    assert model.count_params() == 25450
+
+
+def test_first_weights_come_from_numpy_and_are_equal_everywhere():
+    """Known digests: whichever backend runs this, the same."""
+    first = build_model(seed=1337).get_weights()
+    limit = (6 / (784 + 32)) ** 0.5
+    drawn = np.random.default_rng(1337).uniform(-limit, limit, (784, 32)).astype(np.float32)
+    np.testing.assert_array_equal(first[0], drawn)
+    assert not first[1].any()
+    assert not first[3].any()
+
+
+def test_seed_weights_leaves_vectors_alone():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), keras.layers.BatchNormalization()])
+    before = [w.copy() for w in model.get_weights()]
+    seed_weights(model, 3)
+    after = model.get_weights()
+    for old, new in zip(before, after, strict=True):
+        assert np.array_equal(old, new) == (old.ndim < 2)
+
+
+# --- optimizers -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["Adam", "sgd", "AdamW", "nadam", "lion"])
+def test_any_keras_optimizer(name):
+    from mnistkit.digits.optimizers import make_optimizer
+
+    made = make_optimizer(name, learning_rate=0.01)
+    assert type(made).__name__.lower() == name.lower()
+    assert float(made.learning_rate) == pytest.approx(0.01)
+
+
+def test_decay_is_that_of_old_keras():
+    from mnistkit.digits.optimizers import make_optimizer
+
+    schedule = make_optimizer("rmsprop", learning_rate=0.1, decay=0.5)._learning_rate
+    assert [float(schedule(step)) for step in (0, 1, 2, 10)] == pytest.approx([0.1, 0.1 / 1.5, 0.1 / 2, 0.1 / 6])
+
+
+def test_given_hyper_parameters_arrive():
+    from mnistkit.digits.optimizers import make_optimizer
+
+    made = make_optimizer("rmsprop", learning_rate=0.1, rho=0.5, epsilon=1e-3)
+    assert (made.rho, made.epsilon) == (0.5, 1e-3)
+    assert make_optimizer("adam", learning_rate=0.1).epsilon == keras.optimizers.Adam().epsilon
+
+
+def test_wrappers_and_the_abstract_base_are_not_offered():
+    from mnistkit.digits.optimizers import optimizer_classes
+
+    known = optimizer_classes()
+    assert "rmsprop" in known
+    assert not {"optimizer", "lossscaleoptimizer"} & set(known)

@@ -1,0 +1,265 @@
+"""Export of models that nothing is known about: the proof, the options, the plug-in ways."""
+
+from __future__ import annotations
+
+import json
+
+import keras
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from cases_models import crnn, encoder_decoder, unet
+from comparing import redraw
+
+from mnistkit.core.comparison import verify_file
+from mnistkit.core.errors import ExportError, InputError, OutputError, ParityError, UnsupportedError
+from mnistkit.export import ExportOnnx, export_onnx, pipeline, register, unregister
+from mnistkit.export.choose import choose
+from mnistkit.export.diagnose import compare_layers
+from mnistkit.export.samples import sample_any
+from mnistkit.export.verification import derived_atol
+
+
+def two_inputs():
+    ids = keras.Input((None,), dtype="int32", name="ids")
+    extra = keras.Input((3,), name="extra")
+    pooled = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(11, 4)(ids))
+    joined = keras.layers.Dense(5, activation="tanh")(keras.layers.Concatenate()([pooled, extra]))
+    return keras.Model({"ids": ids, "extra": extra}, {"a": keras.layers.Dense(2, name="a")(joined), "b": joined})
+
+
+def small():
+    return keras.Sequential([keras.Input((6,)), keras.layers.Dense(4, activation="relu"), keras.layers.Dense(2)])
+
+
+def declared(path):
+    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return {x.name: x.shape for x in session.get_inputs()}, {x.name: x.shape for x in session.get_outputs()}
+
+
+def test_dicts_and_a_free_axis_are_proven_at_several_lengths(tmp_path):
+    report = export_onnx(two_inputs(), tmp_path / "m.onnx")
+    assert report.exporter == "writer"
+    lengths = {row.sample for row in report.rows}
+    assert len(lengths) == 3
+    assert {row.batch_size for row in report.rows} == {1, 2, 3}
+    inputs, _ = declared(tmp_path / "m.onnx")
+    assert inputs["ids"] == ["batch", "ids_1"]
+    assert verify_file(tmp_path / "m.onnx").pairs == 1
+
+
+def test_names_and_fixed_batch(tmp_path):
+    export_onnx(small(), tmp_path / "m.onnx", input_names=["x"], output_names=["y"], batch=4)
+    assert declared(tmp_path / "m.onnx") == ({"x": [4, 6]}, {"y": [4, 2]})
+
+
+def test_a_batch_size_that_the_model_fixes_is_proven_and_told(cli, tmp_path):
+    model = keras.Sequential([keras.Input((6,), batch_size=4), keras.layers.Dense(2)])
+    model.save(tmp_path / "m.keras")
+    ran = cli("export", tmp_path / "m.keras")
+    assert (ran.code, ran.err) == (
+        0,
+        "mnistkit: the model fixes its batch axis to 4, so does the file; see --batch\n",
+    )
+    assert declared(tmp_path / "m.onnx")[0] == {"input_layer": [4, 6]}
+    assert json.loads((tmp_path / "m.json").read_text())["batch"] == 4
+    ran = cli("export", tmp_path / "m.keras", "--batch", "3")
+    assert (ran.code, ran.err) == (0, "")
+    assert declared(tmp_path / "m.onnx")[0] == {"input_layer": [3, 6]}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"input_names": ["a", "b"]}, "2 names for 1 inputs"),
+        ({"input_names": ["a"], "output_names": ["a"]}, "names used twice: a"),
+        ({"batch": 0}, "batch must be at least 1"),
+        ({"atol": 0.0}, "atol must be above 0"),
+        ({"exporter": "magic"}, "unknown exporter 'magic'; use one of auto, writer"),
+        ({"opset": 12}, "opset 17 or newer"),
+    ],
+)
+def test_options_that_do_not_fit(tmp_path, options, message):
+    with pytest.raises(InputError, match=message):
+        export_onnx(small(), tmp_path / "m.onnx", **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_given_samples_are_what_is_proven(tmp_path):
+    np.savez(tmp_path / "s.npz", input_layer=np.ones((5, 6), np.float32))
+    report = export_onnx(small(), tmp_path / "m.onnx", samples=tmp_path / "s.npz")
+    assert {row.sample for row in report.rows} == {"given samples"}
+
+
+def test_samples_under_another_name_are_refused(tmp_path):
+    with pytest.raises(InputError, match="expected arrays input_layer, got x"):
+        export_onnx(small(), tmp_path / "m.onnx", samples={"x": np.ones((5, 6), np.float32)})
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.ones((5, 7), np.float32), r"expected input_layer: float32 \[batch, 6\], got \[5, 7\]"),
+        (np.ones((5, 6, 1), np.float32), r"expected input_layer: float32 \[batch, 6\], got \[5, 6, 1\]"),
+        (np.full((5, 6), "seven"), "no array of float32"),
+        (np.full((5, 6), np.nan), "input_layer has NaN or an infinity"),
+        (np.float32(1), "the same number of rows"),
+    ],
+)
+def test_samples_that_do_not_fit_are_refused(tmp_path, array, message):
+    with pytest.raises(InputError, match=message):
+        export_onnx(small(), tmp_path / "m.onnx", samples={"input_layer": array})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "float16"])
+def test_half_precision_has_finite_golden_pairs(tmp_path, policy):
+    model = keras.Sequential(
+        [keras.Input((6,)), keras.layers.Dense(4, dtype=policy), keras.layers.Dense(2, dtype=policy)]
+    )
+    export_onnx(model, tmp_path / "m.onnx")
+    assert verify_file(tmp_path / "m.onnx").pairs == 1
+
+
+def test_the_model_is_never_overwritten(tmp_path):
+    path = tmp_path / "m.keras"
+    small().save(path)
+    before = path.read_bytes()
+    for target in (path, tmp_path / "." / "m.keras"):
+        with pytest.raises(InputError, match="this is the model itself"):
+            export_onnx(path, target)
+    with pytest.raises(InputError, match=r"name the file \.onnx"):
+        export_onnx(path, tmp_path / "m.json")
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["m.keras"]
+
+
+def test_an_opset_that_nobody_reads(tmp_path):
+    with pytest.raises(InputError, match=r"opset 99 is newer than onnx .* knows \(up to \d+\)"):
+        export_onnx(small(), tmp_path / "m.onnx", opset=99)
+
+
+def test_samples_that_are_no_npz_are_refused(tmp_path):
+    (tmp_path / "s.npz").write_text("no")
+    with pytest.raises(InputError, match=r"not an \.npz"):
+        export_onnx(small(), tmp_path / "m.onnx", samples=tmp_path / "s.npz")
+
+
+def test_a_tolerance_that_cannot_be_met_keeps_the_old_file(tmp_path):
+    target = tmp_path / "m.onnx"
+    target.write_bytes(b"old")
+    model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(64), keras.layers.Dense(64, activation="softmax")])
+    with pytest.raises(ParityError, match="largest difference"):
+        export_onnx(model, target, atol=1e-12)
+    assert target.read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
+
+
+def test_the_first_layer_that_differs_is_named():
+    inputs = keras.Input((6,))
+    x = keras.layers.Dense(4, activation="relu", name="first")(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(2, name="last")(keras.layers.Dense(3, name="middle")(x)))
+    chosen = choose(model, "writer", opset=None, optimize=True, batch=None)
+    sample = sample_any(model, chosen.signature, batch_sizes=(2,))[0]
+    assert compare_layers(model, chosen, sample, atol=1e-5) is None
+    for tensor in chosen.proto.graph.initializer:
+        if tensor.name == "middle/kernel":
+            tensor.CopyFrom(
+                onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor) * np.float32(1.03), tensor.name)
+            )
+    path, largest = compare_layers(model, chosen, sample, atol=1e-5)
+    assert path == "middle"
+    assert largest > 1e-5
+
+
+@pytest.mark.parametrize("build", [encoder_decoder, unet, crnn], ids=lambda build: build.__name__)
+def test_a_mutant_is_caught_in_any_large_tensor(tmp_path, monkeypatch, build):
+    """One weight tensor x 1.03, in models with masks, attention, free sizes and recurrence."""
+    model = redraw(build())
+    export_onnx(model, tmp_path / "m.onnx")
+    before = (tmp_path / "m.onnx").read_bytes()
+    chosen = pipeline.choose
+    mutated = []
+
+    def mutate(*arguments, **options):
+        found = chosen(*arguments, **options)
+        floats = [t for t in found.proto.graph.initializer if t.data_type == onnx.TensorProto.FLOAT]
+        tensor = sorted(floats, key=lambda t: -np.prod(t.dims))[len(mutated)]
+        tensor.raw_data = (onnx.numpy_helper.to_array(tensor) * np.float32(1.03)).tobytes()
+        mutated.append(tensor.name)
+        return found
+
+    monkeypatch.setattr(pipeline, "choose", mutate)
+    for _ in range(5):
+        with pytest.raises(ParityError, match="largest difference"):
+            export_onnx(model, tmp_path / "m.onnx")
+    assert len(set(mutated)) == 5
+    assert (tmp_path / "m.onnx").read_bytes() == before
+
+
+def test_a_model_that_answers_nan_proves_nothing(tmp_path):
+    inputs = keras.Input((2,))
+    model = keras.Model(inputs, keras.ops.log(inputs - 100.0))
+    with pytest.raises(ExportError, match="Keras itself answers with NaN"):
+        export_onnx(model, tmp_path / "m.onnx")
+
+
+def test_tolerance_grows_with_depth_and_half_precision():
+    shallow, deep = small(), keras.Sequential([keras.Input((512,)), *(keras.layers.Dense(512) for _ in range(8))])
+    half = keras.Sequential([keras.Input((6,)), keras.layers.Dense(4, dtype="mixed_float16")])
+    assert 1e-5 <= derived_atol(shallow) < derived_atol(deep) < 1e-3 < derived_atol(half) < 2e-2
+
+
+def test_every_unsupported_part_is_listed(tmp_path):
+    class Odd(keras.layers.Layer):
+        def call(self, x):
+            return keras.ops.convert_to_tensor(np.asarray(keras.ops.convert_to_numpy(x)))
+
+        def compute_output_spec(self, x):
+            return keras.KerasTensor(x.shape, x.dtype)
+
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, Odd(name="two")(keras.layers.Dense(3)(Odd(name="one")(inputs))))
+    with pytest.raises(UnsupportedError, match=r"(?s)one.*two.*register_layer"):
+        export_onnx(model, tmp_path / "m.onnx", exporter="writer")
+
+
+def test_register_takes_model_export_and_unregister_gives_it_back(tmp_path):
+    original = keras.Model.export
+    register()
+    register()
+    try:
+        small().export(tmp_path / "m.onnx", format="onnx", verbose=False)
+        assert json.loads((tmp_path / "m.json").read_text())["exporter"]["name"] == "writer"
+    finally:
+        unregister()
+    unregister()
+    assert keras.Model.export is original
+
+
+def test_the_callback_exports_the_best_epoch_only(tmp_path):
+    callback = ExportOnnx(tmp_path / "best.onnx", monitor="val_loss")
+    callback.set_model(small())
+    callback.on_epoch_end(0, {"val_loss": 1.0})
+    first = callback.report
+    callback.on_epoch_end(1, {"val_loss": 2.0})
+    assert callback.report is first
+    callback.on_epoch_end(2, {"val_loss": 0.5})
+    assert callback.report is not first
+    assert callback.best == 0.5
+
+
+def test_the_callback_says_what_it_misses(tmp_path):
+    callback = ExportOnnx(tmp_path / "best.onnx", monitor="val_loss")
+    callback.set_model(small())
+    with pytest.raises(InputError, match="no 'val_loss' to monitor; it logs loss"):
+        callback.on_epoch_end(0, {"loss": 1.0})
+    with pytest.raises(InputError, match="unknown mode"):
+        ExportOnnx(tmp_path / "best.onnx", mode="most")
+
+
+def test_a_folder_in_the_way_is_refused_before_the_work(tmp_path):
+    (tmp_path / "m.onnx").mkdir()
+    with pytest.raises(OutputError, match="it is a folder"):
+        export_onnx(small(), tmp_path / "m.onnx")
