@@ -1,11 +1,13 @@
-"""Write a file completely or not at all."""
+"""Write a file completely or not at all, and say what a file is that should have been another."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import secrets
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,16 +33,10 @@ def replacing(path: str | os.PathLike[str], *, suffix: str | None = None) -> Ite
     try:
         with writing(target):
             check_writable(target)
-            handle, name = tempfile.mkstemp(
-                prefix=f".{target.stem}.", suffix=suffix or target.suffix, dir=target.parent
-            )
-            os.close(handle)
-            temporary = Path(name)
+            temporary = _new_file(target.parent, f".{target.stem}.", suffix or target.suffix)
             yield temporary
             with temporary.open("rb+") as stream:
                 os.fsync(stream.fileno())
-            # mkstemp makes the file private; the finished one gets what any new file of this user gets.
-            temporary.chmod(0o666 & ~_umask())
             temporary.replace(target)
     finally:
         if temporary is not None:
@@ -91,7 +87,57 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
         temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _new_file(folder: Path, prefix: str, suffix: str) -> Path:
+    """An empty file under a new name.
+
+    The kernel gives it the permissions of any new file of this user. `tempfile.mkstemp` would make it private, and the
+    process' umask cannot be read without changing it for all threads.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
+    while True:
+        path = folder / f"{prefix}{secrets.token_hex(4)}{suffix}"
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path, flags, 0o666))
+            return path
+
+
+@dataclass(frozen=True, slots=True)
+class FileKind:
+    """What the first bytes of a file say about it.
+
+    Attributes:
+        name: With its article: ``"a Git LFS pointer"``.
+        cure: What to do when another kind of file was expected; empty where nothing general helps.
+    """
+
+    name: str
+    cure: str = ""
+
+
+def sniff_kind(head: bytes) -> FileKind | None:
+    """What a file is that turned out not to be what was expected; ``None`` where its first bytes do not say.
+
+    Args:
+        head: The first bytes of the file, 512 or more where it has them; empty for an empty file.
+    """
+    if not head:
+        return FileKind("an empty file", "get the file again")
+    text = head.lstrip().lower()
+    return next((kind for starts, kind in _TEXTS if text.startswith(starts)), None) or next(
+        (kind for starts, kind in _BINARIES if head.startswith(starts)), None
+    )
+
+
+_TEXTS = (
+    ((b"version https://git-lfs",), FileKind("a Git LFS pointer", "run `git lfs pull`")),
+    ((b"<!doctype html", b"<html", b"<head"), FileKind("a web page", "download the file itself")),
+    ((b"<svg",), FileKind("an SVG drawing", "save it as PNG")),
+    ((b"<?xml",), FileKind("an XML document")),
+    ((b"%pdf",), FileKind("a PDF document", "save the page as PNG")),
+)
+_BINARIES = (
+    ((b"\x89HDF\r\n\x1a\n",), FileKind("an HDF5 file")),
+    ((b"PK\x03\x04",), FileKind("a zip archive")),
+    ((b"\x1f\x8b",), FileKind("gzip data")),
+    ((b"\x93NUMPY",), FileKind("a single .npy array")),
+)

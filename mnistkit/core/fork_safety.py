@@ -18,7 +18,7 @@ from typing import Any
 _sessions: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
-def survive_fork(session: Any) -> Any:
+def keep_alive_across_fork(session: Any) -> Any:
     """Return ``session``, which children forked from now on will never free."""
     _register()
     _sessions.add(session)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnistkit.core.errors import ModelFileError, one_line
+from mnistkit.core.files import sniff_kind
 from mnistkit.core.keras_backend import load_keras
 
 if TYPE_CHECKING:
@@ -75,12 +76,12 @@ def _read_metadata(source: Path) -> dict[str, Any]:
 
 def _what_it_is(source: Path) -> str:
     with source.open("rb") as stream:
-        start = stream.read(40)
-    if start.startswith(b"\x89HDF\r\n\x1a\n"):
+        kind = sniff_kind(stream.read(512))
+    if kind is None or kind.name == "a zip archive":
+        return "not a .keras file"
+    if kind.name == "an HDF5 file":
         return "an HDF5 model; load it in Keras and save it as .keras"
-    if start.startswith(b"version https://git-lfs"):
-        return "a Git LFS pointer, not a .keras file; run `git lfs pull`"
-    return "not a .keras file"
+    return f"{kind.name}, not a .keras file" + (f"; {kind.cure}" if kind.cure else "")
 
 
 def _is_newer(made_with: str, here: str) -> bool:

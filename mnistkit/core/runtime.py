@@ -1,6 +1,7 @@
 """One onnxruntime session with honest devices: what is reported is what runs.
 
-Used by the classifier, by the proof of every export and by the server, so that all three run the same options.
+The one place that makes sessions: the classifier, the picture graphs, the verification of every export and the server
+all run the same options.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import numpy as np
 
 from mnistkit.core.contract import PREFIX
 from mnistkit.core.errors import DeviceError, InputError, MissingExtraError, ModelFileError, one_line
-from mnistkit.core.fork_safety import survive_fork
+from mnistkit.core.files import sniff_kind
+from mnistkit.core.fork_safety import keep_alive_across_fork
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,7 +57,9 @@ class Runtime:
         model: Path of the file, or its bytes.
         device: ``"cpu"``, ``"cuda"``, ``"cuda:N"``, or ``"auto"`` (CUDA where it works, else CPU).
         threads: Threads inside one operator; by default one for each processor this process may use.
-        exact: Turn reduced-precision kernels (TF32) off, as the proof does.
+        exact: Turn reduced-precision kernels (TF32) off, as verification does.
+        optimize: Let onnxruntime rewrite the graph before the first run. For a graph of many small nodes the rewriting
+            takes longer than the runs.
 
     Raises:
         ModelFileError: The file is missing or is not an ONNX model that this onnxruntime reads.
@@ -70,12 +74,13 @@ class Runtime:
         device: str = "auto",
         threads: int | None = None,
         exact: bool = False,
+        optimize: bool = True,
     ) -> None:
         if threads is not None and threads < 1:
             raise InputError(f"threads must be at least 1, got {threads}")
         self.name, self._content = _read_model(model)
         self._path = None if isinstance(model, bytes) else str(Path(model).absolute())
-        self._device, self._threads, self._exact = device, threads, exact
+        self._device, self._threads, self._exact, self._optimize = device, threads, exact, optimize
         self._open()
 
     @property
@@ -86,7 +91,9 @@ class Runtime:
         return self._content
 
     def _open(self) -> None:
-        self._session = _make_session(self, self._device, threads=self._threads, exact=self._exact)
+        self._session = _make_session(
+            self, self._device, threads=self._threads, exact=self._exact, optimize=self._optimize
+        )
         self._pid = os.getpid()
         self.inputs = tuple(_tensor_info(node) for node in self._session.get_inputs())
         self.outputs = tuple(_tensor_info(node) for node in self._session.get_outputs())
@@ -124,7 +131,7 @@ class Runtime:
             raise
 
     def __getstate__(self) -> dict[str, Any]:
-        keep = ("name", "_content", "_path", "_device", "_threads", "_exact")
+        keep = ("name", "_content", "_path", "_device", "_threads", "_exact", "_optimize")
         return {key: self.__dict__[key] for key in keep}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -172,20 +179,21 @@ def _read_model(model: str | os.PathLike[str] | bytes) -> tuple[str, bytes]:
         raise ModelFileError(f"{path}: no such file; make it with `python -m mnistkit.export`") from error
     except OSError as error:
         raise ModelFileError(f"{path}: cannot be read ({error.strerror})") from error
-    if not content:
-        raise ModelFileError(f"{path}: an empty file, not an ONNX model; export it again")
-    if content.startswith(b"version https://git-lfs"):
-        raise ModelFileError(f"{path}: a Git LFS pointer, not an ONNX model; run `git lfs pull`")
+    kind = sniff_kind(content[:512])
+    if kind:
+        raise ModelFileError(f"{path}: {kind.name}, not an ONNX model; {kind.cure or 'export it again'}")
     return str(path), content
 
 
-def _make_session(model: Runtime, device: str, *, threads: int | None, exact: bool) -> Any:
+def _make_session(model: Runtime, device: str, *, threads: int | None, exact: bool, optimize: bool) -> Any:
     ort = load_onnxruntime()
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or _cpu_count()
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # what goes wrong is raised; the log would only repeat it
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if not optimize:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     providers, demanded = _wanted_providers(ort, device, exact=exact)
     try:
         session = ort.InferenceSession(model.source, sess_options=options, providers=providers)
@@ -195,7 +203,7 @@ def _make_session(model: Runtime, device: str, *, threads: int | None, exact: bo
         raise ModelFileError(
             f"{model.name}: not a model that onnxruntime {ort.__version__} reads ({one_line(error, limit=300)})"
         ) from error
-    survive_fork(session)
+    keep_alive_across_fork(session)
     session.disable_fallback()
     wanted = providers[0] if isinstance(providers[0], str) else providers[0][0]
     if wanted not in session.get_providers():

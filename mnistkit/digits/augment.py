@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from mnistkit.digits.profile import SIDE
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     Images = npt.NDArray[np.float32]
 
-SIDE: Final = 28
 _GRID: Final = np.arange(SIDE, dtype=np.float32)
 _ROWS, _COLUMNS = np.meshgrid(_GRID, _GRID, indexing="ij")
 

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from mnistkit.core.errors import DataError, one_line
+from mnistkit.core.files import sniff_kind
+from mnistkit.digits.profile import CLASSES, DIGITS, SIDE
 
 if TYPE_CHECKING:
     import os
@@ -25,12 +27,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-DIGITS: tuple[str, ...] = tuple("0123456789")
 MNIST_SHA256 = "06af5dfe73b70e3bc1c36439982b18a8d76803db9b544f6fdf838a37fbb01b64"
 
 _ARRAYS = ("x_train", "y_train", "x_test", "y_test")
-_IMAGES = (28, 28)
-_CLASSES = 10
+_IMAGES = (SIDE, SIDE)
 _MAX_BYTES = 2 * 1024**3  # EMNIST digits, the largest of the family, needs a tenth of this
 _IDX_UINT8 = 0x08
 _IDX_NAMES = {
@@ -124,8 +124,8 @@ def _checked_labels(labels: Sequence[str] | None) -> tuple[str, ...]:
     if labels is None:
         return DIGITS
     names = tuple(labels)
-    if len(names) != _CLASSES or len(set(names)) != _CLASSES or not all(isinstance(n, str) and n for n in names):
-        raise DataError(f"labels: expected {_CLASSES} different names, got {len(names)}: {', '.join(map(str, names))}")
+    if len(names) != CLASSES or len(set(names)) != CLASSES or not all(isinstance(n, str) and n for n in names):
+        raise DataError(f"labels: expected {CLASSES} different names, got {len(names)}: {', '.join(map(str, names))}")
     return names
 
 
@@ -249,7 +249,7 @@ def _check(arrays: dict[str, NDArray[np.uint8]], source: Path) -> None:
             raise DataError(f"{source}: x_{part} has shape {list(x.shape)}, expected [n, 28, 28]")
         if y.shape != (len(x),):
             raise DataError(f"{source}: y_{part} has shape {list(y.shape)}, expected [{len(x)}] to match x_{part}")
-        if int(y.max()) >= _CLASSES:
+        if int(y.max()) >= CLASSES:
             raise DataError(f"{source}: y_{part} has class {int(y.max())}; mnistkit reads sets of ten classes, 0 to 9")
 
 
@@ -263,17 +263,7 @@ def _read_bytes(path: Path) -> bytes:
 
 
 def _describe(content: bytes) -> str:
-    head = content[:512].lstrip().lower()
-    if not content:
-        return "an empty file"
-    if head.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
-        return "an HTML page (a download that went wrong)"
-    if head.startswith(b"version https://git-lfs"):
-        return "a Git LFS pointer (run `git lfs pull`)"
-    if content.startswith(b"\x1f\x8b"):
-        return "gzip data"
-    if _is_idx(content):
-        return "one IDX file"
-    if content.startswith(b"\x93NUMPY"):
-        return "a single .npy array"
-    return "data of an unknown kind"
+    kind = sniff_kind(content[:512])
+    if kind:
+        return f"{kind.name} ({kind.cure})" if kind.cure else kind.name
+    return "one IDX file" if _is_idx(content) else "data of an unknown kind"

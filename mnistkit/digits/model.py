@@ -13,12 +13,12 @@ import numpy as np
 
 from mnistkit.core.errors import InputError, ModelFileError
 from mnistkit.core.keras_backend import load_keras
+from mnistkit.digits.profile import CLASSES, SIDE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-INPUT_SIZE = 784
-CLASSES = 10
+INPUT_SIZE = SIDE * SIDE
 
 
 def build_model(name: str = "mlp", *, hidden: int = 32, seed: int = 1337) -> Any:
@@ -84,7 +84,7 @@ def _cnn(hidden: int) -> Any:
         return layers.ReLU()(x)
 
     image = keras.Input((INPUT_SIZE,), name="image")
-    x = layers.Reshape((28, 28, 1))(image)
+    x = layers.Reshape((SIDE, SIDE, 1))(image)
     x = step(x, 32, 5, strides=2)
     x = step(x, 32, 3)
     x = step(x, 64, 3, strides=2)

@@ -15,7 +15,6 @@ from mnistkit.core import contract, golden
 from mnistkit.core import keras_backend as backends
 from mnistkit.core.errors import InputError, ParityError, one_line
 from mnistkit.core.files import check_writable, write_json
-from mnistkit.core.golden import GoldenPair
 from mnistkit.core.keras_files import load_model, weights_of
 from mnistkit.core.runtime import Runtime
 from mnistkit.digits import profile
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
+    from mnistkit.core.golden import GoldenPair
     from mnistkit.core.runtime import TensorInfo
     from mnistkit.export.atomic_save import Stage
     from mnistkit.export.choose import Chosen
@@ -342,7 +342,7 @@ def _describe(
 def _golden_pair(runtime: Runtime, sample: Sample) -> GoldenPair:
     """The sample's first batch."""
     inputs = {name: array[: sample.batch_sizes[0]] for name, array in sample.inputs.items()}
-    return _pair(inputs, run_in_steps(runtime, inputs, sample.batch_sizes[0]))
+    return golden.golden_pair(inputs, run_in_steps(runtime, inputs, sample.batch_sizes[0]))
 
 
 def _golden_rows(sample: Sample, answers: dict[str, NDArray[Any]]) -> list[GoldenPair]:
@@ -359,23 +359,12 @@ def _golden_rows(sample: Sample, answers: dict[str, NDArray[Any]]) -> list[Golde
     last = 2 * (edge > 0.4) + ((surest < 0.5) | (surest > 0.9))  # noqa: PLR2004  # explained above
     order = np.argsort(last, kind="stable")[:_GOLDEN_PAIRS]
     return [
-        _pair(
+        golden.golden_pair(
             {name: array[i : i + 1] for name, array in sample.inputs.items()},
             {name: array[i : i + 1] for name, array in answers.items()},
         )
         for i in order
     ]
-
-
-def _pair(inputs: dict[str, NDArray[Any]], answers: dict[str, NDArray[Any]]) -> GoldenPair:
-    rounded = {
-        # in double: float16 would overflow on the way, decimals times answer
-        name: np.round(array.astype(np.float64), golden.GOLDEN_DECIMALS).astype(array.dtype)
-        if array.dtype.kind == "f"
-        else array
-        for name, array in answers.items()
-    }
-    return GoldenPair(inputs, rounded)
 
 
 def _accuracy(scores: NDArray[Any], data: Dataset) -> float:

@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from mnistkit.core.errors import OutputError
-from mnistkit.core.files import check_writable, replacing, write_json
+from mnistkit.core.files import check_writable, replacing, sniff_kind, write_json
 
 
 def names(folder):
@@ -65,6 +65,51 @@ def test_the_file_gets_the_permissions_of_any_new_file(tmp_path):
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "model.onnx").stat().st_mode) == 0o640
+
+
+def test_the_umask_of_the_process_is_never_touched(tmp_path, monkeypatch):
+    """Another thread may create a file at any moment."""
+
+    def refuse(*_):
+        raise AssertionError("the umask was changed")
+
+    monkeypatch.setattr("os.umask", refuse)
+    write_json(tmp_path / "a.json", 1)
+    assert names(tmp_path) == ["a.json"]
+
+
+def test_a_temporary_name_that_is_taken_is_not_used(tmp_path, monkeypatch):
+    tokens = iter(["taken", "free"])
+    monkeypatch.setattr("secrets.token_hex", lambda _: next(tokens))
+    (tmp_path / ".a.taken.json").write_text("somebody else's")
+    write_json(tmp_path / "a.json", 1)
+    assert (tmp_path / ".a.taken.json").read_text() == "somebody else's"
+    assert names(tmp_path) == [".a.taken.json", "a.json"]
+
+
+KINDS = {
+    b"": "an empty file",
+    b"version https://git-lfs.github.com/spec/v1\n": "a Git LFS pointer",
+    b"\n <!DOCTYPE html><html>": "a web page",
+    b"<html>": "a web page",
+    b"<svg xmlns=''>": "an SVG drawing",
+    b"<?xml version='1.0'?>": "an XML document",
+    b"%PDF-1.7": "a PDF document",
+    b"\x89HDF\r\n\x1a\n": "an HDF5 file",
+    b"PK\x03\x04": "a zip archive",
+    b"\x1f\x8b\x08": "gzip data",
+    b"\x93NUMPY\x01": "a single .npy array",
+}
+
+
+@pytest.mark.parametrize("head", KINDS)
+def test_kinds_of_files(head):
+    assert sniff_kind(head).name == KINDS[head]
+
+
+@pytest.mark.parametrize("head", [b"\x08\x08\x12\x08mnistkit", b"\x89PNG\r\n\x1a\n", b"hello", b" PK\x03\x04", b"html"])
+def test_files_of_no_kind_that_is_told_apart(head):
+    assert sniff_kind(head) is None
 
 
 def test_a_file_in_place_of_a_folder(tmp_path):

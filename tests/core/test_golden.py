@@ -10,7 +10,7 @@ import pytest
 from mnistkit.core import golden
 from mnistkit.core.contract import read_labels, weights_sha256
 from mnistkit.core.errors import ModelFileError
-from mnistkit.core.golden import GoldenPair, decode_golden, encode_golden
+from mnistkit.core.golden import GoldenPair, decode_golden, encode_golden, golden_pair
 
 
 @pytest.fixture
@@ -113,3 +113,13 @@ def test_the_digest_of_weights_sees_every_change():
         [np.nextafter(weights[0], 2), weights[1]],
     ]
     assert len({same, *(weights_sha256(other) for other in others)}) == 5
+
+
+def test_a_pair_is_rounded_where_it_holds_floats():
+    answers = {"half": np.array([60000.123, 0.1], np.float16), "float": np.array([0.123456789], np.float32)}
+    pair = golden_pair({"x": np.array([0.123456789])}, {**answers, "digit": np.array(7, np.int64)})
+    assert np.isfinite(pair.outputs["half"]).all()
+    assert pair.outputs["float"] == np.float32(0.12346)
+    assert pair.outputs["float"].dtype == np.float32
+    assert pair.outputs["digit"] == 7
+    assert pair.inputs["x"] == 0.123456789

@@ -50,7 +50,8 @@ BAD = {
         b"version https://git-lfs.github.com/spec/v1\n",
         r"a Git LFS pointer, not an ONNX model; run `git lfs pull`",
     ),
-    "html": (b"<html></html>", r"not a model that onnxruntime .* reads"),
+    "html": (b"<html></html>", "a web page, not an ONNX model; download the file itself"),
+    "keras": (b"PK\x03\x04 and so on", "a zip archive, not an ONNX model; export it again"),
     "noise": (bytes(range(256)), r"not a model that onnxruntime .* reads"),
 }
 
@@ -180,6 +181,32 @@ def test_threads_out_of_range(asset, threads):
 def test_one_thread_answers_alike(asset, runtime, feeds):
     one = Runtime(asset, device="cpu", threads=1).run(feeds)
     np.testing.assert_allclose(one["probabilities"], runtime.run(feeds)["probabilities"], rtol=0, atol=1e-6)
+
+
+def test_without_optimization_the_answers_stay(asset, runtime, feeds):
+    plain = Runtime(asset, device="cpu", optimize=False)
+    again = pickle.loads(pickle.dumps(plain))  # noqa: S301  # made on this line
+    for one in (plain, again):
+        np.testing.assert_allclose(
+            one.run(feeds)["probabilities"], runtime.run(feeds)["probabilities"], rtol=0, atol=1e-6
+        )
+
+
+def test_optimization_is_as_asked(asset, monkeypatch):
+    import onnxruntime
+
+    levels = []
+
+    class Recorder(onnxruntime.InferenceSession):
+        def __init__(self, source, *, sess_options, providers):
+            levels.append(sess_options.graph_optimization_level)
+            super().__init__(source, sess_options=sess_options, providers=providers)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Recorder)
+    Runtime(asset, device="cpu")
+    Runtime(asset, device="cpu", optimize=False)
+    level = onnxruntime.GraphOptimizationLevel
+    assert levels == [level.ORT_ENABLE_ALL, level.ORT_DISABLE_ALL]
 
 
 def test_bytes_and_path_answer_alike(asset, runtime, feeds):

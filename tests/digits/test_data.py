@@ -183,7 +183,7 @@ def test_npz_bomb_is_refused_before_it_unpacks(tmp_path, arrays, monkeypatch):
 
 
 WRONG_FILES = {
-    "html": (b"\n<!DOCTYPE html><html><body>404</body></html>", "an HTML page"),
+    "html": (b"\n<!DOCTYPE html><html><body>404</body></html>", "a web page"),
     "lfs": (
         b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n",
         r"Git LFS pointer \(run `git lfs pull`",
@@ -275,7 +275,7 @@ BROKEN_IDX = {
     "one byte short": (lambda a: idx(a)[:-1], "the header says"),
     "one byte long": (lambda a: idx(a) + b"\0", "the header says"),
     "header alone": (lambda a: idx(a)[:6], "header is truncated"),
-    "html": (lambda _: b"<html>", "not an IDX file but an HTML page"),
+    "html": (lambda _: b"<html>", "not an IDX file but a web page"),
     "lfs": (lambda _: b"version https://git-lfs.github.com/spec/v1", "not an IDX file but a Git LFS pointer"),
     "empty": (lambda _: b"", "not an IDX file but an empty file"),
     "floats": (lambda a: b"\0\0\x0d" + idx(a)[3:], "IDX type 0x0d"),
