@@ -19,7 +19,7 @@ from drawing import digit, jpeg, on_paper
 from mnistkit.core.errors import NoDigitError
 from mnistkit.digits.classifier import Classifier
 from mnistkit.digits.data import load_data
-from mnistkit.digits.numbers import read_number
+from mnistkit.digits.numbers import read_digits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -83,7 +83,7 @@ def score_numbers(
             rows, content = compose(images, labels, generator, **KINDS[kind])
             begin = time.perf_counter()
             try:
-                found = read_number(classifier, content).text.replace(" ", "")
+                found = read_digits(classifier, content).text.replace(" ", "")
             except NoDigitError:
                 found = ""
             seconds += time.perf_counter() - begin

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,18 +19,17 @@ import numpy as np
 from mnistkit.core.contract import read_labels
 from mnistkit.core.errors import InputError, ModelFileError
 from mnistkit.core.runtime import Runtime, TensorInfo, cast
-from mnistkit.digits.profile import CLASSES, SIDE
+from mnistkit.digits.profile import CLASSES, DIGITS, SIDE
 
 if TYPE_CHECKING:
     import os
 
     from numpy.typing import ArrayLike, NDArray
 
-    from mnistkit.digits.numbers import Number
+    from mnistkit.digits.numbers import DigitString
     from mnistkit.digits.pictures import Source
 
 _PIXELS = SIDE * SIDE
-_DIGITS = tuple("0123456789")
 _BATCH = 4096  # images a run: large enough to be fast, small enough for any memory
 
 
@@ -90,7 +90,7 @@ class Classifier:
             self._runtime = Runtime(source, device=device, threads=threads, exact=exact)
         self._input = _image_input(self._runtime)
         self._output = _class_output(self._runtime)
-        self.labels: tuple[str, ...] = read_labels(self._runtime.metadata) or _DIGITS
+        self.labels: tuple[str, ...] = read_labels(self._runtime.metadata) or DIGITS
         """Names of the ten classes."""
         if len(self.labels) != CLASSES:
             raise ModelFileError(f"{self._runtime.name}: {len(self.labels)} labels for {CLASSES} classes")
@@ -135,11 +135,16 @@ class Classifier:
         """Read each image; arguments and errors as for `probabilities`."""
         return [self._prediction(row) for row in self.probabilities(images)]
 
-    def read_number(self, source: Source) -> Number:
-        """Read all digits of a picture, in a row or rows; see `mnistkit.digits.numbers.read_number`."""
-        from mnistkit.digits.numbers import read_number
+    def read_digits(self, source: Source) -> DigitString:
+        """Read all digits of a picture, in a row or rows; see `mnistkit.digits.numbers.read_digits`."""
+        from mnistkit.digits.numbers import read_digits
 
-        return read_number(self, source)
+        return read_digits(self, source)
+
+    def read_number(self, source: Source) -> DigitString:
+        """The earlier name of `read_digits`."""
+        warnings.warn("Classifier.read_number is now called read_digits", DeprecationWarning, stacklevel=2)
+        return self.read_digits(source)
 
     def _prediction(self, row: NDArray[np.float32]) -> Prediction:
         digit = int(row.argmax())

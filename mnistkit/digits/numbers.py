@@ -1,30 +1,66 @@
 """Read numbers: digits in a row or rows on one picture, as in postcodes and dates.
 
-Ink is cut into parts more often than needed, neighbouring parts are read together in every sensible way, and the
-cheapest chain of readings wins: what the classifier is sure of, shaped as its digit is, as high as the row, cut through
-little ink.
+Over-segmentation and dynamic programming: connected ink is split at every place where two digits may touch, every
+plausible group of neighboring segments is classified, and the segmentation of lowest cost is taken. A reading costs
+little when the classifier is confident, when its width by height is usual for that digit, when it is as high as the
+row, and when its cuts cross little ink.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
+import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
 from mnistkit.core.errors import NoDigitError
-from mnistkit.digits.pictures import WORKING_SIDE, decode_sized, find_ink, name_of, place
-from mnistkit.digits.segmentation import Piece, cut, find_pieces, find_rows, is_slash, join, usual_height
+from mnistkit.digits.pictures import WORKING_SIDE, center_digit, decode_sized, find_foreground, name_of
+from mnistkit.digits.segmentation import (
+    Component,
+    find_components,
+    find_rows,
+    is_slash,
+    median_height_of,
+    merge,
+    split_touching,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
-    from mnistkit.digits.classifier import Classifier, Prediction
     from mnistkit.digits.pictures import Source
+
+
+class DigitReading(Protocol):
+    """What a classifier says of one image, as `mnistkit.digits.classifier.Prediction` does."""
+
+    @property
+    def digit(self) -> int:
+        """Class number, 0 to 9."""
+
+    @property
+    def label(self) -> str:
+        """The class' name."""
+
+    @property
+    def confidence(self) -> float:
+        """Probability of that class, in [0, 1]."""
+
+    @property
+    def probabilities(self) -> NDArray[np.float32]:
+        """float32 ``[10]``."""
+
+
+class DigitClassifier(Protocol):
+    """What reads single digits: `mnistkit.Classifier`, or anything with its ``predict``."""
+
+    def predict(self, images: ArrayLike, /) -> Sequence[DigitReading]:
+        """Read each of float32 ``[n, 28, 28]`` in [0, 1]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +97,7 @@ class Digit:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Number:
+class DigitString:
     """What a picture with several digits was read as.
 
     Attributes:
@@ -93,11 +129,11 @@ class Number:
         return math.prod(digit.confidence for digit in self.digits)
 
 
-def read_number(classifier: Classifier, source: Source) -> Number:
+def read_digits(classifier: DigitClassifier, source: Source) -> DigitString:
     """Read all digits of a picture.
 
     Args:
-        classifier: Who reads the single digits.
+        classifier: What reads the single digits, such as a `mnistkit.Classifier`.
         source: A path, the bytes of a picture file, a Pillow image, or a uint8 array, as for `read_picture`.
 
     Raises:
@@ -107,21 +143,37 @@ def read_number(classifier: Classifier, source: Source) -> Number:
     """
     picture, (width, height) = decode_sized(source)
     name = name_of(source)
-    pieces, shape = _pieces(picture, name)
-    usual = usual_height(pieces)
+    components, shape = _components(picture, name)
+    median_height = median_height_of(components)
     digits: list[Digit] = []
-    for pieces_of_row in find_rows(pieces):
-        found = _read_row(classifier, pieces_of_row, usual)
+    for components_of_row in find_rows(components):
+        found = _read_row(classifier, components_of_row, median_height)
         row = digits[-1].row + 1 if digits else 0
-        gaps = _wide_gaps([piece for piece, _ in found], pieces_of_row)
-        for (piece, reading), after_gap in zip(found, gaps, strict=True):
-            box = _box(piece, across=width / shape[1], down=height / shape[0])
+        gaps = _wide_gaps([component for component, _ in found], components_of_row)
+        for (component, reading), after_gap in zip(found, gaps, strict=True):
+            box = _box(component, across=width / shape[1], down=height / shape[0])
             digits.append(
                 Digit(reading.digit, reading.label, reading.confidence, reading.probabilities, box, row, after_gap)
             )
     if not digits:
         raise NoDigitError(f"{name}: no digit found; nothing on it has the shape of one")
-    return Number(tuple(digits), width, height)
+    return DigitString(tuple(digits), width, height)
+
+
+_RENAMED: Final = {"read_number": "read_digits", "Number": "DigitString"}
+
+
+def __getattr__(name: str) -> Any:
+    """The names of earlier versions.
+
+    Raises:
+        AttributeError: There is no such name.
+    """
+    if name not in _RENAMED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    message = f"mnistkit.digits.numbers.{name} is now called {_RENAMED[name]}"
+    warnings.warn(message, DeprecationWarning, stacklevel=2)
+    return globals()[_RENAMED[name]]
 
 
 # --- finding --------------------------------------------------------------------------------------------------------
@@ -131,51 +183,51 @@ _FITTING: Final = (48, 130)
 _MOST: Final = 1_500_000  # cells of a plane
 
 
-def _pieces(picture: NDArray[np.uint8], name: str) -> tuple[list[Piece], tuple[int, int]]:
-    """Pieces of ink at a size where digits are about `_WANTED` cells high, and the plane's shape."""
+def _components(picture: NDArray[np.uint8], name: str) -> tuple[list[Component], tuple[int, int]]:
+    """Components of ink at a size where digits are about `_WANTED` cells high, and the plane's shape."""
     side = float(WORKING_SIDE)
-    strokes, sure = find_ink(picture, side=side, name=name)
-    pieces = find_pieces(strokes, sure)
-    usual = usual_height(pieces)
-    if usual and not _FITTING[0] <= usual <= _FITTING[1]:
-        largest = side * math.sqrt(_MOST / strokes.size)
-        side = min(side * _WANTED / usual, largest)
-        strokes, sure = find_ink(picture, side=round(side), name=name)
-        pieces = find_pieces(strokes, sure)
-    return pieces, (strokes.shape[0], strokes.shape[1])
+    foreground, confident = find_foreground(picture, side=side, name=name)
+    components = find_components(foreground, confident)
+    median_height = median_height_of(components)
+    if median_height and not _FITTING[0] <= median_height <= _FITTING[1]:
+        largest = side * math.sqrt(_MOST / foreground.size)
+        side = min(side * _WANTED / median_height, largest)
+        foreground, confident = find_foreground(picture, side=round(side), name=name)
+        components = find_components(foreground, confident)
+    return components, (foreground.shape[0], foreground.shape[1])
 
 
-def _box(piece: Piece, *, across: float, down: float) -> Box:
-    x, y = math.floor(piece.left * across), math.floor(piece.top * down)
-    return Box(x, y, math.ceil(piece.right * across) - x, math.ceil(piece.bottom * down) - y)
+def _box(component: Component, *, across: float, down: float) -> Box:
+    x, y = math.floor(component.left * across), math.floor(component.top * down)
+    return Box(x, y, math.ceil(component.right * across) - x, math.ceil(component.bottom * down) - y)
 
 
 # --- reading a row --------------------------------------------------------------------------------------------------
 
-_MOST_PARTS: Final = 5  # of one digit
+_MOST_SEGMENTS: Final = 5  # of one digit
 
 
 @dataclass(frozen=True, slots=True)
-class Prices:
+class CostWeights:
     """What a reading of a row costs, in nats like the classifier's own -log(confidence).
 
     Found by trying on rows made from MNIST's training images.
     """
 
-    doubt: float = 4.5  # times -log(confidence)
+    confidence: float = 4.5  # times -log(confidence)
     shape: float = 0.25  # times the digit's own -log of how usual its width by height is
     size: float = 0.5  # the same for its height beside the row's
     digit: float = -1.0  # each digit
     cut: float = 0.1  # each cut through touching ink
     stroke: float = 1.0  # each stroke width of ink that a cut crosses
-    join: float = 1.4  # two pieces that do not touch as one digit
+    merge: float = 1.4  # two components that do not touch as one digit
     gap: float = 8.5  # each digit height between them
     tall: float = 1.5  # both of them as high as a digit
-    omit: float = 5.0  # a piece as high as a digit is left out
+    omit: float = 5.0  # a component as high as a digit is left out
     slash: float = 6.0  # what looks like the stroke in a date is taken for a digit, or for the end of one
 
 
-PRICES: Final = Prices()
+COST_WEIGHTS: Final = CostWeights()
 
 _HEIGHT_SPREAD: Final = 0.22  # of log height within a row
 # Mean and standard deviation of log(width / height) of each digit, measured on MNIST's 60,000 training images.
@@ -186,134 +238,145 @@ _SHAPES: Final = (
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Part:
-    piece: Piece
-    whole: Piece  # that it was cut from
-    cuts: int  # before it: 1 or, where its piece begins, 0
+class _Segment:
+    component: Component
+    parent: Component  # that it was cut from
+    cuts: int  # before it: 1 or, where its component begins, 0
     crossed: float  # stroke widths of ink in that cut
 
 
-def _read_row(classifier: Classifier, pieces: Sequence[Piece], usual: float) -> list[tuple[Piece, Prediction]]:
-    """The cheapest chain of readings over the parts of a row."""
-    parts = _parts(pieces, usual)
-    spans = _spans(parts, usual)
-    if not spans:
+def _read_row(
+    classifier: DigitClassifier, components: Sequence[Component], median_height: float
+) -> list[tuple[Component, DigitReading]]:
+    """The cheapest chain of readings over the segments of a row."""
+    segments = _segments(components, median_height)
+    candidates = _candidates(segments, median_height)
+    if not candidates:
         return []
-    joined = [join([part.piece for part in parts[first:last]]) for first, last in spans]
-    readings = classifier.predict(np.stack([place(np.pad(piece.ink, 6)) for piece in joined]))
-    chain = _cheapest(parts, spans, joined, readings, usual=usual, prices=PRICES)
-    return [(joined[span], readings[span]) for span in chain]
+    merged = [merge([segment.component for segment in segments[first:last]]) for first, last in candidates]
+    readings = classifier.predict(np.stack([center_digit(np.pad(component.ink, 6)) for component in merged]))
+    chain = _cheapest(segments, candidates, merged, readings, median_height=median_height, weights=COST_WEIGHTS)
+    return [(merged[candidate], readings[candidate]) for candidate in chain]
 
 
 def _cheapest(
-    parts: Sequence[_Part],
-    spans: Sequence[tuple[int, int]],
-    joined: Sequence[Piece],
-    readings: Sequence[Prediction],
+    segments: Sequence[_Segment],
+    candidates: Sequence[tuple[int, int]],
+    merged: Sequence[Component],
+    readings: Sequence[DigitReading],
     *,
-    usual: float,
-    prices: Prices,
+    median_height: float,
+    weights: CostWeights,
 ) -> list[int]:
-    """The spans of the cheapest chain from the first part to the last; a part may also be left out."""
-    best: list[tuple[float, int, int | None]] = [(0.0, 0, None)]  # price so far, where the last step began, its span
+    """The candidates of the cheapest chain from the first segment to the last; a segment may also be left out."""
+    best: list[tuple[float, int, int | None]] = [
+        (0.0, 0, None)
+    ]  # cost so far, where the last step began, its candidate
     by_end: dict[int, list[int]] = {}
-    for number, (_, last) in enumerate(spans):
+    for number, (_, last) in enumerate(candidates):
         by_end.setdefault(last, []).append(number)
-    for end in range(1, len(parts) + 1):
-        piece = parts[end - 1].piece
-        slash = is_slash(piece, usual)
-        left_out = 0.0 if slash else 0.5 + prices.omit * (piece.height / usual) ** 2
+    for end in range(1, len(segments) + 1):
+        component = segments[end - 1].component
+        slash = is_slash(component, median_height)
+        left_out = 0.0 if slash else 0.5 + weights.omit * (component.height / median_height) ** 2
         options: list[tuple[float, int, int | None]] = [(best[end - 1][0] + left_out, end - 1, None)]
         for number in by_end.get(end, []):
-            first = spans[number][0]
-            price = (
-                best[first][0] + prices.digit + parts[first].cuts * prices.cut + parts[first].crossed * prices.stroke
+            first = candidates[number][0]
+            cost = (
+                best[first][0]
+                + weights.digit
+                + segments[first].cuts * weights.cut
+                + segments[first].crossed * weights.stroke
             )
-            price += _price(joined[number], readings[number], usual, prices)
-            price += _joining(parts[first:end], usual, prices)
-            price += prices.slash if slash else 0.0
-            options.append((price, first, number))
+            cost += _reading_cost(merged[number], readings[number], median_height, weights)
+            cost += _merging_cost(segments[first:end], median_height, weights)
+            cost += weights.slash if slash else 0.0
+            options.append((cost, first, number))
         best.append(min(options, key=lambda option: option[0]))
     chain: list[int] = []
-    end = len(parts)
+    end = len(segments)
     while end:
-        _, end, span = best[end]
-        if span is not None:
-            chain.append(span)
+        _, end, candidate = best[end]
+        if candidate is not None:
+            chain.append(candidate)
     return chain[::-1]
 
 
-def _parts(pieces: Sequence[Piece], usual: float) -> list[_Part]:
-    parts: list[_Part] = []
-    for piece in pieces:
-        if piece.width < 0.6 * usual or piece.height < 0.5 * usual or is_slash(piece, usual):
-            parts.append(_Part(piece, piece, 0, 0.0))
+def _segments(components: Sequence[Component], median_height: float) -> list[_Segment]:
+    segments: list[_Segment] = []
+    for component in components:
+        if (
+            component.width < 0.6 * median_height
+            or component.height < 0.5 * median_height
+            or is_slash(component, median_height)
+        ):
+            segments.append(_Segment(component, component, 0, 0.0))
             continue
-        cuts, crossed = cut(piece, usual)
-        parts.append(_Part(cuts[0], piece, 0, 0.0))
-        parts += [_Part(part, piece, 1, ink) for part, ink in zip(cuts[1:], crossed, strict=True)]
-    parts.sort(key=lambda part: part.piece.left + part.piece.right)
-    return parts
+        cuts, crossed = split_touching(component, median_height)
+        segments.append(_Segment(cuts[0], component, 0, 0.0))
+        segments += [_Segment(segment, component, 1, ink) for segment, ink in zip(cuts[1:], crossed, strict=True)]
+    segments.sort(key=lambda segment: segment.component.left + segment.component.right)
+    return segments
 
 
-def _spans(parts: Sequence[_Part], usual: float) -> list[tuple[int, int]]:
-    """Neighbouring parts that could be one digit: first and one past the last."""
-    spans = []
-    for first in range(len(parts)):
-        for last in range(first + 1, min(first + _MOST_PARTS, len(parts)) + 1):
-            pieces = [part.piece for part in parts[first:last]]
-            width = max(piece.right for piece in pieces) - min(piece.left for piece in pieces)
-            height = max(piece.bottom for piece in pieces) - min(piece.top for piece in pieces)
-            if height < 0.45 * usual:
+def _candidates(segments: Sequence[_Segment], median_height: float) -> list[tuple[int, int]]:
+    """Neighboring segments that could be one digit: first and one past the last."""
+    candidates = []
+    for first in range(len(segments)):
+        for last in range(first + 1, min(first + _MOST_SEGMENTS, len(segments)) + 1):
+            components = [segment.component for segment in segments[first:last]]
+            width = max(component.right for component in components) - min(component.left for component in components)
+            height = max(component.bottom for component in components) - min(component.top for component in components)
+            if height < 0.45 * median_height:
                 continue
-            if len(pieces) > 1 and (width > 1.7 * usual or height > 1.8 * usual):
+            if len(components) > 1 and (width > 1.7 * median_height or height > 1.8 * median_height):
                 continue
-            spans.append((first, last))
-    return spans
+            candidates.append((first, last))
+    return candidates
 
 
-def _price(piece: Piece, reading: Prediction, usual: float, prices: Prices) -> float:
+def _reading_cost(component: Component, reading: DigitReading, median_height: float, weights: CostWeights) -> float:
     mean, spread = _SHAPES[reading.digit]
-    shape = (math.log(piece.width / piece.height) - mean) / spread
+    shape = (math.log(component.width / component.height) - mean) / spread
     if reading.digit == 1:
         shape = max(shape, 0.0)  # a plain stroke may be as narrow as the pen
-    size = math.log(piece.height / usual) / _HEIGHT_SPREAD
+    size = math.log(component.height / median_height) / _HEIGHT_SPREAD
     return (
-        -prices.doubt * math.log(max(reading.confidence, 1e-6))
-        + prices.shape * 0.5 * min(shape * shape, 16)
-        + prices.size * 0.5 * min(size * size, 16)
+        -weights.confidence * math.log(max(reading.confidence, 1e-6))
+        + weights.shape * 0.5 * min(shape * shape, 16)
+        + weights.size * 0.5 * min(size * size, 16)
     )
 
 
-def _joining(parts: Sequence[_Part], usual: float, prices: Prices) -> float:
-    """What it costs to take pieces that do not touch for one digit: less where one stands above the other."""
-    price = 0.0
-    for before, after in itertools.pairwise(parts):
-        if before.whole is after.whole:
+def _merging_cost(segments: Sequence[_Segment], median_height: float, weights: CostWeights) -> float:
+    """What it costs to take components that do not touch for one digit: less where one stands above the other."""
+    cost = 0.0
+    for before, after in itertools.pairwise(segments):
+        if before.parent is after.parent:
             continue
-        one, other = before.piece, after.piece
+        one, other = before.component, after.component
         shared = min(one.right, other.right) - max(one.left, other.left)
-        if min(before.whole.height, after.whole.height) > 0.6 * usual:
-            price += prices.tall
+        if min(before.parent.height, after.parent.height) > 0.6 * median_height:
+            cost += weights.tall
         if shared >= 0:
-            price += prices.join * (1 - 2 * shared / min(one.width, other.width))
+            cost += weights.merge * (1 - 2 * shared / min(one.width, other.width))
         else:
-            price += prices.join + prices.gap * -shared / usual
-    return price
+            cost += weights.merge + weights.gap * -shared / median_height
+    return cost
 
 
-def _wide_gaps(digits: Sequence[Piece], pieces: Sequence[Piece]) -> list[bool]:
+def _wide_gaps(digits: Sequence[Component], components: Sequence[Component]) -> list[bool]:
     """For each digit of a row whether a wide gap, or a mark that is no digit, stands before it."""
     if not digits:
         return []
     height = float(np.median([digit.height for digit in digits]))
     gaps = [max(after.left - before.right, 0) for before, after in itertools.pairwise(digits)]
-    usual = float(np.median(gaps)) if len(gaps) > 1 else 0.0
+    median_gap = float(np.median(gaps)) if len(gaps) > 1 else 0.0
     wide = [False]
     for (before, after), gap in zip(itertools.pairwise(digits), gaps, strict=True):
         marked = any(
-            before.right <= (piece.left + piece.right) / 2 <= after.left and piece.mass > 0.01 * before.mass
-            for piece in pieces
+            before.right <= (component.left + component.right) / 2 <= after.left and component.mass > 0.01 * before.mass
+            for component in components
         )
-        wide.append(marked or gap > max(0.7 * height, 2.2 * usual))
+        wide.append(marked or gap > max(0.7 * height, 2.2 * median_gap))
     return wide

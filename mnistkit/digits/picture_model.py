@@ -1,12 +1,13 @@
 """A classifier and the picture graph as one file: picture in, digit out, with no code around it.
 
-picture uint8 [height, width, channels]  ->  digit int64 [], probabilities float32 [10], seen [28, 28], ink []
+picture uint8 [height, width, channels]  ->  digit int64 [], probabilities float32 [10],
+                                             image28 float32 [28, 28], ink_fraction float32 []
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,16 +15,17 @@ from mnistkit.core import contract, golden
 from mnistkit.core.errors import ModelFileError, ParityError, one_line
 from mnistkit.core.files import check_writable, replacing
 from mnistkit.core.runtime import Runtime
-from mnistkit.digits.graph_writer import GraphWriter
-from mnistkit.digits.picture_graph import write_normaliser
+from mnistkit.digits.profile import CLASSES, SIDE
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Callable
 
     import onnx
     from numpy.typing import NDArray
 
 PREPROCESSING = "none: the file takes a decoded picture of any size, 1 to 4 channels of 0..255"
+_PICTURE_GRAPH = Path(__file__).parent / "assets" / "picture.onnx"
 _EXAMPLES = 3  # golden pairs
 _TOLERANCE = 1e-6  # between the combined file and its two halves; the arithmetic is the same
 
@@ -61,14 +63,14 @@ def build_picture_model(classifier: str | os.PathLike[str] | bytes) -> onnx.Mode
 
     Returns:
         A model with input ``picture`` (uint8 ``[height, width, channels]``) and outputs ``digit`` (int64 scalar),
-        ``probabilities`` (float32 ``[10]``), ``seen`` (float32 ``[28, 28]``) and ``ink`` (float32 scalar, 0 when
-        nothing is drawn; the digit then means nothing).
+        ``probabilities`` (float32 ``[10]``), ``image28`` (float32 ``[28, 28]``) and ``ink_fraction`` (float32 scalar, 0
+        when nothing is drawn; the digit then means nothing).
 
     Raises:
         ModelFileError: The file is no such classifier.
     """
     import onnx
-    from onnx import TensorProto, compose, helper
+    from onnx import TensorProto, compose, helper, numpy_helper
 
     name = "the classifier" if isinstance(classifier, bytes) else str(classifier)
     try:
@@ -80,28 +82,31 @@ def build_picture_model(classifier: str | os.PathLike[str] | bytes) -> onnx.Mode
     shape = [dimension.dim_value or 1 for dimension in inner.graph.input[0].type.tensor_type.shape.dim]
     graph = compose.add_prefix_graph(inner.graph, "classifier/")
 
-    w = GraphWriter("picture/")
-    write_normaliser(w, "picture", seen="seen", ink="ink")
-    w.op("Reshape", "seen", w.ints(*([1] + ([28, 28] if len(shape) == 3 else shape[1:]))), name=graph.input[0].name)  # noqa: PLR2004 - [batch, 28, 28]
-    nodes, initializers = list(w.nodes), list(w.initializers)
-    nodes += graph.node
-    initializers += graph.initializer
-    last = GraphWriter("answer/")
-    last.op("Reshape", graph.output[0].name, last.ints(10), name="probabilities")
-    last.op("ArgMax", "probabilities", name="digit", axis=0, keepdims=0)
-    nodes += last.nodes
-    initializers += last.initializers
+    picture = onnx.load(_PICTURE_GRAPH).graph
+    ends = {value.name for value in (*picture.input, *picture.output)}
+    _rename(picture, lambda name: name if name in ends else f"picture/{name}")
+    image_shape = [1, SIDE, SIDE] if len(shape) == 3 else [1, *shape[1:]]  # noqa: PLR2004 - [batch, 28, 28]
     whole = helper.make_graph(
-        nodes,
+        [
+            *picture.node,
+            helper.make_node("Reshape", ["image28", "image_shape"], [graph.input[0].name], name="to_classifier"),
+            *graph.node,
+            helper.make_node("Reshape", [graph.output[0].name, "classes"], ["probabilities"], name="to_answer"),
+            helper.make_node("ArgMax", ["probabilities"], ["digit"], name="most_probable", axis=0, keepdims=0),
+        ],
         "picture_classifier",
-        [helper.make_tensor_value_info("picture", TensorProto.UINT8, ["height", "width", "channels"])],
+        picture.input,
         [
             helper.make_tensor_value_info("digit", TensorProto.INT64, []),
-            helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [10]),
-            helper.make_tensor_value_info("seen", TensorProto.FLOAT, [28, 28]),
-            helper.make_tensor_value_info("ink", TensorProto.FLOAT, []),
+            helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [CLASSES]),
+            *picture.output,
         ],
-        initializers,
+        [
+            *picture.initializer,
+            numpy_helper.from_array(np.array(image_shape, np.int64), "image_shape"),
+            *graph.initializer,
+            numpy_helper.from_array(np.array([CLASSES], np.int64), "classes"),
+        ],
     )
     model = helper.make_model(
         whole,
@@ -111,6 +116,23 @@ def build_picture_model(classifier: str | os.PathLike[str] | bytes) -> onnx.Mode
     )
     _describe(model, {entry.key: entry.value for entry in inner.metadata_props})
     return model
+
+
+def _rename(graph: onnx.GraphProto, new_name: Callable[[str], str]) -> None:
+    """Rename all nodes and tensors of a graph and of the graphs within it; the empty name stays."""
+
+    def rename_all(names: Any) -> None:
+        names[:] = [name and new_name(name) for name in names]
+
+    for node in graph.node:
+        rename_all(node.input)
+        rename_all(node.output)
+        node.name = new_name(node.name)
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                _rename(attribute.g, new_name)
+    for value in (*graph.input, *graph.output, *graph.initializer):
+        value.name = new_name(value.name)
 
 
 def example_pictures() -> list[NDArray[np.uint8]]:
@@ -143,14 +165,9 @@ def _check(model: onnx.ModelProto, name: str) -> None:
 def _describe(model: onnx.ModelProto, inherited: dict[str, str]) -> None:
     """The classifier's metadata with its own golden pairs."""
     runtime = Runtime(model.SerializeToString(deterministic=True), device="cpu", exact=True)
-    pairs = []
-    for picture in example_pictures():
-        answers = runtime.run({"picture": picture})
-        rounded = {
-            name: array.round(golden.GOLDEN_DECIMALS) if array.dtype.kind == "f" else array
-            for name, array in answers.items()
-        }
-        pairs.append(golden.GoldenPair({"picture": picture}, rounded))
+    pairs = [
+        golden.golden_pair({"picture": picture}, runtime.run({"picture": picture})) for picture in example_pictures()
+    ]
     entries = dict(inherited)
     entries[contract.PREFIX + "golden"] = golden.encode_golden(pairs)
     entries[contract.PREFIX + "preprocessing"] = PREPROCESSING

@@ -18,8 +18,9 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from mnistkit.core.errors import InputError, MissingExtraError, NoDigitError, PictureError, one_line
-from mnistkit.core.fork_safety import survive_fork
+from mnistkit.core.errors import InputError, NoDigitError, PictureError, one_line
+from mnistkit.core.files import sniff_kind
+from mnistkit.core.runtime import Runtime
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -35,8 +36,8 @@ WORKING_SIDE: Final = 336
 enlarged and reduced again without loss."""
 
 # No EPS (it starts Ghostscript), no TGA (anything may look like one), no formats that stand for documents or video.
-_USUAL: Final = ("BMP", "DIB", "GIF", "JPEG", "PNG", "PPM")  # those Pillow knows without importing all its plug-ins
-_FORMATS: Final = (*_USUAL, "AVIF", "HEIF", "ICO", "JPEG2000", "MPO", "QOI", "TIFF", "WEBP")
+_COMMON: Final = ("BMP", "DIB", "GIF", "JPEG", "PNG", "PPM")  # those Pillow knows without importing all its plug-ins
+_FORMATS: Final = (*_COMMON, "AVIF", "HEIF", "ICO", "JPEG2000", "MPO", "QOI", "TIFF", "WEBP")
 _ORIENTATION: Final = 0x0112  # EXIF 2.3, table 4
 _TURNS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -70,7 +71,7 @@ def read_picture(source: Source) -> npt.NDArray[np.float32]:
 def decode(source: Source, *, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
     """The pixels of a picture as a person sees them: uint8 ``[height, width, channels]``.
 
-    One channel is grey, two are grey and alpha, three RGB, four RGBA. EXIF orientation is applied, palettes are
+    One channel is gray, two are gray and alpha, three RGB, four RGBA. EXIF orientation is applied, palettes are
     resolved, of an animation the first frame is taken. The file is judged by its content, not by its name.
 
     Args:
@@ -116,13 +117,13 @@ def normalize(picture: npt.NDArray[np.uint8], *, name: str = "picture") -> npt.N
         NoDigitError: Nothing is drawn on it.
         MissingExtraError: onnxruntime is not installed.
     """
-    seen, ink = _session("picture", os.getpid()).run(["seen", "ink"], {"picture": np.ascontiguousarray(picture)})
-    if not ink > 0:
+    found = _graph("picture").run({"picture": np.ascontiguousarray(picture)})
+    if not found["ink_fraction"] > 0:
         raise NoDigitError(f"{name}: no digit found; nothing stands out from the background")
-    return np.asarray(seen, dtype=np.float32)
+    return found["image28"]
 
 
-def find_ink(
+def find_foreground(
     picture: npt.NDArray[np.uint8], *, side: float, name: str = "picture"
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """All ink of a decoded picture, for pictures with many digits: the first half of what `normalize` does.
@@ -139,40 +140,28 @@ def find_ink(
         NoDigitError: Nothing is drawn on it.
         MissingExtraError: onnxruntime is not installed.
     """
-    feeds = {"picture": np.ascontiguousarray(picture), "side": np.array(side, np.float32)}
-    strokes, sure = _session("strokes", os.getpid()).run(["strokes", "sure"], feeds)
-    if not sure.any():
+    found = _graph("foreground").run({"picture": np.ascontiguousarray(picture), "side": np.array(side, np.float32)})
+    if not found["confident_foreground"].any():
         raise NoDigitError(f"{name}: no digit found; nothing stands out from the background")
-    return strokes, sure
+    return found["foreground"], found["confident_foreground"]
 
 
-def place(strokes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def center_digit(foreground: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """One digit's ink as MNIST would have shown it: the second half of what `normalize` does.
 
     Args:
-        strokes: float32 ``[rows, columns]`` in [0, 1], one digit of `find_ink` with some room around it.
+        foreground: float32 ``[rows, columns]`` in [0, 1], one digit of `find_foreground` with some room around it.
 
     Returns:
         float32 ``[28, 28]`` in [0, 1].
     """
-    (seen,) = _session("place", os.getpid()).run(["seen"], {"strokes": np.ascontiguousarray(strokes, np.float32)})
-    return np.asarray(seen, dtype=np.float32)
+    return _graph("center_digit").run({"foreground": np.ascontiguousarray(foreground, np.float32)})["image28"]
 
 
-@functools.lru_cache(maxsize=3)  # keyed by process: a session's threads do not survive a fork
-def _session(name: str, process: int) -> Any:
-    del process
-    try:
-        import onnxruntime
-    except ImportError:
-        raise MissingExtraError('onnxruntime is not installed; run: pip install "mnistkit[cpu]"') from None
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Optimising a thousand small nodes takes longer than running them; the answers are the same to the bit.
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    graph = (Path(__file__).parent / "assets" / f"{name}.onnx").read_bytes()
-    return survive_fork(onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"]))
+@functools.cache
+def _graph(name: str) -> Runtime:
+    # Optimizing a thousand small nodes takes longer than running them; the answers are the same to the bit.
+    return Runtime(Path(__file__).parent / "assets" / f"{name}.onnx", device="cpu", optimize=False)
 
 
 # --- decoding -------------------------------------------------------------------------------------------------------
@@ -188,7 +177,7 @@ def name_of(source: object) -> str:
 def _from_array(array: npt.NDArray[Any], max_pixels: int) -> npt.NDArray[np.uint8]:
     if array.dtype != np.uint8:
         raise InputError(f"a picture array must be uint8 with 0..255, got {array.dtype}; scale and cast it first")
-    if array.ndim == 2:  # noqa: PLR2004 - a grey plane
+    if array.ndim == 2:  # noqa: PLR2004 - a gray plane
         array = array[..., None]
     if array.ndim != 3 or not 1 <= array.shape[2] <= 4:  # noqa: PLR2004 - [height, width, channels]
         raise InputError(f"a picture array must be [height, width] or [height, width, 1..4], got {array.shape}")
@@ -231,7 +220,7 @@ def _from_stream(stream: IO[bytes], name: str, max_pixels: int) -> _Sized:
 def _open(stream: IO[bytes]) -> Image.Image:
     Image.preinit()
     try:
-        return Image.open(stream, formats=_USUAL)
+        return Image.open(stream, formats=_COMMON)
     except UnidentifiedImageError:
         Image.init()
         stream.seek(0)
@@ -248,15 +237,9 @@ def _register_heif(name: str) -> None:
 
 def _guess(head: bytes) -> str:
     """What a file that is no picture seems to be, and what to do."""
-    start = head.lstrip().lower()
-    if start.startswith(b"version https://git-lfs"):
-        return "it is a Git LFS pointer; run: git lfs pull"
-    if start.startswith((b"<!doctype html", b"<html")):
-        return "it is a web page; download the picture itself"
-    if b"<svg" in start:
-        return "it is SVG; save it as PNG"
-    if start.startswith(b"%pdf"):
-        return "it is a PDF; save the page as PNG"
+    kind = sniff_kind(b"<svg" if b"<svg" in head.lower() else head)  # before its root, SVG may have any XML prologue
+    if kind:
+        return f"it is {kind.name}; {kind.cure or 'give a picture file'}"
     if head.startswith((b"\x89PNG", b"\xff\xd8", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*")):
         return "its header is damaged or cut off; save it again"
     with suppress(UnicodeDecodeError):
@@ -327,11 +310,11 @@ def _to_uint8(image: Image.Image) -> npt.NDArray[np.uint8]:
     else:
         wanted = "L" if mode in {"L", "1"} else "RGB"
     array = np.asarray(image if mode == wanted else image.convert(wanted))
-    return array[..., None] if array.ndim == 2 else array  # noqa: PLR2004 - a grey plane
+    return array[..., None] if array.ndim == 2 else array  # noqa: PLR2004 - a gray plane
 
 
 def _to_eight_bits(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    """Deep grey: white is the top of the smallest usual range that holds the values (1.0, 8, 10, 12 or 16 bits)."""
+    """Deep gray: white is the top of the smallest usual range that holds the values (1.0, 8, 10, 12 or 16 bits)."""
     plane = np.nan_to_num(values.astype(np.float32), posinf=0.0, neginf=0.0)
     low, high = float(plane.min()), float(plane.max())
     ranges = (1, 255, 1023, 4095, 65535) if values.dtype.kind == "f" else (255, 1023, 4095, 65535)

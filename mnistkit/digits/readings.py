@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mnistkit.core.errors import MnistkitError, PictureError
 from mnistkit.digits.pictures import read_picture
+from mnistkit.digits.profile import DIGITS
 
 if TYPE_CHECKING:
     import os
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnistkit.digits.classifier import Classifier, Prediction
-    from mnistkit.digits.numbers import Number
+    from mnistkit.digits.numbers import DigitString
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,7 +36,7 @@ class Reading:
     prediction: Prediction | None
     error: MnistkitError | None
     seen: NDArray[np.float32] | None = None
-    labels: tuple[str, ...] = tuple("0123456789")
+    labels: tuple[str, ...] = DIGITS
 
     @property
     def runner_up(self) -> int | None:
@@ -81,7 +82,7 @@ class NumberReading:
     """
 
     source: str
-    number: Number | None
+    number: DigitString | None
     error: MnistkitError | None
 
     def as_text(self) -> str:
@@ -149,11 +150,11 @@ def read_numbers(
     classifier: Classifier, sources: Iterable[str | os.PathLike[str]], *, min_confidence: float = 0.0
 ) -> Iterator[NumberReading]:
     """As `read_files`, for pictures with several digits; the least sure digit must reach ``min_confidence``."""
-    from mnistkit.digits.numbers import read_number
+    from mnistkit.digits.numbers import read_digits
 
     for source in sources:
         try:
-            number = read_number(classifier, source)
+            number = read_digits(classifier, source)
         except PictureError as error:
             yield NumberReading(str(source), None, error)
             continue

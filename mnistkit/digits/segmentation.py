@@ -1,6 +1,6 @@
 """Where the digits are: connected ink, rows, and the places where touching digits may be cut apart.
 
-Works on the ink that ``assets/strokes.onnx`` finds in a picture; knows nothing of classifiers.
+Works on the ink that ``assets/foreground.onnx`` finds in a picture; knows nothing of classifiers.
 `mnistkit.digits.numbers` joins both and decides which cuts are right.
 """
 
@@ -19,13 +19,14 @@ if TYPE_CHECKING:
     Plane = npt.NDArray[np.float32]
 
 INK: Final = 0.3  # of full ink; what is fainter is a stroke's soft edge
+_SMALLEST: Final = 3  # cells high or wide
 _LEANING: Final = (11, 45)  # degrees to the right: the stroke in a date
 _FLAT: Final = 12  # times as wide as high: not even a row of digits that all touch
-_LONG: Final = 1.8  # times the usual height: taller is a frame, a slash, or two rows that touch
+_LONG: Final = 1.8  # times the median height: taller is a frame, a slash, or two rows that touch
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Piece:
+class Component:
     """Some ink: a digit, a part of one, or several that touch.
 
     Attributes:
@@ -58,53 +59,61 @@ class Piece:
         return float(self.ink.sum())
 
 
-def find_pieces(strokes: Plane, sure: Plane) -> list[Piece]:
+def find_components(foreground: Plane, confident: Plane) -> list[Component]:
     """Connected ink, without dust, frames and lines.
 
     Args:
-        strokes: float32 ``[rows, columns]`` in [0, 1], ink bright.
-        sure: The same without what may be noise; a piece must have some of it.
+        foreground: float32 ``[rows, columns]`` in [0, 1], ink bright.
+        confident: The same without what may be noise; a component must have some of it.
 
     Returns:
-        The pieces in no particular order.
+        The components in no particular order.
     """
-    pieces = [piece for piece in _connected(strokes, sure) if max(piece.height, piece.width) >= 3]  # noqa: PLR2004 - cells
-    usual = usual_height(pieces)
-    found: list[Piece] = []
-    for piece in pieces:
-        if _is_frame(piece):
-            found += _without_straight_lines(piece, min(usual, 0.6 * piece.height))
-        elif max(piece.height, piece.width) > _LONG * usual or piece.width > 3 * piece.height:
-            found += _without_straight_lines(piece, usual)
+    components = [
+        component
+        for component in _connected(foreground, confident)
+        if max(component.height, component.width) >= _SMALLEST
+    ]
+    median_height = median_height_of(components)
+    found: list[Component] = []
+    for component in components:
+        if _is_frame(component):
+            found += _without_straight_lines(component, min(median_height, 0.6 * component.height))
+        elif max(component.height, component.width) > _LONG * median_height or component.width > 3 * component.height:
+            found += _without_straight_lines(component, median_height)
         else:
-            found.append(piece)
-    usual = usual_height(found)
-    found = [piece for piece in found if max(piece.height, piece.width) >= 0.12 * usual]
+            found.append(component)
+    median_height = median_height_of(found)
+    found = [component for component in found if max(component.height, component.width) >= 0.12 * median_height]
     # A dash is worth knowing beside digits; alone it is an underline or a rule.
-    return found if any(piece.width <= _FLAT * piece.height for piece in found) else []
+    return found if any(component.width <= _FLAT * component.height for component in found) else []
 
 
-def usual_height(pieces: Sequence[Piece]) -> float:
-    """The height of most of the ink: the median over pieces weighted by their ink, lines and frames left out."""
-    likely = [piece for piece in pieces if piece.width < 6 * piece.height and piece.height < 8 * piece.width]
-    likely = likely or list(pieces)
+def median_height_of(components: Sequence[Component]) -> float:
+    """The height of most of the ink: the median over components weighted by their ink, lines and frames left out."""
+    likely = [
+        component
+        for component in components
+        if component.width < 6 * component.height and component.height < 8 * component.width
+    ]
+    likely = likely or list(components)
     if not likely:
         return 0.0
-    heights = np.array([piece.height for piece in likely])
+    heights = np.array([component.height for component in likely])
     # The square root lets two digits outweigh one large blot.
-    weights = np.sqrt([piece.mass + 1e-6 for piece in likely])
+    weights = np.sqrt([component.mass + 1e-6 for component in likely])
     order = heights.argsort()
     middle = np.searchsorted(weights[order].cumsum(), weights.sum() / 2)
     return float(heights[order][min(int(middle), len(heights) - 1)])
 
 
-def find_rows(pieces: Sequence[Piece]) -> list[list[Piece]]:
-    """Pieces by row, rows from top to bottom, pieces from left to right.
+def find_rows(components: Sequence[Component]) -> list[list[Component]]:
+    """Components by row, rows from top to bottom, components from left to right.
 
-    Full-sized pieces that face each other are of one row; small ones join the row they lie in.
+    Full-sized components that face each other are of one row; small ones join the row they lie in.
     """
-    usual = usual_height(pieces)
-    large = [piece for piece in pieces if piece.height >= 0.5 * usual]
+    median_height = median_height_of(components)
+    large = [component for component in components if component.height >= 0.5 * median_height]
     parent = list(range(len(large)))
 
     def root(i: int) -> int:
@@ -117,90 +126,90 @@ def find_rows(pieces: Sequence[Piece]) -> list[list[Piece]]:
             other = large[j]
             shared = min(one.bottom, other.bottom) - max(one.top, other.top)
             apart = max(one.left, other.left) - min(one.right, other.right)
-            # A row may climb, so pieces far apart say little; but nothing else may lie between them either.
-            if shared >= 0.5 * min(one.height, other.height) and apart < 6 * usual:
+            # A row may climb, so components far apart say little; but nothing else may lie between them either.
+            if shared >= 0.5 * min(one.height, other.height) and apart < 6 * median_height:
                 parent[root(i)] = root(j)
-    rows: dict[int, list[Piece]] = {}
-    for i, piece in enumerate(large):
-        rows.setdefault(root(i), []).append(piece)
-    joined = _join_level(list(rows.values()))
-    for piece in pieces:
-        if piece.height < 0.5 * usual and joined:
-            nearest = min(joined, key=lambda row: _distance(piece, row))
-            if _distance(piece, nearest) < 0.5 * usual:
-                nearest.append(piece)
-    for row in joined:
-        row.sort(key=lambda piece: piece.left + piece.right)
-    return sorted(joined, key=lambda row: float(np.mean([piece.top + piece.bottom for piece in row])))
+    rows: dict[int, list[Component]] = {}
+    for i, component in enumerate(large):
+        rows.setdefault(root(i), []).append(component)
+    rows_found = _merge_level(list(rows.values()))
+    for component in components:
+        if component.height < 0.5 * median_height and rows_found:
+            nearest = min(rows_found, key=lambda row: _distance(component, row))
+            if _distance(component, nearest) < 0.5 * median_height:
+                nearest.append(component)
+    for row in rows_found:
+        row.sort(key=lambda component: component.left + component.right)
+    return sorted(rows_found, key=lambda row: float(np.mean([component.top + component.bottom for component in row])))
 
 
-def is_slash(piece: Piece, usual: float) -> bool:
-    """Whether a piece is the stroke between the parts of a date: straight, leaning, and higher than a digit."""
-    if piece.height < 1.2 * usual or piece.width > piece.height:
+def is_slash(component: Component, median_height: float) -> bool:
+    """Whether a component is the stroke between the parts of a date: straight, leaning, and higher than a digit."""
+    if component.height < 1.2 * median_height or component.width > component.height:
         return False
-    rows, columns = np.nonzero(piece.ink > INK)
+    rows, columns = np.nonzero(component.ink > INK)
     slope = np.cov(rows, columns)
     lean = slope[0, 1] / slope[0, 0]
     along = columns - columns.mean() - lean * (rows - rows.mean())
     degrees = np.degrees(np.arctan(-lean))
-    return bool(_LEANING[0] < degrees < _LEANING[1] and along.std() < 0.06 * usual)
+    return bool(_LEANING[0] < degrees < _LEANING[1] and along.std() < 0.06 * median_height)
 
 
-def join(pieces: Sequence[Piece]) -> Piece:
-    """Several pieces as one."""
-    if len(pieces) == 1:
-        return pieces[0]
-    top, bottom = min(piece.top for piece in pieces), max(piece.bottom for piece in pieces)
-    left, right = min(piece.left for piece in pieces), max(piece.right for piece in pieces)
+def merge(components: Sequence[Component]) -> Component:
+    """Several components as one."""
+    if len(components) == 1:
+        return components[0]
+    top, bottom = min(component.top for component in components), max(component.bottom for component in components)
+    left, right = min(component.left for component in components), max(component.right for component in components)
     ink = np.zeros((bottom - top, right - left), np.float32)
-    for piece in pieces:
-        part = ink[piece.top - top : piece.bottom - top, piece.left - left : piece.right - left]
-        np.maximum(part, piece.ink, out=part)
-    return Piece(top, bottom, left, right, ink)
+    for component in components:
+        part = ink[component.top - top : component.bottom - top, component.left - left : component.right - left]
+        np.maximum(part, component.ink, out=part)
+    return Component(top, bottom, left, right, ink)
 
 
-def cut(piece: Piece, usual: float) -> tuple[list[Piece], list[float]]:
-    """Cut a piece wherever two digits may touch: more often than needed, the right cuts are chosen later.
+def split_touching(component: Component, median_height: float) -> tuple[list[Component], list[float]]:
+    """Cut a component wherever two digits may touch: more often than needed, the right cuts are chosen later.
 
     A cut runs from top to bottom through as little ink as it can, leaning and bending as it goes.
 
     Args:
-        piece: Connected ink.
-        usual: The height of a digit.
+        component: Connected ink.
+        median_height: The height of a digit.
 
     Returns:
         The parts from left to right, and for each cut between two of them how many stroke widths of ink it crosses.
     """
-    ink = piece.ink
-    reach = max(int(0.15 * usual), 2)
-    step = max(round(0.05 * usual), 1)
-    centres = np.arange(reach // 2 + 1, piece.width - reach // 2 - 1, step)
-    if len(centres) == 0:
-        return [piece], []
-    paths, costs = _cheapest_paths(ink, centres, reach)
-    crossed = costs / max(_stroke_width(ink), 1.0)
+    ink = component.ink
+    reach = max(int(0.15 * median_height), 2)
+    step = max(round(0.05 * median_height), 1)
+    centers = np.arange(reach // 2 + 1, component.width - reach // 2 - 1, step)
+    if len(centers) == 0:
+        return [component], []
+    paths, crossed_cells = _cheapest_paths(ink, centers, reach)
+    crossed = crossed_cells / max(_stroke_width(ink), 1.0)
     chosen: list[int] = []
-    most = int(3 * piece.width / usual) + 1
+    most = int(3 * component.width / median_height) + 1
     for i in crossed.argsort(kind="stable"):
-        near = any(abs(paths[i] - paths[j]).mean() < 0.14 * usual for j in chosen)
-        sliver = not 0.1 * usual <= paths[i].mean() <= piece.width - 0.1 * usual
+        near = any(abs(paths[i] - paths[j]).mean() < 0.14 * median_height for j in chosen)
+        sliver = not 0.1 * median_height <= paths[i].mean() <= component.width - 0.1 * median_height
         if crossed[i] <= 3.5 and not near and not sliver:  # noqa: PLR2004 - stroke widths: more is no touch
             chosen.append(int(i))
         if len(chosen) == most:
             break
     chosen.sort(key=lambda i: float(paths[i].mean()))
-    columns = np.arange(piece.width)
+    columns = np.arange(component.width)
     number = sum((columns >= paths[i][:, None]).astype(int) for i in chosen)
-    parts: list[Piece] = []
-    prices: list[float] = []
+    parts: list[Component] = []
+    crossed_before: list[float] = []
     for n in range(len(chosen) + 1):
-        part = _trimmed(piece, np.where(number == n, ink, 0))
+        part = _trimmed(component, np.where(number == n, ink, 0))
         if part is None:
             continue
         if parts:
-            prices.append(float(crossed[chosen[n - 1]]))
+            crossed_before.append(float(crossed[chosen[n - 1]]))
         parts.append(part)
-    return (parts, prices) if parts else ([piece], [])
+    return (parts, crossed_before) if parts else ([component], [])
 
 
 # --- connected ink --------------------------------------------------------------------------------------------------
@@ -254,51 +263,51 @@ def _runs(mask: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.intp], npt.NDArra
     return np.flatnonzero(change == 1), np.flatnonzero(change == -1)
 
 
-def _connected(strokes: Plane, sure: Plane) -> list[Piece]:
-    labels, count = label(strokes > INK)
+def _connected(foreground: Plane, confident: Plane) -> list[Component]:
+    labels, count = label(foreground > INK)
     if count == 0:
         return []
-    certain = np.bincount(labels.ravel(), sure.ravel(), count + 1)
+    certain = np.bincount(labels.ravel(), confident.ravel(), count + 1)
     inside = np.argwhere(labels > 0)
     owner = labels[labels > 0]
     order = owner.argsort(kind="stable")
     bounds = np.searchsorted(owner[order], np.arange(1, count + 2))
-    soft = _spread(labels, strokes)
-    pieces = []
+    soft = _spread(labels, foreground)
+    components = []
     for n in range(1, count + 1):
         if certain[n] < 2:  # noqa: PLR2004 - cells of ink
             continue
         cells = inside[order[bounds[n - 1] : bounds[n]]]
         (top, left), (bottom, right) = cells.min(0), cells.max(0) + 1
         box = slice(int(top), int(bottom)), slice(int(left), int(right))
-        ink = np.where(soft[box] == n, strokes[box], 0).astype(np.float32)
-        pieces.append(Piece(int(top), int(bottom), int(left), int(right), ink))
-    return pieces
+        ink = np.where(soft[box] == n, foreground[box], 0).astype(np.float32)
+        components.append(Component(int(top), int(bottom), int(left), int(right), ink))
+    return components
 
 
-def _spread(labels: npt.NDArray[np.int32], strokes: Plane) -> npt.NDArray[np.int32]:
-    """Give the soft edge of each stroke to the piece it belongs to."""
+def _spread(labels: npt.NDArray[np.int32], foreground: Plane) -> npt.NDArray[np.int32]:
+    """Give the soft edge of each stroke to the component it belongs to."""
     labels = labels.copy()
     for axis in (0, 1, 0, 1):
         for shift in (1, -1):
             moved = np.roll(labels, shift, axis)
-            free = (labels == 0) & (strokes > 0)
+            free = (labels == 0) & (foreground > 0)
             labels[free] = moved[free]
     return labels
 
 
-def _trimmed(piece: Piece, ink: Plane) -> Piece | None:
-    """A part of a piece in its own box; ``None`` when there is hardly any ink."""
+def _trimmed(component: Component, ink: Plane) -> Component | None:
+    """A part of a component in its own box; ``None`` when there is hardly any ink."""
     inked = ink > INK
     rows, columns = np.flatnonzero(inked.any(1)), np.flatnonzero(inked.any(0))
     if len(rows) == 0:
         return None
     top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
-    return Piece(
-        piece.top + int(top),
-        piece.top + int(bottom),
-        piece.left + int(left),
-        piece.left + int(right),
+    return Component(
+        component.top + int(top),
+        component.top + int(bottom),
+        component.left + int(left),
+        component.left + int(right),
         ink[top:bottom, left:right].astype(np.float32),
     )
 
@@ -306,40 +315,46 @@ def _trimmed(piece: Piece, ink: Plane) -> Piece | None:
 # --- frames and lines -----------------------------------------------------------------------------------------------
 
 
-def _is_frame(piece: Piece) -> bool:
+def _is_frame(component: Component) -> bool:
     """Whether nearly straight strokes run along all four sides."""
-    inked = piece.ink > INK
-    band = max(round(0.1 * min(piece.height, piece.width)), 1)
+    inked = component.ink > INK
+    band = max(round(0.1 * min(component.height, component.width)), 1)
     sides = inked[:band].any(0), inked[-band:].any(0), inked[:, :band].any(1), inked[:, -band:].any(1)
     hollow = inked.mean() < 0.6  # noqa: PLR2004 - a blot is none
     return hollow and all(side.mean() > 0.85 for side in sides)  # noqa: PLR2004 - a circle covers 0.6 of each
 
 
-def _without_straight_lines(piece: Piece, usual: float) -> list[Piece]:
+def _without_straight_lines(component: Component, median_height: float) -> list[Component]:
     """What is left of a frame, an underline or a comb field when its straight strokes are taken out.
 
-    A piece that has no straight strokes of such a length comes back as it is.
+    A component that has no straight strokes of such a length comes back as it is.
     """
-    ink = piece.ink
+    ink = component.ink
     inked = ink > INK
-    thick = max(int(0.2 * usual), 2)
+    thick = max(int(0.2 * median_height), 2)
     lines = np.zeros_like(inked)
     for axis in (1, 0):
-        least = max(int(min(1.5 * usual, 0.8 * inked.shape[axis])), int(0.9 * usual), 3)
+        least = max(int(min(1.5 * median_height, 0.8 * inked.shape[axis])), int(0.9 * median_height), 3)
         if inked.shape[axis] < least:
             continue
         long = _opened(_dilated(inked, 1, 1 - axis), least, axis)
         # A bundle of lines thicker than a pen is no line.
         lines |= long & ~_opened(long, thick + 2, 1 - axis)
-    if lines.sum() < 0.5 * usual or piece.width < 0.5 * usual:
-        return [piece]
+    if lines.sum() < 0.5 * median_height or component.width < 0.5 * median_height:
+        return [component]
     rest = np.where(_dilated(_dilated(lines, 1, 0), 1, 1), 0, ink).astype(np.float32)
     parts = _connected(rest, rest)
     # What is thin and lies along a line is its own rough edge.
     parts = [
-        Piece(piece.top + part.top, piece.top + part.bottom, piece.left + part.left, piece.left + part.right, part.ink)
+        Component(
+            component.top + part.top,
+            component.top + part.bottom,
+            component.left + part.left,
+            component.left + part.right,
+            part.ink,
+        )
         for part in parts
-        if min(part.height, part.width) > 0.08 * usual or part.height > 0.5 * usual
+        if min(part.height, part.width) > 0.08 * median_height or part.height > 0.5 * median_height
     ]
     kept = sum(part.mass for part in parts)
     # Digits are not made of long straight strokes alone, but a dash, an underline and an empty box are.
@@ -373,26 +388,29 @@ def _opened(mask: npt.NDArray[np.bool_], length: int, axis: int) -> npt.NDArray[
 # --- rows -----------------------------------------------------------------------------------------------------------
 
 
-def _join_level(rows: list[list[Piece]]) -> list[list[Piece]]:
+def _merge_level(rows: list[list[Component]]) -> list[list[Component]]:
     """Rows at the same height are one row with a wide gap."""
-    joined: list[list[Piece]] = []
+    rows_found: list[list[Component]] = []
     for row in sorted(rows, key=len, reverse=True):
-        top, bottom = np.median([piece.top for piece in row]), np.median([piece.bottom for piece in row])
-        for other in joined:
+        top, bottom = (
+            np.median([component.top for component in row]),
+            np.median([component.bottom for component in row]),
+        )
+        for other in rows_found:
             upper, lower = np.median([p.top for p in other]), np.median([p.bottom for p in other])
             if min(bottom, lower) - max(top, upper) >= 0.5 * min(bottom - top, lower - upper):
                 other.extend(row)
                 break
         else:
-            joined.append(list(row))
-    return joined
+            rows_found.append(list(row))
+    return rows_found
 
 
-def _distance(piece: Piece, row: Sequence[Piece]) -> float:
-    """How far a piece lies from the nearest piece of a row; 0 inside its box."""
+def _distance(component: Component, row: Sequence[Component]) -> float:
+    """How far a component lies from the nearest component of a row; 0 inside its box."""
     return min(
-        max(other.top - piece.bottom, piece.top - other.bottom, 0)
-        + 0.3 * max(other.left - piece.right, piece.left - other.right, 0)
+        max(other.top - component.bottom, component.top - other.bottom, 0)
+        + 0.3 * max(other.left - component.right, component.left - other.right, 0)
         for other in row
     )
 
@@ -401,33 +419,33 @@ def _distance(piece: Piece, row: Sequence[Piece]) -> float:
 
 
 def _cheapest_paths(
-    ink: Plane, centres: npt.NDArray[np.integer], reach: int
+    ink: Plane, centers: npt.NDArray[np.integer], reach: int
 ) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.floating]]:
-    """For each centre the path from top to bottom within ``reach`` of it that crosses least ink.
+    """For each center the path from top to bottom within ``reach`` of it that crosses least ink.
 
     Returns:
-        Columns ``[centres, rows]``, and the ink crossed ``[centres]``.
+        Columns ``[centers, rows]``, and the ink crossed ``[centers]``.
     """
     rows = ink.shape[0]
-    window = centres[:, None] + np.arange(-reach, reach + 1)
+    window = centers[:, None] + np.arange(-reach, reach + 1)
     outside = (window < 0) | (window >= ink.shape[1])
-    price = np.where(outside, 9.0, ink[:, window.clip(0, ink.shape[1] - 1)])  # [rows, centres, 2 * reach + 1]
+    cost = np.where(outside, 9.0, ink[:, window.clip(0, ink.shape[1] - 1)])  # [rows, centers, 2 * reach + 1]
     away = np.abs(np.arange(-reach, reach + 1)) / reach
-    price = price + 0.02 * away**2  # among equals the straight one
-    total = price[0]
-    moves = np.zeros(price.shape, np.int8)
+    cost = cost + 0.02 * away**2  # among equals the straight one
+    total = cost[0]
+    moves = np.zeros(cost.shape, np.int8)
     for row in range(1, rows):
         wide = np.pad(total, ((0, 0), (1, 1)), constant_values=np.inf)
         options = np.stack([wide[:, 1:-1], wide[:, :-2] + 0.02, wide[:, 2:] + 0.02])
         best = options.argmin(0)
         moves[row] = np.choose(best, [0, -1, 1])
-        total = np.take_along_axis(options, best[None], 0)[0] + price[row]
-    place = total.argmin(1)
-    paths = np.empty((len(centres), rows), np.intp)
-    every = np.arange(len(centres))
+        total = np.take_along_axis(options, best[None], 0)[0] + cost[row]
+    at = total.argmin(1)
+    paths = np.empty((len(centers), rows), np.intp)
+    every = np.arange(len(centers))
     for row in range(rows - 1, -1, -1):
-        paths[:, row] = window[every, place]
-        place = place + moves[row, every, place]
+        paths[:, row] = window[every, at]
+        at = at + moves[row, every, at]
     crossed = ink[np.arange(rows), paths.clip(0, ink.shape[1] - 1)].sum(1)
     return paths, crossed
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from mnistkit.digits.classifier import Prediction
-    from mnistkit.digits.numbers import Number
+    from mnistkit.digits.numbers import DigitString
     from mnistkit.digits.readings import NumberReading, Reading
 
 _SIDE: Final = 280  # of each panel, in pixels
@@ -42,16 +42,16 @@ def show(reading: Reading | NumberReading) -> str:
         path = save(reading.source, reading.seen, reading.prediction)
         return f"{as_characters(reading.seen)}\n{path}"
     assert reading.number is not None
-    return str(save_number(reading.source, reading.number))
+    return str(save_digits(reading.source, reading.number))
 
 
-def as_characters(seen: npt.NDArray[np.float32]) -> str:
+def as_characters(image28: npt.NDArray[np.float32]) -> str:
     """The 28x28 as lines of text, two characters a pixel so that it is as wide as it is high.
 
     Args:
-        seen: float32 ``[28, 28]`` in [0, 1].
+        image28: float32 ``[28, 28]`` in [0, 1].
     """
-    levels = np.rint(seen * (len(_SHADES) - 1)).astype(int).clip(0, len(_SHADES) - 1)
+    levels = np.rint(image28 * (len(_SHADES) - 1)).astype(int).clip(0, len(_SHADES) - 1)
     return "\n".join("".join(_SHADES[level] * 2 for level in row).rstrip() for row in levels)
 
 
@@ -60,12 +60,12 @@ def shown_path(source: str | os.PathLike[str]) -> Path:
     return Path(source).with_suffix(".shown.png")
 
 
-def save(source: str | os.PathLike[str], seen: npt.NDArray[np.float32], prediction: Prediction) -> Path:
+def save(source: str | os.PathLike[str], image28: npt.NDArray[np.float32], prediction: Prediction) -> Path:
     """Write a PNG with the picture, the 28x28 that was made of it, and the probabilities as bars.
 
     Args:
         source: The picture file; the PNG goes beside it.
-        seen: What `mnistkit.digits.pictures.read_picture` made of it.
+        image28: What `mnistkit.digits.pictures.read_picture` made of it.
         prediction: What the classifier made of that.
 
     Raises:
@@ -75,7 +75,7 @@ def save(source: str | os.PathLike[str], seen: npt.NDArray[np.float32], predicti
     check_writable(target)
     panel = Image.new("RGB", (3 * _SIDE + 4 * _GAP, _SIDE + 2 * _GAP), "white")
     panel.paste(_picture(source), (_GAP, _GAP))
-    small = Image.fromarray(np.rint(seen * 255).astype(np.uint8))
+    small = Image.fromarray(np.rint(image28 * 255).astype(np.uint8))
     panel.paste(small.resize((_SIDE, _SIDE), Image.Resampling.NEAREST), (_SIDE + 2 * _GAP, _GAP))
     _bars(ImageDraw.Draw(panel), prediction, left=2 * _SIDE + 3 * _GAP)
     with replacing(target) as temporary:
@@ -83,7 +83,7 @@ def save(source: str | os.PathLike[str], seen: npt.NDArray[np.float32], predicti
     return target
 
 
-def save_number(source: str | os.PathLike[str], number: Number) -> Path:
+def save_digits(source: str | os.PathLike[str], number: DigitString) -> Path:
     """Write a PNG of the picture with a box around each digit, its reading and its confidence.
 
     Args:
@@ -130,7 +130,7 @@ def _picture(source: str | os.PathLike[str]) -> Image.Image:
 
 
 def _flat(source: str | os.PathLike[str]) -> Image.Image:
-    """The picture as it was read, transparency over mid-grey so that ink of either polarity shows."""
+    """The picture as it was read, transparency over mid-gray so that ink of either polarity shows."""
     pixels = decode(source)
     image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     if pixels.shape[2] % 2 == 1:
@@ -144,7 +144,7 @@ def _bars(draw: ImageDraw.ImageDraw, prediction: Prediction, *, left: int) -> No
     row = _SIDE / len(prediction.probabilities)
     for digit, probability in enumerate(prediction.probabilities):
         top = _GAP + digit * row
-        colour = (30, 110, 200) if digit == prediction.digit else (150, 170, 190)
+        color = (30, 110, 200) if digit == prediction.digit else (150, 170, 190)
         draw.text((left, top + row / 2 - 6), str(digit), fill="black")
-        draw.rectangle((left + 16, top + 4, left + 16 + float(probability) * (_SIDE - 70), top + row - 4), fill=colour)
+        draw.rectangle((left + 16, top + 4, left + 16 + float(probability) * (_SIDE - 70), top + row - 4), fill=color)
         draw.text((left + _SIDE - 46, top + row / 2 - 6), f"{probability:.1%}", fill="black")

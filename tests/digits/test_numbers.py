@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from mnistkit.core.errors import NoDigitError, PictureError
-from mnistkit.digits.numbers import read_number
+from mnistkit.digits import numbers
+from mnistkit.digits.numbers import DigitString, read_digits
 from mnistkit.digits.pictures import decode, decode_sized
 from mnistkit.digits.show import shown_path
 
@@ -49,11 +50,11 @@ def write(clear):
 
 @pytest.mark.parametrize("text", ["7", "42", "90210", "314159265358"])
 def test_one_row(classifier, write, text):
-    assert read_number(classifier, write(text)).text == text
+    assert read_digits(classifier, write(text)).text == text
 
 
 def test_rows_and_wide_gaps(classifier, write):
-    number = classifier.read_number(write("4207", "31 85"))
+    number = classifier.read_digits(write("4207", "31 85"))
     assert number.rows == ("4207", "31 85")
     assert number.text == "4207\n31 85"
     assert [digit.row for digit in number.digits] == [0] * 4 + [1] * 4
@@ -63,12 +64,12 @@ def test_negative_and_transparent(classifier, write):
     page = write("2046")
     see_through = np.zeros((*page.shape, 4), np.uint8)
     see_through[..., 3] = 255 - page
-    assert read_number(classifier, 255 - page).text == read_number(classifier, see_through).text == "2046"
+    assert read_digits(classifier, 255 - page).text == read_digits(classifier, see_through).text == "2046"
 
 
 def test_boxes_are_where_the_digits_are(classifier, write):
     page = write("358")
-    number = read_number(classifier, page)
+    number = read_digits(classifier, page)
     assert (number.width, number.height) == (page.shape[1], page.shape[0])
     for digit in number.digits:
         box = digit.box
@@ -89,7 +90,7 @@ def test_boxes_are_upright_pixels(classifier, write, orientation):
     stream = io.BytesIO()
     turned = np.ascontiguousarray(np.rot90(page, {1: 0, 3: 2, 6: 1, 8: -1}[orientation]))
     Image.fromarray(turned).save(stream, "PNG", exif=tag)
-    found, expected = read_number(classifier, stream.getvalue()), read_number(classifier, page)
+    found, expected = read_digits(classifier, stream.getvalue()), read_digits(classifier, page)
     assert found.text == "4827"
     assert (found.width, found.height) == (page.shape[1], page.shape[0])
     assert [digit.box for digit in found.digits] == [digit.box for digit in expected.digits]
@@ -102,7 +103,7 @@ def test_a_picture_decoded_smaller_has_boxes_in_its_own_pixels(classifier, write
     pixels, size = decode_sized(stream.getvalue())
     assert pixels.shape[1] < 5000
     assert size == (5000, 3400)
-    number = read_number(classifier, stream.getvalue())
+    number = read_digits(classifier, stream.getvalue())
     assert number.digits[-1].box.x > 2500
     assert np.array_equal(pixels, decode(stream.getvalue()))
 
@@ -114,36 +115,36 @@ def test_dashes_and_dots_are_gaps(classifier, write):
     widest = np.diff(inked).argmax()  # the gap between 9 and 8
     start, stop = inked[widest] + 8, inked[widest + 1] - 8
     page[middle : middle + 6, start:stop] = 0
-    assert read_number(classifier, page).text == "19 84"
+    assert read_digits(classifier, page).text == "19 84"
 
 
 def test_touching_digits_are_cut(classifier, clear):
-    """Two rings of ink that share a stroke's edge: one piece of ink, two digits."""
+    """Two rings of ink that share a stroke's edge: one component, two digits."""
     one, other = clear[0][0], clear[3][0]
     one = one[:, np.flatnonzero(one.max(0) > 100)]
     other = other[:, np.flatnonzero(other.max(0) > 100)]
     both = np.concatenate([one, other], axis=1)
     large = Image.fromarray(255 - np.pad(both, 14))
     page = np.asarray(large.resize((large.width * 4, large.height * 4), Image.Resampling.BICUBIC))
-    assert read_number(classifier, page).text == "03"
+    assert read_digits(classifier, page).text == "03"
 
 
 def test_nothing_there(classifier):
     with pytest.raises(NoDigitError, match="no digit found"):
-        read_number(classifier, np.full((200, 300), 240, np.uint8))
+        read_digits(classifier, np.full((200, 300), 240, np.uint8))
     lines = np.full((200, 300), 255, np.uint8)
     lines[60:64, 40:260] = lines[100:104, 40:260] = 0
     with pytest.raises(NoDigitError, match="no digit found"):
-        read_number(classifier, lines)
+        read_digits(classifier, lines)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 10_000), (10_000, 1), (2, 2, 4)])
 def test_odd_sizes(classifier, shape):
     noise = np.random.default_rng(0).integers(0, 255, shape, np.uint8)
     with pytest.raises(NoDigitError):
-        read_number(classifier, np.full(shape, 9, np.uint8))
+        read_digits(classifier, np.full(shape, 9, np.uint8))
     try:
-        read_number(classifier, noise)
+        read_digits(classifier, noise)
     except PictureError as error:
         assert "\n" not in str(error)  # noqa: PT017 - noise may also be read as something
 
@@ -180,8 +181,8 @@ def test_show_draws_the_boxes(cli, asset, file):
     assert ran.code == 0
     assert ran.err.strip() == str(shown_path(file))
     with Image.open(shown_path(file)) as shown:
-        colours = np.asarray(shown.convert("RGB")).reshape(-1, 3)
-    assert (colours == (30, 110, 200)).all(1).sum() > 500
+        colors = np.asarray(shown.convert("RGB")).reshape(-1, 3)
+    assert (colors == (30, 110, 200)).all(1).sum() > 500
 
 
 def test_too_unsure_is_an_error(fails, asset, file):
@@ -197,3 +198,33 @@ def test_one_that_cannot_be_read_does_not_stop_the_others(cli, asset, file, tmp_
     assert ran.code == 1
     assert "no digit found" in blank["error"]
     assert good["text"] == "4207\n31"
+
+
+def test_earlier_names_warn_and_work(classifier, write):
+    page = write("42")
+    with pytest.warns(DeprecationWarning, match="read_number is now called read_digits"):
+        assert numbers.read_number(classifier, page).text == "42"
+    with pytest.warns(DeprecationWarning, match="Number is now called DigitString"):
+        assert numbers.Number is DigitString
+    with pytest.warns(DeprecationWarning, match=r"Classifier\.read_number is now called read_digits"):
+        assert classifier.read_number(page).text == "42"
+
+
+def test_a_name_that_never_was(classifier):
+    with pytest.raises(AttributeError, match="no attribute 'read_numbers'"):
+        numbers.read_numbers(classifier)
+
+
+def test_any_reader_of_single_digits_will_do(classifier, write):
+    """The reader of rows knows only ``predict``."""
+
+    class Counting:
+        images = 0
+
+        def predict(self, images):
+            self.images += len(images)
+            return classifier.predict(images)
+
+    reader = Counting()
+    assert read_digits(reader, write("90210")).text == "90210"
+    assert reader.images >= 5

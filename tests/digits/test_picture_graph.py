@@ -1,6 +1,7 @@
 """The picture graph: the same digit whatever was done to the picture, and MNIST itself nearly untouched."""
 
 import io
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,10 @@ from PIL import Image
 import mnistkit
 from mnistkit.digits.classifier import Classifier
 from mnistkit.digits.data import load_data
-from mnistkit.digits.pictures import normalize, read_picture
+from mnistkit.digits.pictures import WORKING_SIDE, center_digit, find_foreground, normalize, read_picture
 
-ASSET = Path(mnistkit.__file__).parent / "digits" / "assets" / "picture.onnx"
+ASSETS = Path(mnistkit.__file__).parent / "digits" / "assets"
+TOOL = Path(__file__).parents[2] / "tools" / "picture_graphs.py"
 PER_WAY = 24  # pictures for each of the ways below: more than 500 together
 SIDE = 280  # of the pages, so that a tenth of it is MNIST's own size
 
@@ -36,7 +38,7 @@ def digits():
 
 
 @pytest.fixture(scope="module")
-def usual(digits, classifier):
+def expected(digits, classifier):
     return [classifier.predict(normalize(page[..., None]))[0].digit for page in digits]
 
 
@@ -104,11 +106,13 @@ WAYS = {
 }
 
 
-def test_same_digit_whatever_was_done(digits, usual, classifier):
+def test_same_digit_whatever_was_done(digits, expected, classifier):
     wrong = [
         (way, digit)
         for way, change in WAYS.items()
-        for page, digit in list(zip(digits, usual, strict=True))[:: 4 if way == "scale 20" else 1]  # 31 megapixels each
+        for page, digit in list(zip(digits, expected, strict=True))[
+            :: 4 if way == "scale 20" else 1
+        ]  # 31 megapixels each
         if classifier.predict(read_picture(change(page)))[0].digit != digit
     ]
     count = (len(WAYS) - 1) * len(digits) + len(digits) // 4
@@ -116,10 +120,10 @@ def test_same_digit_whatever_was_done(digits, usual, classifier):
     assert len(wrong) <= 0.005 * count, wrong
 
 
-def test_a_change_of_the_digit_is_seen(digits, usual, classifier):
+def test_a_change_of_the_digit_is_seen(digits, expected, classifier):
     """The test above could not fail if the answer did not depend on the picture."""
     answers = [classifier.predict(read_picture(np.rot90(page, 2)))[0].digit for page in digits]
-    assert answers != usual
+    assert answers != expected
 
 
 def test_negative_is_exact(digits):
@@ -130,18 +134,18 @@ def test_negative_is_exact(digits):
 def test_mnist_stays_as_it_is(classifier):
     data = load_data()
     images, labels = data.x_test[:200], data.y_test[:200]
-    seen = np.stack([normalize(image[..., None]) for image in images])
-    assert np.abs(seen - images / 255).mean() < 0.03
+    image28 = np.stack([normalize(image[..., None]) for image in images])
+    assert np.abs(image28 - images / 255).mean() < 0.03
     plain = (classifier.probabilities(images).argmax(1) == labels).mean()
-    assert (classifier.probabilities(seen).argmax(1) == labels).mean() >= plain - 0.02
+    assert (classifier.probabilities(image28).argmax(1) == labels).mean() >= plain - 0.02
 
 
 def test_placed_as_mnist_places(digits):
     for page in digits:
-        seen = normalize(page[..., None])
-        rows, columns = np.flatnonzero(seen.max(1) > 0.1), np.flatnonzero(seen.max(0) > 0.1)
+        image28 = normalize(page[..., None])
+        rows, columns = np.flatnonzero(image28.max(1) > 0.1), np.flatnonzero(image28.max(0) > 0.1)
         assert 19 <= max(np.ptp(rows), np.ptp(columns)) + 1 <= 21
-        middle = (seen.sum(1) @ np.arange(28) / seen.sum(), seen.sum(0) @ np.arange(28) / seen.sum())
+        middle = (image28.sum(1) @ np.arange(28) / image28.sum(), image28.sum(0) @ np.arange(28) / image28.sum())
         assert np.abs(np.subtract(middle, 14)).max() < 1.6
 
 
@@ -176,20 +180,52 @@ def frame(page):
 
 
 @pytest.mark.parametrize("spoil", [shadow, ruled, squared, grain, frame])
-def test_photographs(digits, usual, classifier, spoil):
+def test_photographs(digits, expected, classifier, spoil):
     answers = [classifier.predict(normalize(spoil(page)[..., None]))[0].digit for page in digits]
-    assert np.mean(np.equal(answers, usual)) >= 0.9
+    assert np.mean(np.equal(answers, expected)) >= 0.9
 
 
 @pytest.mark.parametrize("ink", [(20, 30, 160), (180, 20, 30), (250, 240, 30), (110, 110, 110)])
-def test_coloured_pens(digits, usual, classifier, ink):
+def test_colored_pens(digits, expected, classifier, ink):
     share = (255 - digits[0][..., None]) / 255
     picture = (share * np.array(ink) + (1 - share) * 255).astype(np.uint8)
-    assert classifier.predict(normalize(picture))[0].digit == usual[0]
+    assert classifier.predict(normalize(picture))[0].digit == expected[0]
 
 
-def test_committed_graph_is_what_the_writer_writes():
-    pytest.importorskip("onnx", reason="the graph is written with onnx; the light half only runs it")
-    from mnistkit.digits.picture_graph import build_picture_graph
+@pytest.fixture(scope="module")
+def tool(python, tmp_path_factory):
+    """Run ``tools/picture_graphs.py`` from another folder."""
+    pytest.importorskip("onnx", reason="the graphs are written with onnx; Python without it only runs them")
+    folder = tmp_path_factory.mktemp("elsewhere")
+    return lambda *arguments: python(TOOL, *arguments, cwd=folder)
 
-    assert build_picture_graph().SerializeToString(deterministic=True) == ASSET.read_bytes()
+
+def test_committed_graphs_are_what_the_tool_writes(tool):
+    ran = tool("--check")
+    assert (ran.code, ran.out, ran.err) == (0, "", "")
+
+
+def test_a_changed_a_missing_and_a_right_file_are_told_apart(tool, tmp_path):
+    shutil.copytree(ASSETS, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.npz"))
+    content = (tmp_path / "picture.onnx").read_bytes()
+    (tmp_path / "picture.onnx").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    (tmp_path / "center_digit.onnx").unlink()
+    ran = tool("--check", "--assets", tmp_path)
+    assert ran.code == 1
+    assert [line.split(" is out of date")[0] for line in ran.err.splitlines()] == [
+        str(tmp_path / "picture.onnx"),
+        str(tmp_path / "center_digit.onnx"),
+    ]
+    assert tool("--assets", tmp_path).code == 0
+    assert tool("--check", "--assets", tmp_path).code == 0
+    assert (tmp_path / "picture.onnx").read_bytes() == content
+
+
+def test_the_halves_and_the_whole_find_the_same_digit(digits):
+    """On a page with one digit alone the two graphs for many digits do what the one for a single digit does."""
+    page = digits[0][..., None]
+    foreground, confident = find_foreground(page, side=WORKING_SIDE)
+    assert foreground.shape == confident.shape
+    assert (confident <= foreground).all()
+    assert np.abs(center_digit(foreground) - normalize(page)).max() < 0.05
+    assert np.abs(center_digit(foreground[::-1].copy()) - normalize(page)).max() > 0.5

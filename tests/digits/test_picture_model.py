@@ -38,9 +38,9 @@ import json, sys
 import numpy, onnxruntime
 from PIL import Image
 session = onnxruntime.InferenceSession(sys.argv[1])
-digit, probabilities, seen, ink = session.run(None, {"picture": numpy.asarray(Image.open(sys.argv[2]))})
+digit, probabilities, image28, ink_fraction = session.run(None, {"picture": numpy.asarray(Image.open(sys.argv[2]))})
 assert not any(name.startswith("mnistkit") for name in sys.modules)
-print(json.dumps({"digit": int(digit), "probabilities": probabilities.tolist(), "ink": float(ink)}))
+print(json.dumps({"digit": int(digit), "probabilities": probabilities.tolist(), "ink_fraction": float(ink_fraction)}))
 """
 
 
@@ -50,16 +50,16 @@ def test_three_ways_give_identical_probabilities(combined, picture):
     here = Classifier().predict(normalize(decode(picture)))[0]
     assert bare["probabilities"] == command["probabilities"] == here.probabilities.tolist()
     assert bare["digit"] == command["digit"] == here.digit
-    assert bare["ink"] > 0
+    assert bare["ink_fraction"] > 0
 
 
-def test_nothing_drawn_is_ink_0(combined):
+def test_nothing_drawn_is_no_ink(combined):
     import onnxruntime
 
     session = onnxruntime.InferenceSession(combined, providers=["CPUExecutionProvider"])
-    digit, probabilities, seen, ink = session.run(None, {"picture": np.full((50, 80, 3), 200, np.uint8)})
-    assert ink == 0
-    assert not seen.any()
+    digit, probabilities, image28, ink_fraction = session.run(None, {"picture": np.full((50, 80, 3), 200, np.uint8)})
+    assert ink_fraction == 0
+    assert not image28.any()
     assert np.isfinite(probabilities).all()
     assert digit.dtype == np.int64
     assert digit.shape == ()
@@ -68,7 +68,7 @@ def test_nothing_drawn_is_ink_0(combined):
 def test_names_shapes_and_versions(combined):
     model = onnx.load(combined)
     assert [value.name for value in model.graph.input] == ["picture"]
-    assert [value.name for value in model.graph.output] == ["digit", "probabilities", "seen", "ink"]
+    assert [value.name for value in model.graph.output] == ["digit", "probabilities", "image28", "ink_fraction"]
     assert model.ir_version == 8
     assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 17)]
 

@@ -20,30 +20,30 @@ def picture(tmp_path, mnist):
 
 
 def test_png_holds_picture_and_seen(picture, classifier):
-    seen = read_picture(picture)
-    target = save(picture, seen, classifier.predict(seen)[0])
+    image28 = read_picture(picture)
+    target = save(picture, image28, classifier.predict(image28)[0])
     assert target == shown_path(picture)
     with Image.open(target) as image:
         shown = np.asarray(image.convert("L"))
     panel = shown[16:296, 312:592].reshape(28, 10, 28, 10).mean((1, 3)) / 255
-    assert np.abs(panel - seen).max() < 0.01
+    assert np.abs(panel - image28).max() < 0.01
     assert not picture.with_suffix(".png.tmp").exists()
 
 
 def test_characters():
-    seen = np.zeros((28, 28), np.float32)
-    seen[3, 4] = 1
-    lines = as_characters(seen).split("\n")
+    image28 = np.zeros((28, 28), np.float32)
+    image28[3, 4] = 1
+    lines = as_characters(image28).split("\n")
     assert len(lines) == 28
     assert lines[3] == " " * 8 + "@@"
     assert not "".join(lines[4:])
 
 
 def test_show_needs_a_place_to_write(picture, classifier):
-    seen = read_picture(picture)
+    image28 = read_picture(picture)
     shown_path(picture).mkdir()
     with pytest.raises(OutputError):
-        save(picture, seen, classifier.predict(seen)[0])
+        save(picture, image28, classifier.predict(image28)[0])
 
 
 def test_command_shows(picture, capsys):

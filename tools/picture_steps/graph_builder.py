@@ -1,6 +1,6 @@
-"""A small writer of ONNX graphs: constants by value, nodes by call, names that depend on nothing but the order.
+"""A small builder of ONNX graphs: constants by value, nodes by call, names that depend on nothing but the order.
 
-The picture graph has some hundreds of nodes; written with ``onnx.helper`` alone the arithmetic would drown.
+The picture graph has some hundreds of nodes. With ``onnx.helper`` alone its arithmetic could not be read.
 """
 
 from __future__ import annotations
@@ -15,9 +15,13 @@ if TYPE_CHECKING:
     import onnx
 
 Value = str
+"""The name of a tensor in the graph."""
+
+Size = tuple[Value, Value]
+"""Rows and columns, int64 scalars."""
 
 
-class GraphWriter:
+class GraphBuilder:
     """Collects nodes and constants; every method returns the name of the value it made.
 
     Args:

@@ -1,0 +1,1 @@
+"""The steps of the picture graphs: each adds nodes to a `GraphBuilder`; see ``tools/picture_graphs.py``."""
