@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mnistkit import Classifier, load_data, verify_file
+from mnistkit import Classifier, load_data
+from mnistkit.core.comparison import verify_file
 from mnistkit.core.errors import ParityError
 
 EXPORTS = Path(__file__).parent.parent / "exports"

@@ -10,9 +10,11 @@ import mnistkit
 HEAVY = {"keras", "tensorflow", "jax", "torch", "onnx", "tf2onnx", "jax2onnx", "onnxscript", "scipy", "h5py"}
 ROOT = Path(mnistkit.__file__).parent
 LIGHT_FILES = (
-    "__init__", "__main__", "cli/__init__", "core/comparison", "core/contract", "core/errors", "core/files",
-    "core/fork_safety", "core/golden", "core/runtime", "digits/classifier", "digits/data", "digits/numbers",
-    "digits/pictures", "digits/profile", "digits/readings", "digits/segmentation", "digits/show",
+    "__init__", "__main__", "cli/__init__", "cli/common", "cli/doctor", "cli/evaluate", "cli/examine", "cli/info",
+    "cli/parser", "cli/predict", "cli/serve", "cli/verify", "core/comparison", "core/contract", "core/errors",
+    "core/files", "core/fork_safety", "core/golden", "core/install", "core/modules", "core/runtime",
+    "digits/classifier", "digits/data", "digits/numbers", "digits/pictures", "digits/profile", "digits/readings",
+    "digits/segmentation", "digits/show",
 )  # fmt: skip
 
 SHOW = "\nimport sys; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
@@ -20,14 +22,17 @@ SHOW = "\nimport sys; print(*sorted({name.partition('.')[0] for name in sys.modu
 USES = {
     "import mnistkit": "import mnistkit",
     "a classifier": "import numpy, mnistkit; mnistkit.Classifier(MODEL).predict(numpy.zeros((28, 28)))",
-    "verify": "import mnistkit; mnistkit.verify_file(MODEL)",
+    "verify": "import mnistkit; mnistkit.verify(MODEL)",
+    "evaluate": "import mnistkit; mnistkit.evaluate(MODEL)",
     "data": "import mnistkit; mnistkit.load_data()",
     "predict": "from mnistkit.cli import main; assert main(['predict', '--model', MODEL, 'seven.png']) == 0",
     "a number": "from mnistkit.cli import main; "
     "assert main(['predict', '--number', '--show', '--model', MODEL, 'seven.png']) == 0",
     "info": "from mnistkit.cli import main; assert main(['info', MODEL]) == 0",
     "verify, as a verb": "from mnistkit.cli import main; assert main(['verify', MODEL]) == 0",
-    "the parser": "from mnistkit.cli import build_parser; build_parser().format_help()",
+    "help": "import mnistkit; help(mnistkit)",
+    "every name": "from mnistkit import *",
+    "the parser": "from mnistkit.cli.parser import build_parser; build_parser().format_help()",
     "the Keras half, before it is used": "import mnistkit.digits.train, mnistkit.core.keras_backend, mnistkit.export",
 }
 
@@ -75,6 +80,22 @@ def test_importing_mnistkit_changes_nothing_around_it(python, tmp_path):
     )
     ran = python("-c", code, cwd=tmp_path)
     assert (ran.code, ran.out, ran.err) == (0, "", "")
+
+
+@pytest.mark.parametrize("arguments", ["", "'--help'", "'train', '--help'", "'predict', '--help'"])
+def test_help_loads_no_numpy(modules_after, arguments):
+    """It is printed in a tenth of a second."""
+    code = f"from mnistkit.cli import main\ntry:\n    main([{arguments}])\nexcept SystemExit: pass"
+    assert not modules_after(code) & {"numpy", "onnxruntime", "PIL"}
+
+
+def test_a_verb_loads_its_own_module_alone(python, asset, tmp_path):
+    code = (
+        f"import sys\nfrom mnistkit.cli import main\nmain(['info', {str(asset)!r}])\n"
+        "print(*sorted(name for name in sys.modules if name.startswith('mnistkit.cli.')))"
+    )
+    ran = python("-c", code, cwd=tmp_path)
+    assert ran.out.splitlines()[-1].split() == [f"mnistkit.cli.{name}" for name in ("common", "info", "parser")]
 
 
 def imported(path):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mnistkit.cli import VERBS, build_parser
+from mnistkit.cli.parser import VERBS, build_parser
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -19,6 +19,11 @@ The command line prints the message on one line and exits with 1; a traceback me
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 
 class MnistkitError(Exception):
     """Base of all errors raised on purpose by mnistkit."""
@@ -75,3 +80,11 @@ class OutputError(MnistkitError):
 def one_line(error: BaseException, *, limit: int) -> str:
     """What an exception says, on one line of at most ``limit`` characters; its class where it says nothing."""
     return " ".join(str(error).split())[:limit] or type(error).__name__
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name: ``"; did you mean adam?"``, or nothing where none is close."""
+    import difflib  # needed only when something is wrong
+
+    close = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]}?" if close else ""

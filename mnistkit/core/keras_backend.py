@@ -92,10 +92,7 @@ def load_keras(name: str | None = None) -> ModuleType:
         BackendError: As for `select_backend`, or the framework is installed but broken.
         MissingExtraError: Keras itself is not installed.
     """
-    if importlib.util.find_spec("keras") is None:
-        raise MissingExtraError(
-            "Keras is not installed; run `pip install 'mnistkit[jax]'` (or [torch], [tensorflow]) to train and export"
-        )
+    check_keras()
     chosen = select_backend(name)
     try:
         with _start_up_lines_held_back() if _silent else contextlib.nullcontext():
@@ -105,6 +102,18 @@ def load_keras(name: str | None = None) -> ModuleType:
             f"{chosen} {version_of(chosen)} is installed but its import fails ({type(error).__name__}: "
             f"{one_line(error, limit=200)}); run `pip install --force-reinstall 'mnistkit[{chosen}]'`"
         ) from error
+
+
+def check_keras() -> None:
+    """Check that Keras can be found, without importing it.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
+    if importlib.util.find_spec("keras") is None:
+        raise MissingExtraError(
+            "Keras is not installed; run `pip install 'mnistkit[jax]'` (or [torch], [tensorflow]) to train and export"
+        )
 
 
 def active() -> BackendInfo:

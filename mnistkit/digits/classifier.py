@@ -126,10 +126,7 @@ class Classifier:
         scores = self._raw(batch).astype(np.float64)
         if not np.isfinite(scores).all():
             raise ModelFileError(f"{self._runtime.name}: the model answers with NaN or infinity; export it again")
-        if self._is_logits:
-            scores = np.exp(scores - scores.max(axis=1, keepdims=True))
-            scores /= scores.sum(axis=1, keepdims=True)
-        return scores.astype(np.float32)
+        return (_softmax(scores) if self._is_logits else scores).astype(np.float32)
 
     def predict(self, images: ArrayLike) -> list[Prediction]:
         """Read each image; arguments and errors as for `probabilities`."""
@@ -238,6 +235,20 @@ def _probe() -> NDArray[np.float32]:
     """A few images that tell probabilities from logits: empty, full, and noise; the same on every machine."""
     ramp = (np.arange(2 * _PIXELS, dtype=np.uint32) * 2654435761 % 997).astype(np.float32) / 996
     return np.concatenate([np.zeros((1, _PIXELS)), np.ones((1, _PIXELS)), ramp.reshape(2, _PIXELS)]).astype(np.float32)
+
+
+def softmax_where_needed(scores: NDArray[Any], name: str) -> NDArray[np.float32]:
+    """Probabilities ``[n, 10]`` of a model's answers, which may be logits.
+
+    Raises:
+        ModelFileError: The answers are neither probabilities nor finite logits.
+    """
+    return (_softmax(scores.astype(np.float64)) if _gives_logits(scores, name) else scores).astype(np.float32)
+
+
+def _softmax(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
 def _gives_logits(scores: NDArray[Any], name: str) -> bool:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from mnistkit.cli import doctor
+from mnistkit.cli import examine as doctor
 from mnistkit.core import keras_backend as backend
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import mnistkit
-from mnistkit.cli import VERBS, build_parser
+from mnistkit.cli.parser import VERBS, build_parser
 
 BLOCKED = "import sys; sys.modules['keras'] = None\nfrom mnistkit.cli import main\n"
 
@@ -19,13 +19,13 @@ def test_help(cli, verb):
     ran = cli(verb, "--help")
     assert ran.code == 0
     assert ran.out.startswith(f"usage: mnistkit {verb} ")
-    assert "Example: " in ran.out
+    assert f"\nExamples:\n  mnistkit {verb}" in ran.out.replace("KERAS_BACKEND=jax ", "")
     assert ran.err == ""
 
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_flag_is_explained(verb):
-    actions = build_parser()._subparsers._group_actions[0].choices[verb]._actions
+    actions = build_parser().verbs[verb]._actions
     assert all(action.help for action in actions)
 
 
@@ -35,7 +35,7 @@ def test_help_of_all(cli):
     assert all(verb in ran.out for verb in VERBS)
 
 
-@pytest.mark.parametrize("module", ["train", "export", "predict"])
+@pytest.mark.parametrize("module", VERBS)
 def test_help_of_the_modules(python, tmp_path, module):
     ran = python("-m", f"mnistkit.{module}", "--help", cwd=tmp_path)
     assert (ran.code, ran.err) == (0, "")
@@ -52,22 +52,95 @@ def test_version(cli):
     assert cli("--version").out == f"mnistkit {mnistkit.__version__}\n"
 
 
+def test_without_a_verb_the_help_is_printed(cli):
+    """Nothing was asked for, so nothing is wrong: exit code 0, as the help says."""
+    assert cli() == cli("--help")
+
+
 USAGE = {
-    "nothing": [],
-    "unknown verb": ["fly"],
-    "unknown flag": ["info", "a.onnx", "--wings"],
-    "no file": ["verify"],
-    "no picture": ["predict"],
-    "not a number": ["train", "--epochs", "two"],
+    "unknown verb": (["fly"], "unknown verb 'fly' (verbs: train, "),
+    "a verb, nearly": (["trian"], "unknown verb 'trian'; did you mean train? (verbs: "),
+    "unknown flag": (["info", "a.onnx", "--wings"], "mnistkit info: error: unknown flag --wings ("),
+    "a flag, nearly": (["train", "--optimiser", "adam"], "unknown flag --optimiser; did you mean --optimizer? ("),
+    "with a value": (["train", "--epoch_s=3"], "unknown flag --epoch_s; did you mean --epochs? ("),
+    "one word too many": (["train", "--hidden", "64", "32"], "unexpected argument '32' ("),
+    "no file": (["verify"], "the following arguments are required: FILE"),
+    "no picture": (["predict"], "the following arguments are required: PICTURE"),
+    "not a number": (["train", "--epochs", "two"], "argument --epochs: invalid int value: 'two'"),
+    "model": (["train", "--model", "cn"], "argument --model: 'cn' is not one of mlp, cnn; did you mean cnn?"),
+    "backend": (["train", "--backend", "theano"], "'theano' is not one of jax, tensorflow, torch\n"),
+    "export backend": (["export", "--backend", "pytorc"], "one of jax, tensorflow, torch; did you mean pytorch?"),
+    "exporter": (["export", "--exporter", "onnx"], "argument --exporter: 'onnx' is not one of auto, "),
+    "a flag without a verb": (["--versoin"], "unknown flag --versoin; did you mean --version? ("),
 }
 
 
 @pytest.mark.parametrize("case", USAGE)
 def test_wrong_usage(cli, case):
-    ran = cli(*USAGE[case])
+    """The usage of the verb, one line that says what was probably meant, and nothing loaded to find out."""
+    words, said = USAGE[case]
+    ran = cli(*words)
     assert ran.code == 2
     assert ran.out == ""
-    assert ran.err.startswith("usage: ")
+    verb = f" {words[0]}" if words[0] in VERBS else ""
+    assert ran.err.startswith(f"usage: mnistkit{verb} [-h] ")
+    assert said in ran.err.splitlines(keepends=True)[-1]
+
+
+def parsed(*words):
+    from mnistkit.cli.parser import parse
+
+    return vars(parse(words))
+
+
+def test_other_spellings():
+    plain = parsed("train", "--batch-size", "64", "--learning-rate", "0.1", "--out", "a.keras", "--backend", "torch")
+    assert parsed("train", "--batch_size=64", "--lr", "0.1", "-o", "a.keras", "--backend", "PyTorch") == plain
+    assert parsed("train", "--backend", "tf")["backend"] == "tensorflow"
+    assert parsed("export", "--exporter", "native") == parsed("export", "--exporter", "writer")
+
+
+def test_values_keep_their_underscores():
+    assert parsed("info", "my_model.onnx")["file"] == "my_model.onnx"
+    assert parsed("predict", "--", "--my_picture.png")["pictures"] == ["--my_picture.png"]
+    assert parsed("train", "--out=my_model.keras")["out"] == "my_model.keras"
+
+
+def test_examples_are_understood():
+    """Every example in the help, as a shell would split it."""
+    import importlib
+    import shlex
+
+    for verb in VERBS:
+        for example in importlib.import_module(f"mnistkit.cli.{verb}").EXAMPLES:
+            words = shlex.split(example.removeprefix("KERAS_BACKEND=jax "))
+            assert words[:2] == ["mnistkit", verb]
+            assert parsed(*words[1:])["run"]
+
+
+def test_a_verb_that_is_verbose_shows_the_traceback_of_an_error(cli, tmp_path):
+    ran = cli("info", tmp_path / "none.onnx", "-v")
+    assert ran.code == 1
+    assert ran.err.startswith("Traceback ")
+    assert ran.err.splitlines()[-1].startswith("mnistkit: ")
+
+
+def test_completion_needs_its_package(fails, monkeypatch):
+    monkeypatch.setitem(sys.modules, "shtab", None)
+    assert "shtab is not installed; run `pip install" in fails("--print-completion", "bash")
+
+
+def test_completion(cli, monkeypatch):
+    """All flags of all verbs are handed over; what the script looks like is shtab's affair."""
+    from types import SimpleNamespace
+
+    def complete(parser, *, shell):
+        return f"{shell}: {' '.join(parser.verbs['train'].flags)}"
+
+    monkeypatch.setitem(sys.modules, "shtab", SimpleNamespace(complete=complete))
+    ran = cli("--print-completion", "zsh")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.startswith("zsh: --help --model --epochs ")
 
 
 def test_info(cli, asset):
@@ -156,26 +229,26 @@ def test_a_reader_that_goes_away_gets_no_traceback(asset, tmp_path):
 def test_a_warning_is_one_line(cli, monkeypatch, asset):
     import warnings
 
-    from mnistkit import cli as module
+    from mnistkit.cli import info
 
     def warn(_):
         warnings.simplefilter("always")
         warnings.warn("running on CPU: no driver", RuntimeWarning, stacklevel=1)
         return 0
 
-    monkeypatch.setitem(module.VERBS, "info", (module._add_file, warn, "text", "example"))
+    monkeypatch.setattr(info, "run", warn)
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
     ran = cli("info", asset)
     assert ran.err == "mnistkit: warning: running on CPU: no driver\n"
 
 
 def test_ctrl_c(cli, monkeypatch, asset):
-    from mnistkit import cli as module
+    from mnistkit.cli import info
 
     def interrupted(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(module.VERBS, "info", (module._add_file, interrupted, "text", "example"))
+    monkeypatch.setattr(info, "run", interrupted)
     ran = cli("info", asset)
     assert (ran.code, ran.out) == (130, "")
     assert ran.err == "mnistkit: interrupted; no file was half-written\n"

@@ -4,8 +4,7 @@ import numpy as np
 import onnxfile
 import pytest
 
-from mnistkit import verify_file
-from mnistkit.core.comparison import compare
+from mnistkit.core.comparison import compare, verify_file
 from mnistkit.core.errors import DeviceError, ModelFileError, ParityError
 from mnistkit.core.golden import GOLDEN_ATOL
 

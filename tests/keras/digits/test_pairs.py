@@ -8,8 +8,8 @@ import numpy as np
 import onnx
 import pytest
 
-from mnistkit import Classifier, load_data, verify_file
-from mnistkit.core.comparison import compare
+from mnistkit import Classifier, load_data
+from mnistkit.core.comparison import compare, verify_file
 from mnistkit.core.contract import weights_sha256
 from mnistkit.core.keras_files import load_model
 from mnistkit.export import export_onnx

@@ -12,8 +12,8 @@ import numpy as np
 import onnx
 import pytest
 
-from mnistkit import Classifier, verify_file
-from mnistkit.core.comparison import compare
+from mnistkit import Classifier
+from mnistkit.core.comparison import compare, verify_file
 from mnistkit.core.errors import ExportError, InputError, ModelFileError, OutputError, ParityError
 from mnistkit.core.keras_files import load_model
 from mnistkit.digits.model import build_model

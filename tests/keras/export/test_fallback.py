@@ -5,8 +5,8 @@ import onnx
 import pytest
 
 import mnistkit
-from mnistkit import Classifier, verify_file
-from mnistkit.core.comparison import compare
+from mnistkit import Classifier
+from mnistkit.core.comparison import compare, verify_file
 from mnistkit.core.errors import ExportError, MissingExtraError
 from mnistkit.core.keras_backend import EXPORTERS, is_installed
 from mnistkit.digits.model import build_model

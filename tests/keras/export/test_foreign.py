@@ -5,7 +5,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from mnistkit import Classifier, verify_file
+from mnistkit import Classifier
+from mnistkit.core.comparison import verify_file
 from mnistkit.core.errors import ModelFileError
 
 WEIGHTS = np.random.default_rng(0).normal(0, 0.2, (784, 10)).astype(np.float32)

@@ -13,7 +13,8 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from mnistkit import Classifier, verify_file
+from mnistkit import Classifier
+from mnistkit.core.comparison import verify_file
 from mnistkit.core.errors import OutputError, ParityError
 from mnistkit.digits.model import build_model
 from mnistkit.export import atomic_save as stage

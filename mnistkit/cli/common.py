@@ -1,0 +1,74 @@
+"""What several verbs share: flags, data sets, JSON, and the line that says that Keras is loading."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import argparse
+
+BACKENDS = ("jax", "tensorflow", "torch")
+BACKEND_ALIASES = {"pytorch": "torch", "tf": "tensorflow"}
+
+
+def add_backend(parser: argparse.ArgumentParser, text: str) -> None:
+    """Add ``--backend``."""
+    from mnistkit.cli.parser import one_of
+
+    parser.add_argument("--backend", **one_of(BACKENDS, BACKEND_ALIASES), help=text)
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """Add ``--data`` and ``--labels``."""
+    parser.add_argument("--data", metavar="PATH", help="an .npz or a folder of IDX files (default: the embedded MNIST)")
+    parser.add_argument(
+        "--labels", metavar="NAMES", help="ten class names separated by commas, or a file with them (default: 0 to 9)"
+    )
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add ``--device`` of onnxruntime."""
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+
+
+def add_json(parser: argparse.ArgumentParser, text: str) -> None:
+    """Add ``--json``."""
+    parser.add_argument("--json", action="store_true", help=text)
+
+
+def load_data(options: argparse.Namespace) -> Any:
+    """The data set that ``--data`` and ``--labels`` name."""
+    from mnistkit.digits import data
+
+    return data.load_data(options.data, labels=parse_labels(options))
+
+
+def parse_labels(options: argparse.Namespace) -> tuple[str, ...] | None:
+    """The class names of ``--labels``, ``None`` where it was left out."""
+    from mnistkit.digits import data
+
+    return None if options.labels is None else data.parse_labels(options.labels)
+
+
+def start_keras(options: argparse.Namespace) -> None:
+    """Choose the Keras backend and load it, which takes seconds; a terminal is told so at once.
+
+    The line is for people who wait: it is left out with ``--quiet`` and where stderr is a file or a pipe.
+    """
+    from mnistkit.core import keras_backend as backends
+
+    if not options.verbose:
+        backends.silence()
+    backends.check_keras()
+    chosen = backends.select_backend(options.backend)
+    if "keras" not in sys.modules and not options.quiet and sys.stderr.isatty():
+        print(f"loading Keras on {chosen} ...", file=sys.stderr, flush=True)
+    backends.load_keras(options.backend)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as indented JSON."""
+    import json
+
+    print(json.dumps(value, indent=2, ensure_ascii=False))

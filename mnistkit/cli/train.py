@@ -1,0 +1,72 @@
+"""``mnistkit train``: train the tutorial's model, or the convolutional net."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mnistkit.cli.common import add_backend, add_data, add_json, load_data, print_json, start_keras
+from mnistkit.cli.parser import one_of
+
+if TYPE_CHECKING:
+    import argparse
+
+EXAMPLES = (
+    "KERAS_BACKEND=jax mnistkit train",
+    "mnistkit train --backend torch --optimizer adam --lr 0.002 --epochs 5",
+    "mnistkit train --model cnn --out exports/cnn.keras",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of this verb."""
+    add = parser.add_argument
+    add("--model", **one_of(("mlp", "cnn")), default="mlp", help="mlp is the tutorial's; cnn has a recipe of its own")
+    add("--epochs", type=int, metavar="N", help="passes over the training images (default: 2; cnn: 16)")
+    add("--batch-size", type=int, metavar="N", help="images a step (default: 32; cnn: 128)")
+    add("--optimizer", default="rmsprop", metavar="NAME", help="any Keras optimizer")
+    add("--learning-rate", "--lr", type=float, default=0.001, metavar="RATE", help="its first learning rate")
+    add("--rho", type=float, metavar="X", help="its moving-average decay (default: 0.9 for rmsprop, else Keras')")
+    add("--epsilon", type=float, metavar="X", help="its epsilon (default: 1e-8 for rmsprop, else Keras')")
+    add("--decay", type=float, default=0.0, metavar="X", help="learning-rate decay per batch")
+    add("--hidden", type=int, default=32, metavar="N", help="width of the hidden layer")
+    add("--seed", type=int, default=1337, metavar="N", help="seed of the initial weights and the batch order")
+    add("--validation-split", type=float, default=0.0, metavar="X", help="share of the training images held out")
+    add_data(parser)
+    add("-o", "--out", default=str(Path("exports") / "mnist.keras"), metavar="FILE", help="where the model goes")
+    add_backend(parser, "Keras backend (default: KERAS_BACKEND, then keras.json, then what is installed)")
+    add("--resume", action="store_true", help="go on after the last epoch an interrupted run finished")
+    add("--quiet", action="store_true", help="print the result alone")
+    add_json(parser, "print the result as JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Train, and print the test result."""
+    from mnistkit.digits.train import Settings, train
+
+    fields = {field.name for field in dataclasses.fields(Settings)}
+    chosen = {key: value for key, value in vars(options).items() if key in fields and value is not None}
+    if options.model == "cnn":
+        from mnistkit.digits import train_cnn as recipe
+
+        chosen = {"epochs": recipe.EPOCHS, "batch_size": recipe.BATCH_SIZE, **chosen}
+    settings = Settings(**chosen)
+    data = load_data(options)
+    start_keras(options)
+    report = train(
+        settings,
+        out=options.out,
+        data=data,
+        backend=options.backend,
+        resume=options.resume,
+        talk=None if options.quiet else sys.stderr,
+    )
+    test = report.provenance["test"]
+    if options.json:
+        print_json(report.provenance)
+    else:
+        print(f"test loss {test['loss']:.4f}, test accuracy {test['accuracy']:.4f}")
+        print(f"wrote {report.path}, {report.path.with_suffix('.train.json')}")
+    return 0

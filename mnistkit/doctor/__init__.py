@@ -1,0 +1,1 @@
+"""``python -m mnistkit.doctor``: the entry point alone."""

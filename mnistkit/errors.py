@@ -1,0 +1,33 @@
+"""The errors of mnistkit under their public name; `mnistkit.core.errors` defines them."""
+
+from mnistkit.core.errors import (
+    BackendError,
+    DataError,
+    DeviceError,
+    ExportError,
+    InputError,
+    MissingExtraError,
+    MnistkitError,
+    ModelFileError,
+    NoDigitError,
+    OutputError,
+    ParityError,
+    PictureError,
+    UnsupportedError,
+)
+
+__all__ = [
+    "BackendError",
+    "DataError",
+    "DeviceError",
+    "ExportError",
+    "InputError",
+    "MissingExtraError",
+    "MnistkitError",
+    "ModelFileError",
+    "NoDigitError",
+    "OutputError",
+    "ParityError",
+    "PictureError",
+    "UnsupportedError",
+]

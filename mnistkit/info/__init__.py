@@ -1,0 +1,1 @@
+"""``python -m mnistkit.info``: the entry point alone."""
