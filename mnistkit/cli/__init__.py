@@ -158,9 +158,9 @@ def _train(options: argparse.Namespace) -> int:
     fields = {field.name for field in dataclasses.fields(Settings)}
     chosen = {key: value for key, value in vars(options).items() if key in fields and value is not None}
     if options.model == "cnn":
-        from mnistkit.digits import train_cnn as recipe
+        from mnistkit.digits import train_cnn
 
-        chosen = {"epochs": recipe.EPOCHS, "batch_size": recipe.BATCH_SIZE, **chosen}
+        chosen = {"epochs": train_cnn.EPOCHS, "batch_size": train_cnn.BATCH_SIZE, **chosen}
     report = train(
         Settings(**chosen),
         out=options.out,
