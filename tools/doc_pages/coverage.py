@@ -48,7 +48,7 @@ def page(results: dict[str, Any]) -> str:
     )
     for row in results["cases"]:
         groups[row["part"]][row["subject"]][row["backend"]].append(row)
-    versions = next(iter(results["versions"].values()), {})
+    versions: dict[str, str] = next(iter(results["versions"].values()), {})
     lines = [
         "# What the native exporter covers",
         "",

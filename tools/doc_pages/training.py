@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from doc_pages.markers import fill
 
@@ -34,7 +34,7 @@ def render(text: str, root: Path) -> str:
     return text
 
 
-def table(rows: list[dict]) -> list[str]:
+def table(rows: list[dict[str, Any]]) -> list[str]:
     """Markdown lines of one model; ratios are to plain fit, and to the hand-written loop, of the same backend."""
     lines = [
         f"| {' | '.join(HEADS)} |",
@@ -61,7 +61,7 @@ def table(rows: list[dict]) -> list[str]:
     return lines
 
 
-def about(rows: list[dict], results: dict, model: str) -> str:
+def about(rows: list[dict[str, Any]], results: dict[str, Any], model: str) -> str:
     """Return the conditions of the figures in one paragraph."""
     rounds = 1 + max(row["round"] for row in rows)
     loads = [row["load"] for row in rows if "load" in row] or [0.0]
@@ -74,7 +74,7 @@ def about(rows: list[dict], results: dict, model: str) -> str:
     )
 
 
-def summary(rows: list[dict]) -> list[dict]:
+def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Medians over the rounds, one line a contender; a ratio is taken within its round first."""
     known = {(row["backend"], row["way"], row["round"]): row for row in rows}
     found = []
@@ -105,7 +105,7 @@ def summary(rows: list[dict]) -> list[dict]:
     return found
 
 
-def _ratio(above: list[dict], below: list[dict], name: str) -> float | None:
+def _ratio(above: list[dict[str, Any]], below: list[dict[str, Any]], name: str) -> float | None:
     pairs = [(a[name], b[name]) for a, b in zip(above, below, strict=True) if name in a and name in b]
     return statistics.median(a / b for a, b in pairs) if pairs else None
 
