@@ -1,9 +1,8 @@
-"""What the writer covers, judged against Keras, with Keras' own exporter beside it.
+"""What the native exporter covers, judged against Keras, with Keras' own exporter beside it.
 
     python benchmarks/coverage.py                       # all three backends, one process each
     python benchmarks/coverage.py --backends torch --parts layers
     python benchmarks/coverage.py --resume --stock all  # go on after an interruption: only what the JSON lacks
-    python benchmarks/coverage.py --render              # docs/coverage.md from the JSON
 
 The list of classes comes from ``keras.layers`` itself: a new class shows up as missing. Each case is built with weights
 drawn anew, written, and compared with Keras at three batch sizes and several lengths of each free dimension; one weight
@@ -26,7 +25,6 @@ import sys
 import tempfile
 import time
 import warnings
-from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,16 +34,10 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "coverage.json"
-TABLE = ROOT / "docs" / "coverage.md"
-BACKENDS = ("tensorflow", "jax", "torch")
-PARTS = ("layers", "activations", "users", "hub", "applications")
-TITLES = {
-    "layers": "keras.layers",
-    "activations": "keras.activations",
-    "users": "Models as users write them",
-    "applications": "keras.applications",
-    "hub": "KerasHub backbones",
-}
+sys.path.append(str(ROOT / "tools"))
+
+from doc_pages.coverage import BACKENDS, PARTS  # noqa: E402 - tools/ is on the path from here on
+
 ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
     "TF_NUM_INTRAOP_THREADS": "1",
@@ -54,7 +46,7 @@ ONE_THREAD = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "CUDA_VISIBLE_DEVICES": "",
 }
-WRITER_SECONDS = 900.0  # for one case, Keras' own answers included: a backend may compile for minutes
+NATIVE_SECONDS = 900.0  # for one case, Keras' own answers included: a backend may compile for minutes
 POLL = 0.5  # seconds between two looks at a child
 
 
@@ -69,18 +61,13 @@ def main() -> int:
     parser.add_argument("--stock-seconds", type=float, default=120.0, help="time limit of each of those")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="start no new case after this, per backend")
     parser.add_argument("--resume", action="store_true", help="skip what the JSON already has")
-    parser.add_argument("--render", action="store_true", help="only write the table")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--skip", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         return child(options)
-    if not options.render:
-        for backend in options.backends:
-            Supervisor(backend, options).run()
-    with results(write=False) as known:
-        TABLE.write_text(render(known))
-    print(TABLE.relative_to(ROOT))
+    for backend in options.backends:
+        Supervisor(backend, options).run()
     return 0
 
 
@@ -103,8 +90,15 @@ def results(*, write: bool = True) -> Iterator[dict[str, Any]]:
             key=lambda r: (order[r["part"]], r["subject"], r["label"], BACKENDS.index(r["backend"])),
         )
         fresh = RESULTS.with_suffix(".part")
-        fresh.write_text(json.dumps(known, indent=1) + "\n")
+        fresh.write_text(one_case_a_line(known), encoding="utf-8")
         fresh.replace(RESULTS)
+
+
+def one_case_a_line(known: dict[str, Any]) -> str:
+    """The results as JSON in which the lines of a diff are cases."""
+    cases = ",\n".join(json.dumps(row, ensure_ascii=False) for row in known["cases"])
+    rest = json.dumps({name: value for name, value in known.items() if name != "cases"}, ensure_ascii=False)
+    return f'{rest[:-1]}, "cases": [\n{cases}\n]}}\n'
 
 
 def key(row: dict[str, Any]) -> tuple[str, str, str]:
@@ -112,7 +106,7 @@ def key(row: dict[str, Any]) -> tuple[str, str, str]:
 
 
 def merge(backend: str, lines: list[dict[str, Any]], *, only: bool) -> None:
-    """Put what a child said into the results: a writer's verdict starts a case's row anew, a stock one joins it."""
+    """Put what a child said into the results: a native verdict starts a case's row anew, a stock one joins it."""
     if not any(line["event"] in {"row", "versions", "cases"} for line in lines):
         return
     with results() as known:
@@ -130,7 +124,7 @@ def merge(backend: str, lines: list[dict[str, Any]], *, only: bool) -> None:
             elif event == "row":
                 old = [row for row in known["cases"] if row["backend"] == backend and key(row) == key(line)]
                 known["cases"] = [row for row in known["cases"] if not any(row is other for other in old)]
-                known["cases"].append(line if "writer" in line or not old else old[0] | line)
+                known["cases"].append(line if "native" in line or not old else old[0] | line)
 
 
 # -- the parent -------------------------------------------------------------------------------------------------------
@@ -142,7 +136,7 @@ class Supervisor:
 
     backend: str
     options: argparse.Namespace
-    done: set[tuple[str, ...]] = field(default_factory=set)  # (part, subject, label, "writer" or "stock")
+    done: set[tuple[str, ...]] = field(default_factory=set)  # (part, subject, label, "native" or "stock")
     started: float = field(default_factory=time.monotonic)
 
     def run(self) -> None:
@@ -150,7 +144,7 @@ class Supervisor:
         if self.options.resume:
             with results(write=False) as known:
                 rows = [row for row in known["cases"] if row["backend"] == self.backend]
-            self.done = {(*key(row), stage) for row in rows for stage in ("writer", "stock") if stage in row}
+            self.done = {(*key(row), stage) for row in rows for stage in ("native", "stock") if stage in row}
         with tempfile.TemporaryDirectory() as folder:
             turn = 0
             while not self._turn(Path(folder) / f"lines{turn}", Path(folder) / "skip"):
@@ -178,12 +172,12 @@ class Supervisor:
                     if line["event"] == "begin":
                         current, since = line, time.monotonic()
                     elif line["event"] == "row":
-                        self.done |= {(*key(line), stage) for stage in ("writer", "stock") if stage in line}
+                        self.done |= {(*key(line), stage) for stage in ("native", "stock") if stage in line}
                         current = None
                 merge(self.backend, said, only=bool(self.options.only))
                 if ended:
                     break
-                limit = self.options.stock_seconds if current and current["stage"] == "stock" else WRITER_SECONDS
+                limit = self.options.stock_seconds if current and current["stage"] == "stock" else NATIVE_SECONDS
                 if current and time.monotonic() - since > limit:
                     process.kill()
                     process.wait()
@@ -245,7 +239,7 @@ def child(options: argparse.Namespace) -> int:
             absent = cases_layers.missing() if part == "layers" else []
             say("cases", part=part, names=[[c.subject, c.label] for c in cases] + [[n, "no case"] for n in absent])
             for name in absent:
-                say("row", **row_of(part, name, "no case", backend), writer="missing: a new class")
+                say("row", **row_of(part, name, "no case", backend), native="missing: a new class")
             seen: set[str] = set()
             for case in cases:
                 if options.only and not any(word in case.subject for word in options.only):
@@ -264,17 +258,17 @@ def row_of(part: str, subject: str, label: str, backend: str) -> dict[str, Any]:
 
 
 def judge(case: Any, part: str, backend: str, *, stock: bool, done: set[tuple[str, ...]], say: Any) -> None:
-    """Say the writer's verdict on a case, and the stock exporter's when asked for; not what is known already."""
+    """Say the native exporter's verdict on a case, and the stock one's when asked for; not what is known already."""
     import keras
     from comparing import check_case
 
     row = row_of(part, case.subject, case.label, backend)
     if case.only and backend not in case.only:
-        say("row", **row, writer=f"not in Keras on {backend}")
+        say("row", **row, native=f"not in Keras on {backend}")
         return
     model = None
-    if (*key(row), "writer") not in done:
-        say("begin", **row, stage="writer")
+    if (*key(row), "native") not in done:
+        say("begin", **row, stage="native")
         started = time.perf_counter()
         try:
             model = check_case(case)
@@ -283,7 +277,7 @@ def judge(case: Any, part: str, backend: str, *, stock: bool, done: set[tuple[st
             if isinstance(error, KeyboardInterrupt):
                 raise
             verdict = reason(error)
-        say("row", **row, writer=verdict, seconds=round(time.perf_counter() - started, 2))
+        say("row", **row, native=verdict, seconds=round(time.perf_counter() - started, 2))
     if stock and (*key(row), "stock") not in done:
         say("begin", **row, stage="stock")
         say("row", **row, stock=stock_verdict(case, model))
@@ -336,119 +330,6 @@ class quiet:  # noqa: N801  reads as a phrase
 def reason(error: BaseException) -> str:
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:200]}"
-
-
-# -- the table --------------------------------------------------------------------------------------------------------
-
-
-def passed(verdict: str | None) -> bool:
-    return verdict == "ok"
-
-
-def accepted(verdict: str) -> bool:
-    return passed(verdict) or verdict.startswith("refused")
-
-
-def out_of_scope(verdict: str) -> bool:
-    return verdict.startswith("not in Keras")
-
-
-def render(results: dict[str, Any]) -> str:
-    """Return the page; every number in it is counted here from the JSON."""
-    sys.path[:0] = [str(ROOT / "tests" / "keras" / "export")]
-    groups: dict[str, dict[str, dict[str, list[dict[str, Any]]]]] = defaultdict(
-        lambda: defaultdict(lambda: defaultdict(list))
-    )
-    for row in results["cases"]:
-        groups[row["part"]][row["subject"]][row["backend"]].append(row)
-    versions = next(iter(results["versions"].values()), {})
-    lines = [
-        "# What the writer covers",
-        "",
-        "Written by `python benchmarks/coverage.py` from `benchmarks/results/coverage.json`; do not edit.",
-        f"Keras {versions.get('keras', '?')}, onnxruntime {versions.get('onnxruntime', '?')}.",
-        "A subject counts as covered when every configuration of it answers as Keras does (1e-4, three batch sizes,",
-        "two or more lengths of each free dimension) or, where this backend's Keras differs, is refused with the",
-        "reason. A subject with a configuration that has not been run yet on a backend is counted as not run there,",
-        "never as covered.",
-        'Stock is `model.export(format="onnx")` after a call, on the first configuration of each subject.',
-        "",
-        "| | " + " | ".join(f"{b} | stock" for b in BACKENDS) + " |",
-        "|---|" + "---|---|" * len(BACKENDS),
-    ]
-    for part in PARTS:
-        if part in groups:
-            cells = [cell for backend in BACKENDS for cell in totals(groups[part], backend)]
-            lines.append(f"| {TITLES[part]} | " + " | ".join(cells) + " |")
-    for part in PARTS:
-        if part in groups:
-            lines += ["", f"## {TITLES[part]}", "", *table(groups[part])]
-    return "\n".join(lines) + "\n"
-
-
-def totals(subjects: dict[str, Any], backend: str) -> tuple[str, str]:
-    """Return the shares of covered subjects, of those that this backend's Keras has: the writer's and the stock's."""
-    good = run = missing = stock = asked = 0
-    for by_backend in subjects.values():
-        labels = {row["label"] for rows in by_backend.values() for row in rows}
-        rows = by_backend.get(backend, [])
-        if {row["label"] for row in rows} != labels:
-            missing += 1
-            continue
-        rows = [row for row in rows if not out_of_scope(row["writer"])]
-        if not rows:
-            continue
-        run += 1
-        good += any(passed(row["writer"]) for row in rows) and all(accepted(row["writer"]) for row in rows)
-        asked += any("stock" in row for row in rows)
-        stock += any(passed(row.get("stock")) for row in rows)
-
-    def share(part: int, whole: int) -> str:
-        return f"{part}/{whole} ({100 * part / whole:.1f} %)" if whole else "not run"
-
-    return share(good, run) + (f", {missing} not run" if missing and run else ""), share(stock, asked)
-
-
-def table(subjects: dict[str, Any]) -> list[str]:
-    heads = " | ".join(f"{b} | stock" for b in BACKENDS)
-    lines = [f"| | configurations | {heads} |", "|---|---|" + "---|---|" * len(BACKENDS)]
-    notes: list[str] = []
-    for subject, by_backend in subjects.items():
-        labels = {row["label"] for rows in by_backend.values() for row in rows}
-        cells = []
-        for backend in BACKENDS:
-            rows = by_backend.get(backend, [])
-            cells.append(summary(rows))
-            stock = [row["stock"] for row in rows if "stock" in row]
-            cells.append("" if not stock else "yes" if all(map(passed, stock)) else "no")
-            notes += [
-                f"- {subject} ({row['label']}), {backend}: {row['writer']}"
-                for row in rows
-                if not passed(row["writer"]) and not out_of_scope(row["writer"])
-            ]
-        lines.append(f"| {subject} | {len(labels)} | " + " | ".join(cells) + " |")
-    if notes:
-        lines += ["", "Not covered, and why:", "", *(note.replace("|", "\\|") for note in notes)]
-    stock_notes = [
-        f"- {row['subject']}, {row['backend']}: {row['stock']}"
-        for by_backend in subjects.values()
-        for rows in by_backend.values()
-        for row in rows
-        if "stock" in row and not passed(row["stock"])
-    ]
-    if stock_notes:
-        lines += ["", "Where the stock exporter fails:", "", *(note.replace("|", "\\|") for note in stock_notes)]
-    return lines
-
-
-def summary(rows: list[dict[str, Any]]) -> str:
-    rows = [row for row in rows if not out_of_scope(row["writer"])]
-    if not rows:
-        return ""
-    good = sum(accepted(row["writer"]) for row in rows)
-    if all(row["writer"].startswith("refused") for row in rows):
-        return "refused"
-    return "yes" if good == len(rows) else f"{good} of {len(rows)}"
 
 
 if __name__ == "__main__":

@@ -29,13 +29,13 @@ def digit(
     size = round(28 * factor), round(28 * factor)
     lean = slant + generator.normal(0, 0.04)
     middle = size[1] / 2
-    grey = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
-    grey = grey.transform(size, Image.Transform.AFFINE, (1, lean, -lean * middle, 0, 1, 0), Image.Resampling.BILINEAR)
+    gray = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
+    gray = gray.transform(size, Image.Transform.AFFINE, (1, lean, -lean * middle, 0, 1, 0), Image.Resampling.BILINEAR)
     reach = round(abs(pen) * height / 2) * 2 + 1
     if reach > 1:
-        grey = grey.filter(ImageFilter.MaxFilter(reach) if pen > 0 else ImageFilter.MinFilter(reach))
+        gray = gray.filter(ImageFilter.MaxFilter(reach) if pen > 0 else ImageFilter.MinFilter(reach))
     soft = max(factor * 1.2, 3)
-    ink = 1 / (1 + np.exp(-(np.asarray(grey, np.float32) - generator.uniform(80, 140)) / (80 / soft)))
+    ink = 1 / (1 + np.exp(-(np.asarray(gray, np.float32) - generator.uniform(80, 140)) / (80 / soft)))
     inked = ink > 0.5
     rows, columns = np.flatnonzero(inked.any(1)), np.flatnonzero(inked.any(0))
     if len(rows) == 0:
@@ -61,7 +61,7 @@ def on_paper(
         generator: Where all chance comes from.
         lines: ``"ruled"`` or ``"squared"`` paper, else blank.
         shade: How much light is lost at the darkest corner, at most.
-        grain: Largest standard deviation of the paper's and the camera's noise, in grey levels.
+        grain: Largest standard deviation of the paper's and the camera's noise, in gray levels.
         pens: Colours to choose from.
     """
     rows, columns = ink.shape

@@ -4,8 +4,8 @@
 
 Each model of ``keras.applications`` gets random weights, is written by mnistkit and exported by Keras under TensorFlow
 (tf2onnx) and under PyTorch, each in a process of its own. All files of one model are timed in turn, in one process,
-with one thread and one image; the fastest of the rounds counts. ``results/export_speed.json`` and the table in
-docs/exporting.md give the ratio to the fastest stock file: below 1 is faster.
+with one thread and one image; the fastest of the rounds counts. ``results/export_speed.json`` keeps the figures and the
+ratio to the fastest stock file: below 1 is faster. ``python tools/docs_tables.py`` makes docs/exporting.md's table.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-
-from tables import fill
 
 MODELS = {
     "MobileNetV2": 128,
@@ -37,11 +35,10 @@ MODELS = {
     "VGG16": 128,
 }
 ROUNDS = 25
-DOCS = Path(__file__).parents[1] / "docs" / "exporting.md"
 
 
 def build(name: str, folder: str) -> None:
-    """Child process: export one model by the stock exporter of this backend, and under TensorFlow by the writer too."""
+    """Child process: export a model by this backend's stock exporter, and under TensorFlow by the native one too."""
     import keras
     import numpy as np
 
@@ -57,8 +54,8 @@ def build(name: str, folder: str) -> None:
         start = time.perf_counter()
         proto = convert(model).proto
         seconds = time.perf_counter() - start
-        (Path(folder) / "writer.onnx").write_bytes(proto.SerializeToString())
-        (Path(folder) / "writer.json").write_text(json.dumps(seconds))
+        (Path(folder) / "native.onnx").write_bytes(proto.SerializeToString())
+        (Path(folder) / "native.json").write_text(json.dumps(seconds))
     model.predict(np.zeros((2, size, size, 3), "float32"), verbose=0)
     model.export(str(Path(folder) / f"{backend}.onnx"), format="onnx", verbose=False)
 
@@ -78,7 +75,7 @@ def measure(folder: str, size: int) -> tuple[dict[str, float], dict[str, str]]:
             session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
             session.run(None, {session.get_inputs()[0].name: image})
         except Exception as error:
-            if path.stem == "writer":
+            if path.stem == "native":
                 raise
             reasons[path.stem] = str(error).splitlines()[0][:200]
             continue
@@ -103,9 +100,9 @@ def compare(name: str) -> dict[str, object]:
             if done.returncode:
                 reasons[backend] = (done.stderr.strip().splitlines() or ["?"])[-1][:200]
         times, unfit = measure(folder, MODELS[name])
-        seconds = json.loads((Path(folder) / "writer.json").read_text())
-    stock = {key: value for key, value in times.items() if key != "writer"}
-    ratio = times["writer"] / min(stock.values()) if stock else None
+        seconds = json.loads((Path(folder) / "native.json").read_text())
+    stock = {key: value for key, value in times.items() if key != "native"}
+    ratio = times["native"] / min(stock.values()) if stock else None
     return {"model": name, "milliseconds": times, "ratio": ratio, "write_seconds": seconds, "failed": reasons | unfit}
 
 
@@ -120,28 +117,15 @@ def main() -> None:
         return
     result = Path(__file__).parent / "results" / "export_speed.json"
     rows = {row["model"]: row for row in json.loads(result.read_text())} if result.exists() else {}
-    print(f"{'model':20} {'writer ms':>10} {'tf2onnx ms':>11} {'torch ms':>9} {'ratio':>6}")
+    print(f"{'model':20} {'native ms':>10} {'tf2onnx ms':>11} {'torch ms':>9} {'ratio':>6}")
     for name in arguments.models or MODELS:
         row = compare(name)
         rows[name] = row
         times = row["milliseconds"]
-        cells = [f"{times[key]:.2f}" if key in times else "-" for key in ("writer", "tensorflow", "torch")]
+        cells = [f"{times[key]:.2f}" if key in times else "-" for key in ("native", "tensorflow", "torch")]
         print(f"{name:20} {cells[0]:>10} {cells[1]:>11} {cells[2]:>9} {row['ratio'] or 0:6.2f}", flush=True)
         kept = [rows[key] for key in MODELS if key in rows]
         result.write_text(json.dumps(kept, indent=1) + "\n")
-        DOCS.write_text(render(DOCS.read_text(encoding="utf-8"), kept), encoding="utf-8")
-
-
-def render(text: str, rows: list[dict]) -> str:
-    """Put the table into the page."""
-    lines = ["| model | written, ms | tf2onnx, ms | torch, ms | written, fastest other = 1 |", "|---|---|---|---|---|"]
-    for row in rows:
-        times = row["milliseconds"]
-        ran = {key: f"{value:.2f}" for key, value in times.items()}
-        cells = [ran.get(key) or "no file that runs" for key in ("writer", "tensorflow", "torch")]
-        ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
-        lines.append(f"| {row['model']} | {' | '.join(cells)} | {ratio} |")
-    return fill(text, "speed", "\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

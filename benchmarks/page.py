@@ -34,9 +34,9 @@ def chromium() -> str | None:
     return next(filter(None, map(shutil.which, names)), None)
 
 
-def _arc(centre: tuple[int, int], radii: tuple[int, int], degrees: tuple[int, int]) -> Stroke:
+def _arc(center: tuple[int, int], radii: tuple[int, int], degrees: tuple[int, int]) -> Stroke:
     """Part of an ellipse; degrees clockwise from the right."""
-    (x, y), (rx, ry), (start, end) = centre, radii, degrees
+    (x, y), (rx, ry), (start, end) = center, radii, degrees
     turns = [math.radians(start + (end - start) * step / 24) for step in range(25)]
     return [(x + rx * math.cos(turn), y + ry * math.sin(turn)) for turn in turns]
 

@@ -4,7 +4,7 @@
     python benchmarks/pictures.py FOLDER --part people    # or made, numbers, speed, memory; the others stay
 
 FOLDER holds ``labels.csv`` (columns ``path``, ``label``, ``kind``) beside the pictures it names. Prints tables; --write
-keeps them in benchmarks/results/pictures.json and renders docs/pictures.md from it.
+keeps the figures in benchmarks/results/pictures.json, from which `python tools/docs_tables.py` makes docs/pictures.md.
 """
 
 from __future__ import annotations
@@ -31,8 +31,11 @@ from mnistkit.digits.data import load_data
 from mnistkit.digits.pictures import read_picture
 
 ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT / "tools"))
+
+from doc_pages.pictures import page  # noqa: E402 - tools/ is on the path from here on
+
 RESULTS = ROOT / "benchmarks" / "results" / "pictures.json"
-PAGE = ROOT / "docs" / "pictures.md"
 MODELS = {"mlp": "exports/mnist-jax.onnx", "cnn": "exports/mnist-cnn.onnx"}
 PARTS = ("people", "made", "numbers", "speed", "memory")
 
@@ -45,7 +48,7 @@ def main() -> int:
         "--count", type=int, default=100, help="made pictures and numbers of each kind (default: %(default)s)"
     )
     parser.add_argument("--part", choices=PARTS, action="append", help="measure this part (default: all)")
-    parser.add_argument("--write", action="store_true", help="keep the results and render docs/pictures.md")
+    parser.add_argument("--write", action="store_true", help="keep the results")
     options = parser.parse_args()
     named = dict(pair.split("=", 1) for pair in options.model) if options.model else MODELS
     models = {name: Path(file) if Path(file).is_file() else ROOT / file for name, file in named.items()}
@@ -67,8 +70,7 @@ def main() -> int:
                 results[part] = measure(Path(folder), best)
         if options.write:
             RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-            PAGE.write_text(render(results), encoding="utf-8")
-    print(render(results))
+    print(page(results))
     return 0
 
 
@@ -117,80 +119,6 @@ def made(classifiers: dict[str, Classifier], count: int) -> dict[str, Any]:
         for name, hits in right.items():
             shares[name][kind] = round(hits / there, 4)
     return {"count": count, "shares": shares}
-
-
-# --- the page -------------------------------------------------------------------------------------------------------
-
-
-def render(results: dict[str, Any]) -> str:
-    """docs/pictures.md from the results."""
-    lines = [
-        "# What is read on people's pictures",
-        "",
-        "Written by `python benchmarks/pictures.py FOLDER --write` from",
-        "`benchmarks/results/pictures.json`; do not edit.",
-        f"Python {results['versions']['python']}, onnxruntime {results['versions']['onnxruntime']}, CPU.",
-    ]
-    for part, write in WRITERS.items():
-        if part in results:
-            lines += ["", *write(results[part])]
-    return "\n".join(lines) + "\n"
-
-
-def _table(head: list[str], rows: list[list[str]]) -> list[str]:
-    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
-
-
-def _people(found: dict[str, Any]) -> list[str]:
-    rows = [
-        [name, str(one["pictures"]), str(one["right"]), f"{one['right'] / one['pictures']:.1%}"]
-        for name, one in found.items()
-    ]
-    lines = ["## Pictures that people drew or photographed", ""]
-    lines += _table(["model", "pictures", "right", "share"], rows)
-    for name, one in found.items():
-        named = "; ".join(f"`{w['path']}` ({w['label']} as {w['read']}, {w['confidence']:.0%})" for w in one["wrong"])
-        lines += ["", f"Wrong by {name}: {named or 'none'}."]
-    return lines
-
-
-def _made(found: dict[str, Any]) -> list[str]:
-    shares = found["shares"]
-    rows = [[kind, *(f"{one[kind]:.1%}" for one in shares.values())] for kind in KINDS]
-    rows.append(["all", *(f"{np.mean(list(one.values())):.1%}" for one in shares.values())])
-    text = f"{found['count']} of each kind (a third as many huge ones)."
-    return ["## Pictures made from MNIST's test images", "", text, "", *_table(["kind", *shares], rows)]
-
-
-def _numbers(found: dict[str, Any]) -> list[str]:
-    rows = [
-        [kind, f"{one['numbers right']:.1%} of {one['numbers']}", f"{one['digits right']:.2%} of {one['digits']}"]
-        for kind, one in found.items()
-    ]
-    text = "`predict --number`, rows of 1 to 12 digits; digits by edit distance."
-    return ["## Numbers", "", text, "", *_table(["kind", "numbers right", "digits right"], rows)]
-
-
-def _speed(found: dict[str, Any]) -> list[str]:
-    rows = [
-        [name, f"{one['wall']:.3f} s", f"{one['cpu']:.3f} s", f"{one['wall'] / found['bare imports']['wall']:.2f}"]
-        for name, one in found.items()
-    ]
-    text = "The whole process, from the shell's point of view; the median of interleaved runs."
-    return ["## Time", "", text, "", *_table(["command", "wall", "CPU", "times the bare imports"], rows)]
-
-
-def _memory(found: dict[str, Any]) -> list[str]:
-    rows = [
-        [name, *(f"{way['code']}, {way['above idle']} MB, {way['lines']} line" for way in ways.values())]
-        for name, ways in found["files"].items()
-    ]
-    text = f"Exit code, peak memory above the idle process ({found['idle']} MB), lines printed."
-    ways = list(next(iter(found["files"].values())))
-    return ["## Files that are no pictures of digits", "", text, "", *_table(["file", *ways], rows)]
-
-
-WRITERS = {"people": _people, "made": _made, "numbers": _numbers, "speed": _speed, "memory": _memory}
 
 
 if __name__ == "__main__":

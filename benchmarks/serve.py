@@ -6,7 +6,7 @@ Needs wrk. Makes one virtual environment for each contender, starts one server a
 onnxruntime), and drives it over loopback with one wrk thread at concurrency 1, 16 and 64: one image a request, as JSON
 and in binary. Rounds are interleaved, so that what else the machine does falls on all alike; the best round of each
 cell counts; --add takes the rounds along that the results file already has, so that a long run can be made in short
-ones. Writes benchmarks/results/serve.json and prints the table that docs/serving.md shows.
+ones. Writes benchmarks/results/serve.json and prints its table; `python tools/docs_tables.py` puts it into the docs.
 """
 
 from __future__ import annotations
@@ -25,9 +25,12 @@ import tempfile
 import time
 import urllib.request
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT / "tools"))
+
+from doc_pages.serving import CONCURRENCY, table  # noqa: E402 - tools/ is on the path from here on
+
 CONTENDERS = {
     "mnistkit": [],
     "mnistkit --workers 2": [],
@@ -38,7 +41,6 @@ CONTENDERS = {
     "mlserver": ["mlserver"],
     "mosec": ["mosec"],
 }
-CONCURRENCY = (1, 16, 64)
 
 
 def main() -> int:
@@ -76,19 +78,6 @@ def main() -> int:
     target.write_text(json.dumps(report, indent=1) + "\n")
     print(table(report))
     return 0
-
-
-def table(report: dict[str, Any]) -> str:
-    """The report as Markdown: requests a second, with p50 / p99 in milliseconds."""
-    heads = [f"{kind} {count}" for kind in ("json", "binary") for count in CONCURRENCY]
-    lines = ["| server | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
-    for name, cells in report["cells"].items():
-        row = []
-        for head in heads:
-            cell = cells.get(head)
-            row.append(f"{cell['rate']:,.0f} ({cell['p50']:.2f} / {cell['p99']:.2f})" if cell else "")
-        lines.append(f"| {name} | " + " | ".join(row) + " |")
-    return "\n".join(lines)
 
 
 def _requests(folder: Path) -> dict[str, tuple[str, str]]:

@@ -4,7 +4,7 @@ python benchmarks/train.py [--model mlp|cnn] [--backend jax tensorflow torch non
 
 Every round runs the contenders of a backend one right after the other, in another order each time; ratios are taken
 within a round, and the median over the rounds is shown. --write keeps each figure in benchmarks/results/train.json as
-it comes, so that an interrupted run loses nothing, and renders docs/training.md and docs/training.svg at the end.
+it comes, so that an interrupted run loses nothing; `python tools/docs_tables.py` makes docs/training.md from them.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ import tempfile
 import time
 from pathlib import Path
 
-import train_docs
-
 ROOT = Path(__file__).parent.parent
+sys.path.append(str(ROOT / "tools"))
+
+from doc_pages.training import table  # noqa: E402 - tools/ is on the path from here on
+
 RESULTS = ROOT / "benchmarks" / "results" / "train.json"
 WHOLE = "python -m mnistkit.train"
 WAYS = {
@@ -46,19 +48,15 @@ def main() -> int:
     parser.add_argument("--backend", nargs="+", choices=("jax", "tensorflow", "torch", "none"), default=None)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--write", action="store_true")
-    parser.add_argument("--render", action="store_true", help="render the docs from the kept figures; measure nothing")
     parser.add_argument("--child", nargs=2, metavar=("BACKEND", "WAY"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
         print(json.dumps(measure(*args.child, model=args.model)))
         return 0
     rows = []
-    if not args.render:
-        for backend in args.backend or ("jax", "tensorflow", "torch", "none"):
-            rows += measure_backend(backend, model=args.model, rounds=args.rounds, write=args.write)
-        print("\n".join(train_docs.table(rows)))
-    if args.write or args.render:
-        train_docs.render(kept())
+    for backend in args.backend or ("jax", "tensorflow", "torch", "none"):
+        rows += measure_backend(backend, model=args.model, rounds=args.rounds, write=args.write)
+    print("\n".join(table(rows)))
     return 1 if any("failed" in row for row in rows) else 0
 
 

@@ -10,12 +10,13 @@ a checkout, and of an editable installation, without a model. In the repository 
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # this checkout's package, whatever is installed
+
+import committed
 
 from mnistkit.digits.picture_model import build_picture_model
 
@@ -33,19 +34,10 @@ def contents(root: Path) -> dict[Path, bytes]:
 
 def main() -> int:
     """Write or check."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a file is out of date")
+    parser = committed.parser(__doc__)
     parser.add_argument("--root", type=Path, default=ROOT, help="the checkout (default: this one)")
     options = parser.parse_args()
-    outdated = []
-    for path, content in contents(options.root).items():
-        if not options.check:
-            path.write_bytes(content)
-        elif not path.is_file() or path.read_bytes() != content:
-            outdated.append(path)
-    for path in outdated:
-        print(f"{path} is out of date; run: python tools/package_model.py", file=sys.stderr)
-    return int(bool(outdated))
+    return committed.write_or_check(contents(options.root), check=options.check, tool="tools/package_model.py")
 
 
 if __name__ == "__main__":

@@ -26,13 +26,13 @@ that is computed from edges, so cropping needs no dynamic slice.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # this checkout's package, whatever is installed
 
+import committed
 from picture_steps.background import without_background
 from picture_steps.center import center, thicken
 from picture_steps.digit import isolate_digit
@@ -138,20 +138,11 @@ def _model(w: GraphBuilder, name: str, inputs: list[Any], outputs: list[Any]) ->
 
 def main() -> int:
     """Write or check."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a file is out of date")
+    parser = committed.parser(__doc__)
     parser.add_argument("--assets", type=Path, default=ASSETS, help="folder of the files (default: the package's)")
     options = parser.parse_args()
-    outdated = []
-    for name, build in GRAPHS.items():
-        path, content = options.assets / name, build().SerializeToString(deterministic=True)
-        if not options.check:
-            path.write_bytes(content)
-        elif not path.is_file() or path.read_bytes() != content:
-            outdated.append(str(path))
-    for path in outdated:
-        print(f"{path} is out of date; run: python tools/picture_graphs.py", file=sys.stderr)
-    return int(bool(outdated))
+    contents = {options.assets / name: build().SerializeToString(deterministic=True) for name, build in GRAPHS.items()}
+    return committed.write_or_check(contents, check=options.check, tool="tools/picture_graphs.py")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Training images varied the way people draw: slant, shape, pen, extra strokes, and what the normaliser leaves behind.
+"""Training images varied the way people draw: slant, shape, pen, extra strokes, and what picture graphs leave behind.
 
 NumPy only and a whole batch at a time, so every backend sees the same images for the same generator. The steps follow
-a picture's own road: the hand (extra strokes, pen width, slant, wobble), the placing (20x20 box, centre of mass, a
+the way of a picture: the hand (extra strokes, pen width, slant, wobble), the position (20x20 box, center of mass, a
 little off), the camera (tone, blur, noise, leftovers).
 """
 
@@ -156,7 +156,7 @@ def _elastic(n: int, generator: np.random.Generator) -> tuple[Images, Images]:
 
 
 def _warp(images: Images, generator: np.random.Generator) -> Images:
-    """Slant, turn, stretch and wobble, then the 20x20 box and the centre of mass as the normaliser would set them."""
+    """Slant, turn, stretch and wobble, then the 20x20 box and the center of mass as the picture graph sets them."""
     n = len(images)
     turn, slant, stretch = (
         _normal(generator, (n,), 0.14),
@@ -176,7 +176,7 @@ def _warp(images: Images, generator: np.random.Generator) -> Images:
     low = np.where(outside, 99, moved).min(2)
     high = np.where(outside, -99, moved).max(2)
     size = np.maximum((high - low).max(1) + 1, 4)
-    centre = (moved * flat).sum(2) / np.maximum(flat.sum((1, 2)), 1e-3)[:, None]
+    center = (moved * flat).sum(2) / np.maximum(flat.sum((1, 2)), 1e-3)[:, None]
     scale = 20 / size * np.exp(_normal(generator, (n,), 0.05))
     keep = _chance(generator, n, 0.15)  # some stay as large as they were
     scale = np.where(keep, 1, scale).astype(np.float32)
@@ -186,7 +186,7 @@ def _warp(images: Images, generator: np.random.Generator) -> Images:
     wobble = _elastic(n, generator)
     out_y = _ROWS - target[:, 0, None, None] + wobble[0]
     out_x = _COLUMNS - target[:, 1, None, None] + wobble[1]
-    middle = np.linalg.solve(forward, centre[..., None])[..., 0] + 13.5
+    middle = np.linalg.solve(forward, center[..., None])[..., 0] + 13.5
     y = inverse[:, 0, 0, None, None] * out_y + inverse[:, 0, 1, None, None] * out_x + middle[:, 0, None, None]
     x = inverse[:, 1, 0, None, None] * out_y + inverse[:, 1, 1, None, None] * out_x + middle[:, 1, None, None]
     return _sample(images, y.astype(np.float32), x.astype(np.float32))
@@ -214,7 +214,7 @@ def _sample(images: Images, y: Images, x: Images) -> Images:
 
 def _camera(images: Images, generator: np.random.Generator) -> Images:
     n = len(images)
-    # Blur, then sharpening around the middle grey: from soft photographs to hard-edged paint programs.
+    # Blur, then sharpening around the middle gray: from soft photographs to hard-edged paint programs.
     blur = _chance(generator, n, 0.2)[:, None, None]
     padded = np.pad(images, ((0, 0), (1, 1), (1, 1)))
     across = padded[:, :, :-2] + 2 * padded[:, :, 1:-1] + padded[:, :, 2:]

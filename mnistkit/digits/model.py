@@ -73,7 +73,7 @@ def _mlp(hidden: int) -> Any:
 
 
 def _cnn(hidden: int) -> Any:
-    """For real use: 130,410 parameters, strides instead of large planes so that two CPU cores train it in minutes."""
+    """For real use: strides instead of large planes so that two CPU cores train it in minutes."""
     del hidden
     keras = load_keras()
     layers = keras.layers

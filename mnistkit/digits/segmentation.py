@@ -34,7 +34,7 @@ class Component:
         bottom: One past the last row.
         left: First column.
         right: One past the last column.
-        ink: float32 ``[bottom - top, right - left]`` in [0, 1], without the neighbours' ink.
+        ink: float32 ``[bottom - top, right - left]`` in [0, 1], without the neighbors' ink.
     """
 
     top: int

@@ -185,9 +185,9 @@ def _settings(settings: Settings) -> dict[str, Any]:
     everything = dataclasses.asdict(settings)
     if settings.model != AUGMENTED:
         return everything
-    from mnistkit.digits.train_cnn import RECIPE
+    from mnistkit.digits.train_cnn import HYPERPARAMETERS
 
-    return {**{name: everything[name] for name in _OF_ANY_MODEL}, **RECIPE}
+    return {**{name: everything[name] for name in _OF_ANY_MODEL}, **HYPERPARAMETERS}
 
 
 def _inputs(images: NDArray[np.uint8]) -> NDArray[np.float32]:

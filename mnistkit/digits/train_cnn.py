@@ -1,6 +1,6 @@
 """How the convolutional net is trained: augmented images, one learning-rate cycle, calibrated confidence.
 
-The tutorial's recipe stays in `mnistkit.train`; this one is for reading what people really draw.
+The tutorial's own steps are in `mnistkit.digits.train`. These are for reading what people really draw.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from mnistkit.core.errors import InputError
 from mnistkit.core.keras_backend import load_keras
 from mnistkit.digits.augment import augment
+from mnistkit.digits.profile import CLASSES
 from mnistkit.training import fit
 from mnistkit.training.order import epoch_order
 
@@ -35,7 +36,7 @@ _PEAK_RATE: Final = 3e-3
 _WEIGHT_DECAY: Final = 0.02
 _PLAIN: Final = 0.2  # share of a batch that stays as MNIST has it, so that MNIST itself is not forgotten
 
-RECIPE: Final = {
+HYPERPARAMETERS: Final = {
     "optimizer": "adamw",
     "peak_learning_rate": _PEAK_RATE,
     "schedule": "a tenth of the steps up, then down along a cosine",
@@ -43,7 +44,7 @@ RECIPE: Final = {
     "augmented_share": 1 - _PLAIN,
     "held_out": HELD_OUT,
 }
-"""For the provenance."""
+"""What the provenance of a training records beside the settings."""
 
 
 def fit_augmented(
@@ -88,7 +89,7 @@ def fit_augmented(
     if not getattr(model, "compiled", False):
         _compile(model, steps=epochs * steps)
     progress = _progress(epochs, verbose)
-    with _Ahead(lambda epoch: _batches(training, digits, batch_size=batch_size, seed=seed, epoch=epoch)) as varied:
+    with Prefetcher(lambda epoch: _batches(training, digits, batch_size=batch_size, seed=seed, epoch=epoch)) as varied:
         for epoch in range(initial_epoch, epochs):
             x, y = varied.take(epoch, then=epoch + 1 if epoch + 1 < epochs else None)
             fit(
@@ -138,11 +139,11 @@ def _batches(
         plain = int(len(batch) * _PLAIN)
         generator = np.random.default_rng([seed, epoch, index])
         batch[plain:] = augment(batch[plain:], digits[plain:], generator=generator)
-        yield batch.reshape(len(batch), -1), np.asarray(np.eye(10)[digits], np.float32)
+        yield batch.reshape(len(batch), -1), np.asarray(np.eye(CLASSES)[digits], np.float32)
 
 
-class _Ahead:
-    """Makes the images of the next epoch on another core while this one trains.
+class Prefetcher:
+    """Makes the images of the next epoch in a thread while this one trains.
 
     Args:
         batches: From the number of an epoch to the arrays of its steps.

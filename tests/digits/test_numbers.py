@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mnistkit.core.errors import NoDigitError, PictureError
+from mnistkit.core.errors import NoDigitError
 from mnistkit.digits import numbers
 from mnistkit.digits.numbers import DigitString, read_digits
 from mnistkit.digits.pictures import decode, decode_sized
@@ -144,9 +144,15 @@ def test_odd_sizes(classifier, shape):
     with pytest.raises(NoDigitError):
         read_digits(classifier, np.full(shape, 9, np.uint8))
     try:
-        read_digits(classifier, noise)
-    except PictureError as error:
-        assert "\n" not in str(error)  # noqa: PT017 - noise may also be read as something
+        found = read_digits(classifier, noise)
+    except NoDigitError as error:
+        assert str(error).startswith("picture: no digit found; ")  # noqa: PT017 - noise may also be read as something
+        return
+    assert (found.height, found.width) == noise.shape[:2]
+    assert found.text.replace("\n", "").replace(" ", "").isdigit()
+    for digit in found.digits:
+        assert 0 <= digit.box.x < digit.box.x + digit.box.width <= found.width
+        assert 0 <= digit.box.y < digit.box.y + digit.box.height <= found.height
 
 
 @pytest.fixture

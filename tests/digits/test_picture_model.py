@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 
@@ -13,8 +14,6 @@ from mnistkit.core.comparison import verify_file
 from mnistkit.core.errors import ModelFileError, ParityError
 from mnistkit.digits.classifier import Classifier
 from mnistkit.digits.pictures import decode, normalize
-
-onnx = pytest.importorskip("onnx", reason="combining needs onnx; the light half only runs the result")
 
 
 @pytest.fixture(scope="module")

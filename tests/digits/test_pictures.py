@@ -14,7 +14,7 @@ from mnistkit.digits.pictures import decode, normalize, read_picture
 
 
 @pytest.fixture
-def grey():
+def gray():
     """A thick four, dark on white, higher than wide."""
     picture = np.full((70, 50), 255, np.uint8)
     picture[8:40, 8:14] = picture[34:40, 8:42] = picture[20:62, 30:36] = 0
@@ -36,21 +36,21 @@ def png_header(width, height, *, data=b"", depth=8):
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "ICO"])
-def test_lossless_formats(grey, kind):
+def test_lossless_formats(gray, kind):
     options = {"lossless": True} if kind == "WEBP" else {"sizes": [(50, 70)]} if kind == "ICO" else {}
-    pixels = decode(encoded(Image.fromarray(grey), kind, **options))
+    pixels = decode(encoded(Image.fromarray(gray), kind, **options))
     assert pixels.dtype == np.uint8
-    assert pixels.shape[:2] == grey.shape
-    assert np.array_equal(pixels[..., 0], grey)
+    assert pixels.shape[:2] == gray.shape
+    assert np.array_equal(pixels[..., 0], gray)
 
 
-def test_jpeg(grey):
-    pixels = decode(encoded(Image.fromarray(grey), "JPEG", quality=95))
-    assert np.abs(pixels[..., 0].astype(int) - grey).mean() < 2
+def test_jpeg(gray):
+    pixels = decode(encoded(Image.fromarray(gray), "JPEG", quality=95))
+    assert np.abs(pixels[..., 0].astype(int) - gray).mean() < 2
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation(grey, orientation):
+def test_exif_orientation(gray, orientation):
     inverse = {
         1: lambda a: a,
         2: np.fliplr,
@@ -63,16 +63,16 @@ def test_exif_orientation(grey, orientation):
     }[orientation]
     exif = Image.Exif()
     exif[0x112] = orientation
-    stored = Image.fromarray(np.ascontiguousarray(inverse(grey)))
-    assert np.array_equal(decode(encoded(stored, "PNG", exif=exif))[..., 0], grey)
+    stored = Image.fromarray(np.ascontiguousarray(inverse(gray)))
+    assert np.array_equal(decode(encoded(stored, "PNG", exif=exif))[..., 0], gray)
 
 
-def test_damaged_exif_is_ignored(grey):
-    assert decode(encoded(Image.fromarray(grey), "PNG", exif=b"Exif\0\0garbage")).shape == (70, 50, 1)
+def test_damaged_exif_is_ignored(gray):
+    assert decode(encoded(Image.fromarray(gray), "PNG", exif=b"Exif\0\0garbage")).shape == (70, 50, 1)
 
 
-def test_palette_with_transparency(grey):
-    image = Image.fromarray(np.where(grey == 0, 1, 0).astype(np.uint8)).convert("P")
+def test_palette_with_transparency(gray):
+    image = Image.fromarray(np.where(gray == 0, 1, 0).astype(np.uint8)).convert("P")
     image.putpalette([255, 0, 0, 10, 20, 30])
     pixels = decode(encoded(image, "PNG", transparency=0))
     assert pixels.shape == (70, 50, 4)
@@ -80,60 +80,60 @@ def test_palette_with_transparency(grey):
     assert pixels[36, 20].tolist() == [10, 20, 30, 255]
 
 
-def test_grey_with_a_transparent_level(grey):
-    pixels = decode(encoded(Image.fromarray(grey), "PNG", transparency=255))
+def test_gray_with_a_transparent_level(gray):
+    pixels = decode(encoded(Image.fromarray(gray), "PNG", transparency=255))
     assert pixels.shape[2] in {2, 4}
     assert pixels[0, 0, -1] == 0
     assert pixels[36, 20, -1] == 255
 
 
-def test_one_bit(grey):
-    assert np.array_equal(decode(encoded(Image.fromarray(grey).convert("1"), "PNG"))[..., 0], grey)
+def test_one_bit(gray):
+    assert np.array_equal(decode(encoded(Image.fromarray(gray).convert("1"), "PNG"))[..., 0], gray)
 
 
-def test_cmyk(grey):
-    pixels = decode(encoded(Image.fromarray(grey).convert("CMYK"), "TIFF"))
+def test_cmyk(gray):
+    pixels = decode(encoded(Image.fromarray(gray).convert("CMYK"), "TIFF"))
     assert pixels.shape == (70, 50, 3)
     assert pixels[0, 0, 0] == 255
     assert pixels[36, 20, 0] == 0
 
 
 @pytest.mark.parametrize("top", [255, 1023, 4095, 65535])
-def test_sixteen_bits(grey, top):
-    deep = np.rint(grey.astype(float) / 255 * top).astype(np.uint16)
-    assert np.array_equal(decode(encoded(Image.fromarray(deep), "PNG"))[..., 0], grey)
+def test_sixteen_bits(gray, top):
+    deep = np.rint(gray.astype(float) / 255 * top).astype(np.uint16)
+    assert np.array_equal(decode(encoded(Image.fromarray(deep), "PNG"))[..., 0], gray)
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (0, 255), (-3, 5)])
-def test_float_tiff(grey, low, high):
-    real = (grey / 255 * (high - low) + low).astype(np.float32)
-    assert np.array_equal(decode(encoded(Image.fromarray(real), "TIFF"))[..., 0], grey)
+def test_float_tiff(gray, low, high):
+    real = (gray / 255 * (high - low) + low).astype(np.float32)
+    assert np.array_equal(decode(encoded(Image.fromarray(real), "TIFF"))[..., 0], gray)
 
 
-def test_float_tiff_with_nan(grey):
-    real = (grey / 255).astype(np.float32)
+def test_float_tiff_with_nan(gray):
+    real = (gray / 255).astype(np.float32)
     real[0, 0] = np.nan
     assert decode(encoded(Image.fromarray(real), "TIFF"))[1, 1, 0] == 255
 
 
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP"])
-def test_animation_is_its_first_frame(grey, kind):
-    frames = [Image.fromarray(np.full_like(grey, 255)) for _ in range(2)]
+def test_animation_is_its_first_frame(gray, kind):
+    frames = [Image.fromarray(np.full_like(gray, 255)) for _ in range(2)]
     options = {"lossless": True} if kind == "WEBP" else {}
-    content = encoded(Image.fromarray(grey), kind, save_all=True, append_images=frames, **options)
-    assert np.array_equal(decode(content)[..., 0], grey)
+    content = encoded(Image.fromarray(gray), kind, save_all=True, append_images=frames, **options)
+    assert np.array_equal(decode(content)[..., 0], gray)
 
 
-def test_sources_agree(grey, tmp_path):
+def test_sources_agree(gray, tmp_path):
     path = tmp_path / "four.jpg"  # judged by content: it is a PNG
-    path.write_bytes(encoded(Image.fromarray(grey), "PNG"))
-    for source in (path, str(path), path.read_bytes(), Image.fromarray(grey), grey, grey[..., None]):
-        assert np.array_equal(decode(source)[..., 0], grey)
+    path.write_bytes(encoded(Image.fromarray(gray), "PNG"))
+    for source in (path, str(path), path.read_bytes(), Image.fromarray(gray), gray, gray[..., None]):
+        assert np.array_equal(decode(source)[..., 0], gray)
 
 
-def test_arrays_of_another_kind_are_refused(grey):
+def test_arrays_of_another_kind_are_refused(gray):
     with pytest.raises(InputError, match="uint8"):
-        decode(grey.astype(np.float32))
+        decode(gray.astype(np.float32))
     with pytest.raises(InputError, match="got \\(2, 2, 5\\)"):
         decode(np.zeros((2, 2, 5), np.uint8))
     with pytest.raises(PictureError, match="no pixels"):
@@ -189,9 +189,9 @@ def test_missing_file_and_folder(tmp_path):
         decode("nul\0byte.png")
 
 
-def test_limit_can_be_set(grey):
+def test_limit_can_be_set(gray):
     with pytest.raises(PictureError, match="limit of 100"):
-        decode(grey, max_pixels=100)
+        decode(gray, max_pixels=100)
 
 
 @pytest.mark.parametrize("level", [0, 77, 255])
@@ -208,38 +208,38 @@ def test_an_error_about_nothing_drawn_names_the_file(tmp_path):
         read_picture(path)
 
 
-def test_a_large_picture_reads_as_its_small_self(grey):
-    large = np.kron(grey, np.ones((70, 70), np.uint8))  # 4900 x 3500, above the exact limit
-    small, reduced = read_picture(grey), read_picture(encoded(Image.fromarray(large), "PNG"))
+def test_a_large_picture_reads_as_its_small_self(gray):
+    large = np.kron(gray, np.ones((70, 70), np.uint8))  # 4900 x 3500, above the exact limit
+    small, reduced = read_picture(gray), read_picture(encoded(Image.fromarray(large), "PNG"))
     assert np.abs(small - reduced).mean() < 0.02
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "P", "1", "I;16", "CMYK"])
-def test_every_mode_can_be_reduced(grey, mode):
-    large = Image.fromarray(np.kron(grey, np.ones((70, 70), np.uint8)))
+def test_every_mode_can_be_reduced(gray, mode):
+    large = Image.fromarray(np.kron(gray, np.ones((70, 70), np.uint8)))
     if mode == "I;16":
         large = Image.fromarray(np.asarray(large).astype(np.uint16) * 257)
     content = encoded(large.convert(mode), "TIFF" if mode == "CMYK" else "PNG")
     pixels = decode(content)
     assert pixels.shape[0] < 4900
-    assert np.abs(read_picture(grey) - normalize(pixels)).mean() < 0.02
+    assert np.abs(read_picture(gray) - normalize(pixels)).mean() < 0.02
 
 
-def test_a_reduced_picture_keeps_its_transparent_level(grey):
-    large = Image.fromarray(np.kron(grey, np.ones((70, 70), np.uint8)))
+def test_a_reduced_picture_keeps_its_transparent_level(gray):
+    large = Image.fromarray(np.kron(gray, np.ones((70, 70), np.uint8)))
     pixels = decode(encoded(large, "PNG", transparency=255))
     assert pixels.shape[2] == 4
     assert pixels[0, 0, 3] == 0
     assert pixels[36 * 35, 20 * 35, 3] == 255
 
 
-def test_a_reduced_picture_is_upright(grey):
-    large = np.kron(grey, np.ones((70, 70), np.uint8))
+def test_a_reduced_picture_is_upright(gray):
+    large = np.kron(gray, np.ones((70, 70), np.uint8))
     tag = Image.Exif()
     tag[0x112] = 6
     lying = Image.fromarray(np.ascontiguousarray(np.rot90(large)))
     for kind in ("PNG", "JPEG", "TIFF"):
-        assert np.abs(read_picture(grey) - read_picture(encoded(lying, kind, exif=tag))).mean() < 0.02
+        assert np.abs(read_picture(gray) - read_picture(encoded(lying, kind, exif=tag))).mean() < 0.02
 
 
 MEMORY = """

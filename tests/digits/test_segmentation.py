@@ -64,7 +64,7 @@ def boxes_of(components):
     return sorted((p.top, p.bottom, p.left, p.right) for p in components)
 
 
-def test_components_have_their_boxes_and_no_neighbours_ink():
+def test_components_have_their_boxes_and_no_neighbors_ink():
     foreground = page((20, 80, 10, 40), (20, 80, 60, 70))
     components = find_components(foreground, foreground)
     assert boxes_of(components) == [(20, 80, 10, 40), (20, 80, 60, 70)]

@@ -82,7 +82,7 @@ def spread_over(w: GraphBuilder, start: Value, ground: Value) -> Value:
     here = f"{name}in"
     for step in range(8):  # several steps for one question whether anything moved
         grown = b.MaxPool(here, kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[1, 1])
-        here = b.op("Mul", grown, ground, name=f"{name}out" if step == 7 else None)  # noqa: PLR2004 - the last step
+        here = b.op("Mul", grown, ground, name=f"{name}out" if step == 7 else None)
     moved = b.Cast(b.Greater(b.ReduceMax(b.Sub(f"{name}out", f"{name}in"), keepdims=0), 0), to=9)
     b.op("Identity", moved, name=f"{name}more")
     body = helper.make_graph(

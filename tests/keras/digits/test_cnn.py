@@ -1,4 +1,4 @@
-"""The convolutional net and its recipe, small enough to run anywhere."""
+"""The convolutional net and its training, small enough to run anywhere."""
 
 import keras
 import numpy as np

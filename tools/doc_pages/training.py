@@ -1,17 +1,16 @@
-"""Render docs/training.md and docs/training.svg from the figures that benchmarks/train.py kept."""
+"""docs/training.md, from the figures that benchmarks/train.py kept."""
 
 from __future__ import annotations
 
+import json
 import statistics
-from pathlib import Path
-from xml.sax.saxutils import escape
+from typing import TYPE_CHECKING, Any
 
-from tables import fill
+from doc_pages.markers import fill
 
-ROOT = Path(__file__).parent.parent
-PAGE, PLOT = ROOT / "docs" / "training.md", ROOT / "docs" / "training.svg"
-COLOURS = {"mnistkit.fit": "#2a78b8"}  # the others are grey
-GREY = "#b4b4b4"
+if TYPE_CHECKING:
+    from pathlib import Path
+
 HEADS = (
     "backend",
     "way",
@@ -26,20 +25,16 @@ HEADS = (
 ORDER = ("plain fit", "best fit", "mnistkit.fit", "hand-written", "NumPy by hand", "scikit-learn")
 
 
-def render(results: dict) -> None:
-    """Fill the page's tables and draw the plot."""
-    text = PAGE.read_text(encoding="utf-8")
+def render(text: str, root: Path) -> str:
+    """The page with its two tables made anew."""
+    results = json.loads((root / "benchmarks" / "results" / "train.json").read_text(encoding="utf-8"))
     for model in ("mlp", "cnn"):
         rows = [row for row in results["rows"] if row["model"] == model]
-        made = "\n".join([*table(rows), "", about(rows, results, model)]) + "\n" if rows else ""
-        text = fill(text, model, made)
-    PAGE.write_text(text, encoding="utf-8")
-    bars = [line for line in summary([row for row in results["rows"] if row["model"] == "mlp"]) if "steady" in line]
-    if bars:
-        PLOT.write_text(plot(bars), encoding="utf-8")
+        text = fill(text, model, "\n".join([*table(rows), "", about(rows, results, model)]) + "\n" if rows else "")
+    return text
 
 
-def table(rows: list[dict]) -> list[str]:
+def table(rows: list[dict[str, Any]]) -> list[str]:
     """Markdown lines of one model; ratios are to plain fit, and to the hand-written loop, of the same backend."""
     lines = [
         f"| {' | '.join(HEADS)} |",
@@ -66,7 +61,7 @@ def table(rows: list[dict]) -> list[str]:
     return lines
 
 
-def about(rows: list[dict], results: dict, model: str) -> str:
+def about(rows: list[dict[str, Any]], results: dict[str, Any], model: str) -> str:
     """Return the conditions of the figures in one paragraph."""
     rounds = 1 + max(row["round"] for row in rows)
     loads = [row["load"] for row in rows if "load" in row] or [0.0]
@@ -79,7 +74,7 @@ def about(rows: list[dict], results: dict, model: str) -> str:
     )
 
 
-def summary(rows: list[dict]) -> list[dict]:
+def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Medians over the rounds, one line a contender; a ratio is taken within its round first."""
     known = {(row["backend"], row["way"], row["round"]): row for row in rows}
     found = []
@@ -110,7 +105,7 @@ def summary(rows: list[dict]) -> list[dict]:
     return found
 
 
-def _ratio(above: list[dict], below: list[dict], name: str) -> float | None:
+def _ratio(above: list[dict[str, Any]], below: list[dict[str, Any]], name: str) -> float | None:
     pairs = [(a[name], b[name]) for a, b in zip(above, below, strict=True) if name in a and name in b]
     return statistics.median(a / b for a, b in pairs) if pairs else None
 
@@ -118,26 +113,3 @@ def _ratio(above: list[dict], below: list[dict], name: str) -> float | None:
 def _cell(ratio: float | None, in_brackets: float | None = None, *, digits: int = 2) -> str:
     first, second = ("" if number is None else f"{number:.{digits}f}" for number in (ratio, in_brackets))
     return f"{first} ({second})" if second else first
-
-
-def plot(lines: list[dict]) -> str:
-    """One bar a contender: seconds of an epoch in the steady state."""
-    left, width, bar, gap = 210, 420, 16, 6
-    longest = max(line["steady"] for line in lines)
-    height = len(lines) * (bar + gap) + 30
-    size = f'viewBox="0 0 {left + width + 70} {height}" font-family="sans-serif" font-size="12"'
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" {size}>',
-        f'<rect width="{left + width + 70}" height="{height}" fill="#ffffff"/>',
-        f'<text x="{left}" y="14">seconds an epoch after the first, shorter is better</text>',
-    ]
-    for i, line in enumerate(lines):
-        y = 24 + i * (bar + gap)
-        name = line["way"] if line["backend"] == "none" else f"{line['backend']}: {line['way']}"
-        length = max(1.0, width * line["steady"] / longest)
-        parts += [
-            f'<text x="{left - 8}" y="{y + 12}" text-anchor="end">{escape(name)}</text>',
-            f'<rect x="{left}" y="{y}" width="{length:.1f}" height="{bar}" fill="{COLOURS.get(line["way"], GREY)}"/>',
-            f'<text x="{left + length + 5:.1f}" y="{y + 12}">{line["steady"]:.2f}</text>',
-        ]
-    return "\n".join([*parts, "</svg>", ""])

@@ -1,4 +1,4 @@
-"""Tables in Markdown pages, between two markers."""
+"""Generated parts of Markdown pages, between two markers."""
 
 from __future__ import annotations
 

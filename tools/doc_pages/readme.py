@@ -1,0 +1,55 @@
+"""README.md: the committed trainings and the model inside the package."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from doc_pages.markers import fill
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def render(text: str, root: Path) -> str:
+    """The page with its generated parts made anew."""
+    exports = root / "exports"
+    return fill(fill(text, "results", f"{results_table(exports)}\n"), "package model", f"{package_model(exports)}\n")
+
+
+def results_table(exports: Path) -> str:
+    """One row for each backend's committed training: what it reached and how closely the export follows."""
+    lines = [
+        "| trained on | test accuracy, Keras | test accuracy, onnxruntime | largest difference, 10,000 images | file |",
+        "|---|---|---|---|---|",
+    ]
+    for path in sorted(exports.glob("mnist-*.json")):
+        found = _read(path)
+        trained = found.get("training")
+        if not trained or trained["model"] != "mlp" or path.name.endswith((".train.json", "-picture.json")):
+            continue
+        here = trained["backend"]
+        accuracy, proof = found["accuracy"], found["proof"]
+        lines.append(
+            f"| {here['name']} {here['version']} | {accuracy['keras']:.4f} | {accuracy['onnxruntime']:.4f} "
+            f"| {proof['largest']:.1e} | [`{found['file']}`](exports/{found['file']}) |"
+        )
+    return "\n".join(lines)
+
+
+def package_model(exports: Path) -> str:
+    """A paragraph on the model inside the package."""
+    trained, exported = _read(exports / "mnist-cnn.train.json"), _read(exports / "mnist-cnn.json")
+    backend, minutes = trained["backend"], trained["seconds"]["training"] / 60
+    size = (exports / exported["file"]).stat().st_size / 1000
+    return (
+        "Without a model of your own (`exports/mnist.onnx`), the one inside the package reads: a convolutional net of "
+        f"{size:.0f} kB,\ntrained on images varied the way people draw, and right on "
+        f"{100 * exported['accuracy']['onnxruntime']:.2f} % of MNIST's test images.\n"
+        f"`KERAS_BACKEND={backend['name']} python -m mnistkit.train --model {trained['model']}` trained it in "
+        f"{minutes:.0f} minutes on a {backend['device'].upper()}."
+    )
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
