@@ -20,6 +20,7 @@ from PIL import Image, UnidentifiedImageError
 
 from mnistkit.core.errors import InputError, MissingExtraError, NoDigitError, PictureError, one_line
 from mnistkit.core.fork_safety import survive_fork
+from mnistkit.core.install import install_hint
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -165,7 +166,7 @@ def _session(name: str, process: int) -> Any:
     try:
         import onnxruntime
     except ImportError:
-        raise MissingExtraError('onnxruntime is not installed; run: pip install "mnistkit[cpu]"') from None
+        raise MissingExtraError(f"onnxruntime is not installed; run {install_hint('cpu')}") from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

@@ -259,7 +259,9 @@ def test_without_keras(python, tmp_path, verb):
     """What ``pip install mnistkit[cpu]`` gives: the heavy verbs say what to install."""
     ran = python("-c", f"{BLOCKED}sys.exit(main(['{verb}']))", cwd=tmp_path)
     assert (ran.code, ran.out) == (1, "")
-    assert ran.err.startswith("mnistkit: Keras is not installed; run `pip install 'mnistkit[jax]'`")
+    assert ran.err.startswith(
+        'mnistkit: Keras is not installed; run `pip install ".[jax]"` in mnistkit\'s source folder (or '
+    )
     assert ran.err.count("\n") == 1
     assert not any(path.is_file() for path in tmp_path.rglob("*"))
 
