@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
+from mnistkit import __version__
 from mnistkit.core import keras_backend as backends
 from mnistkit.core.errors import MissingExtraError, MnistkitError, one_line
 from mnistkit.core.install import install_command
@@ -59,7 +60,8 @@ def examine(*, deep: bool = False) -> list[Finding]:
     system = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
     about = "this machine"
     findings = [Finding(about, "python", FACT, system)]
-    findings += [Finding(about, name, FACT, backends.version_of(name)) for name in ("mnistkit", "numpy", "pillow")]
+    findings.append(Finding(about, "mnistkit", FACT, __version__))
+    findings += [Finding(about, name, FACT, backends.version_of(name)) for name in ("numpy", "pillow")]
     findings += [*_onnxruntime(), _default_model()]
     findings += [_backend(name, deep=deep) for name in backends.BACKENDS]
     findings += [_package("train and export", name, extra="keras") for name in ("keras", "onnx")]

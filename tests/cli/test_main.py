@@ -67,6 +67,7 @@ USAGE = {
     "no file": (["verify"], "the following arguments are required: FILE"),
     "no picture": (["predict"], "the following arguments are required: PICTURE"),
     "not a number": (["train", "--epochs", "two"], "argument --epochs: invalid int value: 'two'"),
+    "widths": (["train", "--hidden", "64,a"], "argument --hidden: '64,a' is no number, nor several with commas"),
     "model": (["train", "--model", "cn"], "argument --model: 'cn' is not one of mlp, cnn; did you mean cnn?"),
     "backend": (["train", "--backend", "theano"], "'theano' is not one of jax, tensorflow, torch\n"),
     "export backend": (["export", "--backend", "pytorc"], "one of jax, tensorflow, torch; did you mean pytorch?"),
@@ -98,6 +99,11 @@ def test_other_spellings():
     assert parsed("train", "--batch_size=64", "--lr", "0.1", "-o", "a.keras", "--backend", "PyTorch") == plain
     assert parsed("train", "--backend", "tf")["backend"] == "tensorflow"
     assert parsed("export", "--exporter", "native") == parsed("export", "--exporter", "writer")
+
+
+def test_hidden_layers():
+    assert parsed("train", "--hidden", "128,64")["hidden"] == (128, 64)
+    assert parsed("train", "--hidden", "128")["hidden"] == (128,)
 
 
 def test_values_keep_their_underscores():
