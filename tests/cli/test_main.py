@@ -152,7 +152,11 @@ def test_completion(cli, monkeypatch):
 def test_info(cli, asset):
     ran = cli("info", asset)
     assert (ran.code, ran.err) == (0, "")
-    assert "image: float32 [batch, 784]" in ran.out
+    lines = [line.split() for line in ran.out.splitlines()]
+    assert ["image", "float32", "[batch,", "784]"] in lines
+    assert ["probabilities", "float32", "[batch,", "10]"] in lines
+    assert ["opset", "17,", "IR", "version", "8"] in lines
+    assert ["file", str(asset), f"({asset.stat().st_size:,}", "bytes)"] in lines
     assert "golden pairs" in ran.out
     assert "zlib" not in ran.out
 
@@ -162,6 +166,9 @@ def test_info_json(cli, asset):
     assert about["inputs"] == ["image: float32 [batch, 784]"]
     assert about["outputs"] == ["probabilities: float32 [batch, 10]"]
     assert about["golden pairs"] >= 3
+    assert (about["opsets"], about["ir_version"]) == ({"ai.onnx": 17}, 8)
+    assert about["bytes"] == asset.stat().st_size
+    assert 100_000 < about["parameters"] < 140_000
     assert json.loads(about["metadata"]["labels"]) == list("0123456789")
 
 
