@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import platform
@@ -10,15 +9,20 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
+from mnistkit import __version__
 from mnistkit.core import keras_backend as backends
-from mnistkit.core.errors import MissingExtraError
+from mnistkit.core.errors import MissingExtraError, MnistkitError, one_line
+from mnistkit.core.install import install_command
 from mnistkit.core.runtime import both_packages, load_onnxruntime
 
-_PACKAGES = (
-    "mnistkit", "numpy", "pillow", "onnxruntime", "onnxruntime-gpu", "keras", "jax", "torch", "tensorflow", "onnx",
-    "tf2onnx", "jax2onnx", "onnxscript",
-)  # fmt: skip
-_PROVIDERS = {"CPUExecutionProvider": "cpu", "CUDAExecutionProvider": "gpu"}
+WORKS, MISSING, BROKEN, FACT = "works", "missing", "broken", "fact"
+"""The states of a finding. Something optional that is not installed is missing; something that is there and cannot be
+used is broken."""
+
+_EXPORTERS = {"tf2onnx": "tensorflow", "jax2onnx": "jax2onnx", "onnxscript": "torch-onnx"}  # package and its extra
+_SERVER = ("httptools", "orjson", "prometheus-client", "python-multipart")
+_GRPC = ("grpcio", "protobuf")
+_ONLY_FASTER = ("uvloop",)
 
 # Run in a child: only a real import under a real Keras shows whether a backend works, and a process has only one.
 _PROBE = (
@@ -32,43 +36,65 @@ class Finding:
     """One line of the doctor's report.
 
     Attributes:
+        group: The part of mnistkit that it belongs to.
         name: What was looked at.
-        works: Whether it can be used; ``None`` for plain facts.
+        state: `WORKS`, `MISSING`, `BROKEN` or `FACT`.
         detail: Version, device, or what is wrong.
         cure: The command that makes it work, or ``None``.
     """
 
+    group: str
     name: str
-    works: bool | None
+    state: str
     detail: str
     cure: str | None = None
 
 
-def examine() -> list[Finding]:
-    """Look at Python, packages, backends and execution providers; backends are tried in processes of their own."""
+def examine(*, deep: bool = False) -> list[Finding]:
+    """Look at what is installed.
+
+    Args:
+        deep: Also load each Keras backend and compute with it, in a process of its own, which takes seconds each.
+            Otherwise a backend counts as working when it is installed.
+    """
     system = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
-    findings = [Finding("python", None, system)]
-    findings += [Finding(name, None, backends.version_of(name)) for name in _PACKAGES]
-    findings += [_backend(name) for name in backends.BACKENDS]
-    findings += _providers()
-    if both_packages():
-        findings.append(
-            Finding(
-                "onnxruntime packages",
-                False,
-                "onnxruntime and onnxruntime-gpu are both installed; they overwrite each other's files",
-                "pip uninstall -y onnxruntime onnxruntime-gpu && pip install 'mnistkit[gpu]'",
-            )
-        )
+    about = "this machine"
+    findings = [Finding(about, "python", FACT, system)]
+    findings.append(Finding(about, "mnistkit", FACT, __version__))
+    findings += [Finding(about, name, FACT, backends.version_of(name)) for name in ("numpy", "pillow")]
+    findings += [*_onnxruntime(), _default_model()]
+    findings += [_backend(name, deep=deep) for name in backends.BACKENDS]
+    findings += [_package("train and export", name, extra="keras") for name in ("keras", "onnx")]
+    findings += [_package("Keras' own exporters", name, extra=extra) for name, extra in _EXPORTERS.items()]
+    findings += [_extra("serve", _SERVER), _extra("grpc", _GRPC)]
+    findings += [_package("serve", name, extra="serve") for name in _ONLY_FASTER if sys.platform != "win32"]
     return findings
 
 
-def _backend(name: str) -> Finding:
-    cure = f"pip install 'mnistkit[{name}]'"
-    label = f"backend {name}"
-    if not backends.is_installed(name) or importlib.util.find_spec("keras") is None:
-        missing = name if not backends.is_installed(name) else "keras"
-        return Finding(label, False, f"{missing} is not installed", cure)
+def _package(group: str, name: str, *, extra: str) -> Finding:
+    version = backends.version_of(name)
+    if version == "not installed":
+        return Finding(group, name, MISSING, version, install_command(extra))
+    return Finding(group, name, WORKS, version)
+
+
+def _extra(name: str, packages: tuple[str, ...]) -> Finding:
+    """Whether all packages of an extra are there; one name for them all, as they are of use only together."""
+    versions = {package: backends.version_of(package) for package in packages}
+    missing = [package for package, version in versions.items() if version == "not installed"]
+    if missing:
+        return Finding("serve", f"extra {name}", MISSING, f"without {', '.join(missing)}", install_command(name))
+    return Finding("serve", f"extra {name}", WORKS, ", ".join(f"{key} {value}" for key, value in versions.items()))
+
+
+def _backend(name: str, *, deep: bool) -> Finding:
+    group, label, cure = "train and export", f"backend {name}", install_command(name)
+    if not backends.is_installed(name):
+        return Finding(group, label, MISSING, f"{name} is not installed", cure)
+    if not backends.is_installed("keras"):
+        return Finding(group, label, MISSING, f"{name} is installed, keras is not", install_command("keras"))
+    if not deep:
+        return Finding(group, label, WORKS, f"{backends.version_of(name)}, installed; --deep loads it")
     environment = {**os.environ, "KERAS_BACKEND": name}
     child = subprocess.run(  # noqa: S603  # our own probe
         [sys.executable, "-c", _PROBE], env=environment, capture_output=True, text=True, check=False
@@ -77,30 +103,51 @@ def _backend(name: str) -> Finding:
         version, device = json.loads(child.stdout.splitlines()[-1])
     except (ValueError, IndexError):
         lines = child.stderr.strip().splitlines() or ["no message"]
-        return Finding(label, False, f"installed but broken: {lines[-1][:200]}", f"{cure} --force-reinstall")
-    return Finding(label, True, f"{version} on {device}")
+        cure = install_command(name, force=True)
+        return Finding(group, label, BROKEN, f"its import fails: {lines[-1][:200]}", cure)
+    return Finding(group, label, WORKS, f"{version} on {device}")
 
 
-def _providers() -> list[Finding]:
+def _onnxruntime() -> list[Finding]:
+    group, gpu = "predict, verify and serve", install_command("gpu")
+    uninstall = "pip uninstall -y onnxruntime onnxruntime-gpu"
     try:
         ort = load_onnxruntime()
     except MissingExtraError as error:
-        return [Finding("onnxruntime", False, str(error), "pip install 'mnistkit[cpu]'")]
-    from mnistkit.core.errors import MnistkitError
+        missing = not backends.is_installed("onnxruntime")
+        detail = "not installed" if missing else one_line(error, limit=200)
+        cure = install_command("cpu", force=not missing)
+        return [Finding(group, "onnxruntime", MISSING if missing else BROKEN, detail, cure)]
+    findings = [Finding(group, "onnxruntime", WORKS, ort.__version__)]
+    if both_packages():
+        told = "onnxruntime and onnxruntime-gpu are both installed; they overwrite each other's files"
+        findings.append(Finding(group, "onnxruntime packages", BROKEN, told, f"{uninstall} && {gpu}"))
+    offered = ort.get_available_providers()
+    findings.append(_provider("cpu", group))
+    if "CUDAExecutionProvider" in offered:
+        findings.append(_provider("cuda", group))
+    else:
+        told = "not in this onnxruntime; needed for NVIDIA GPUs alone"
+        findings.append(Finding(group, "provider cuda", MISSING, told, f"{uninstall} && {gpu}"))
+    return findings
+
+
+def _provider(device: str, group: str) -> Finding:
     from mnistkit.digits.classifier import Classifier
 
-    offered = ort.get_available_providers()
-    findings = []
-    for provider, extra in _PROVIDERS.items():
-        label = f"provider {extra if extra == 'cpu' else 'cuda'}"
-        if provider not in offered:
-            cure = "pip uninstall -y onnxruntime && pip install 'mnistkit[gpu]'"
-            findings.append(Finding(label, False, f"not in this onnxruntime {ort.__version__}", cure))
-            continue
-        try:
-            used = Classifier(device="cpu" if extra == "cpu" else "cuda").providers
-        except MnistkitError as error:
-            findings.append(Finding(label, False, str(error), "install the NVIDIA driver, then 'mnistkit[gpu]'"))
-        else:
-            findings.append(Finding(label, True, f"{used[0]} runs"))
-    return findings
+    label = f"provider {device}"
+    try:
+        used = Classifier(device=device).providers
+    except MnistkitError as error:
+        cure = f"install the NVIDIA driver, then {install_command('gpu')}" if device == "cuda" else None
+        cure = cure or install_command("cpu", force=True)
+        return Finding(group, label, BROKEN, str(error), cure)
+    return Finding(group, label, WORKS, f"{used[0]} runs")
+
+
+def _default_model() -> Finding:
+    from mnistkit.digits.classifier import default_model
+
+    path = default_model()
+    where = "found in this folder" if not path.is_absolute() else "inside the package"
+    return Finding("predict, verify and serve", "default model", FACT, f"{path} ({where})")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mnistkit.cli.common import add_device, add_json, print_json
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
+
+    from mnistkit.core.runtime import Runtime, TensorInfo
 
 EXAMPLES = ("mnistkit info exports/mnist.onnx", "mnistkit info exports/mnist.onnx --json")
+_WIDTH = 28
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,24 +28,60 @@ def run(options: argparse.Namespace) -> int:
     from mnistkit.core.runtime import Runtime
 
     runtime = Runtime(options.file, device=options.device)
-    about = {
-        "file": options.file,
+    about = _about(options.file, runtime)
+    if options.json:
+        print_json(about)
+        return 0
+    opsets = ", ".join(
+        str(version) if key == "ai.onnx" else f"{key} {version}" for key, version in about["opsets"].items()
+    )
+    _line("file", f"{about['file']} ({about['bytes']:,} bytes)")
+    _line("opset", f"{opsets}, IR version {about['ir_version']}")
+    _line("written by", about["producer"] or "unknown")
+    _line("parameters", f"{about['parameters']:,} in {about['nodes']} operations")
+    _line("golden pairs", about["golden pairs"])
+    _line("runs on", ", ".join(about["providers"]))
+    _table("inputs", runtime.inputs)
+    _table("outputs", runtime.outputs)
+    if about["metadata"]:
+        print("\nmetadata")
+    for key, text in about["metadata"].items():
+        _line(f"  {key}", text)
+    return 0
+
+
+def _about(file: str, runtime: Runtime) -> dict[str, Any]:
+    from pathlib import Path
+
+    from mnistkit.core.onnx_header import read_header
+
+    content = Path(file).read_bytes()
+    header = read_header(content)
+    return {
+        "file": file,
+        "bytes": len(content),
+        "opsets": header.opsets,
+        "ir_version": header.ir_version,
+        "producer": header.producer,
+        "parameters": header.parameters,
+        "nodes": header.nodes,
         "inputs": [str(tensor) for tensor in runtime.inputs],
         "outputs": [str(tensor) for tensor in runtime.outputs],
         "providers": list(runtime.providers),
         "metadata": {key: value for key, value in sorted(runtime.metadata.items()) if key != "golden"},
         "golden pairs": _count_golden(runtime.metadata),
     }
-    if options.json:
-        print_json(about)
-        return 0
-    for key, value in about.items():
-        if isinstance(value, dict):
-            for inner, text in value.items():
-                print(f"{inner:<26}{text}")
-        else:
-            print(f"{key:<26}{'; '.join(value) if isinstance(value, list) else value}")
-    return 0
+
+
+def _line(key: str, value: object) -> None:
+    print(f"{key:<{_WIDTH}}{value}")
+
+
+def _table(title: str, tensors: Sequence[TensorInfo]) -> None:
+    print(f"\n{title:<{_WIDTH}}{'type':<10}shape")
+    for tensor in tensors:
+        sizes = ", ".join("?" if size is None else str(size) for size in tensor.shape)
+        _line(f"  {tensor.name}", f"{tensor.dtype:<10}[{sizes}]")
 
 
 def _count_golden(metadata: dict[str, str]) -> int | str:

@@ -23,8 +23,8 @@ VERBS: dict[str, str] = {
     "info": "Show what an .onnx file takes, returns and says of itself.",
     "doctor": "Show what works here and how to get the rest.",
 }
-"""Every verb with its line in the help. The module ``mnistkit.cli.VERB`` has its ``EXAMPLES``, ``add_arguments`` and
-``run``, and is imported only when the verb is used."""
+"""Every verb with its line in the help. The module ``mnistkit.cli.VERB`` has its ``EXAMPLES``, ``add_arguments``,
+``run`` and sometimes ``NOTES``, and is imported only when the verb is used."""
 
 _EPILOG = """\
 First steps:
@@ -116,7 +116,7 @@ def build_parser(prog: str = "mnistkit", *, verbs: Collection[str] | None = None
         if verbs is not None and name not in verbs:
             continue
         module = importlib.import_module(f"mnistkit.cli.{name}")
-        one.epilog = "\n  ".join(["Examples:", *module.EXAMPLES])
+        one.epilog = "\n  ".join(["Examples:", *module.EXAMPLES]) + f"\n\n{getattr(module, 'NOTES', '')}".rstrip()
         module.add_arguments(one)
         one.add_argument(
             "-v", "--verbose", action="count", default=0, help="show log lines and tracebacks; -vv for more"

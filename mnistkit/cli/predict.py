@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mnistkit.cli.common import add_device, add_json, print_json
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
+
+    from mnistkit.digits.classifier import Classifier
+    from mnistkit.digits.readings import Reading
 
 EXAMPLES = (
     "mnistkit predict examples/digit.png",
     "mnistkit predict --number --show postcode.jpg",
     "mnistkit predict --model exports/mnist.onnx --json *.png",
 )
+
+_SHOWN = ".shown.png"  # how the files that --show writes end
+_SURE = 0.9  # a reading above is not looked at again
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,30 +33,78 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--min-confidence", type=float, default=0.0, metavar="X", help="a reading less sure (0 to 1) is an error")
     add("--number", action="store_true", help="read all digits of each picture, in a row or rows")
     add("--show", action="store_true", help="write NAME.shown.png beside each picture and print what was seen")
+    add("--quiet", action="store_true", help="leave out which model reads, and hints")
     add_json(parser, "print the readings as JSON")
 
 
 def run(options: argparse.Namespace) -> int:
     """Read each picture; one that cannot be read does not stop the others, but makes the exit code 1."""
     from mnistkit.digits.classifier import Classifier, default_model
-    from mnistkit.digits.readings import read_files, read_numbers
+    from mnistkit.digits.readings import Reading, read_files, read_numbers
 
-    classifier = Classifier(options.model or default_model(), device=options.device)
-    read = read_numbers if options.number else read_files
+    file = options.model or default_model()
+    classifier = Classifier(file, device=options.device)
+    model = {"file": str(file), "test_accuracy": _test_accuracy(classifier)}
+    talks = not options.quiet and not options.json
+    told = options.model is not None or not talks  # who names a model knows it
     failed = False
     rows = []
-    for reading in read(classifier, options.pictures, min_confidence=options.min_confidence):
+    read = read_numbers if options.number else read_files
+    for reading in read(classifier, _without_shown(options.pictures), min_confidence=options.min_confidence):
         failed |= reading.error is not None
+        if not told and reading.error is None:
+            print(_which(model, packaged=file.is_absolute()), file=sys.stderr)
+            told = True
         if options.show and reading.error is None:
             from mnistkit.digits.show import show
 
             print(show(reading), file=sys.stderr)
         if options.json:
-            rows.append(reading.as_json())
+            rows.append({**reading.as_json(), "model": model})
         elif reading.error is not None:
             print(f"mnistkit: {reading.error}", file=sys.stderr)
         else:
             print(reading.as_text())
+            if talks and isinstance(reading, Reading):
+                _hint_at_number(classifier, reading)
     if options.json:
         print_json(rows)
     return int(failed)
+
+
+def _test_accuracy(classifier: Classifier) -> float | None:
+    try:
+        return float(classifier.metadata["test_accuracy"])
+    except (KeyError, ValueError):
+        return None
+
+
+def _which(model: dict[str, Any], *, packaged: bool) -> str:
+    """The line that says which of two possible models reads: the one trained here may be the weaker."""
+    where = "the model inside the package" if packaged else f"{model['file']}, found in this folder"
+    accuracy = model["test_accuracy"]
+    share = "" if accuracy is None else f" (test accuracy {100 * accuracy:.2f} %)"
+    return f"mnistkit: read by {where}{share}"
+
+
+def _without_shown(pictures: Sequence[str]) -> list[str]:
+    """The pictures without those that ``--show`` wrote beside others of them; alone they are read as any picture."""
+    wanted = [name for name in pictures if not name.endswith(_SHOWN)]
+    if not wanted:
+        return list(pictures)
+    for name in pictures:
+        if name.endswith(_SHOWN):
+            print(f"mnistkit: {name}: skipped, it was written by --show", file=sys.stderr)
+    return wanted
+
+
+def _hint_at_number(classifier: Classifier, reading: Reading) -> None:
+    """Say so where an unsure reading is of a picture with several digits."""
+    from mnistkit.digits.readings import read_numbers
+
+    if reading.prediction is None or reading.prediction.confidence >= _SURE:
+        return
+    (found,) = read_numbers(classifier, [reading.source])
+    if found.number is not None and len(found.number.digits) > 1:
+        marks = f"{len(found.number.digits)} marks"
+        print(f"mnistkit: {reading.source}: has {marks}; --number reads them one by one", file=sys.stderr)

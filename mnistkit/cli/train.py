@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mnistkit.cli.common import add_backend, add_data, add_json, load_data, print_json, start_keras
 from mnistkit.cli.parser import one_of
-
-if TYPE_CHECKING:
-    import argparse
+from mnistkit.digits.settings import MODELS
 
 EXAMPLES = (
     "KERAS_BACKEND=jax mnistkit train",
     "mnistkit train --backend torch --optimizer adam --lr 0.002 --epochs 5",
+    "mnistkit train --hidden 128,64 --activation gelu",
     "mnistkit train --model cnn --out exports/cnn.keras",
 )
 
@@ -23,7 +22,7 @@ EXAMPLES = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of this verb."""
     add = parser.add_argument
-    add("--model", **one_of(("mlp", "cnn")), default="mlp", help="mlp is the tutorial's; cnn has a recipe of its own")
+    add("--model", **one_of(MODELS), default="mlp", help="mlp is the tutorial's; cnn has a recipe of its own")
     add("--epochs", type=int, metavar="N", help="passes over the training images (default: 2; cnn: 16)")
     add("--batch-size", type=int, metavar="N", help="images a step (default: 32; cnn: 128)")
     add("--optimizer", default="rmsprop", metavar="NAME", help="any Keras optimizer")
@@ -31,7 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--rho", type=float, metavar="X", help="its moving-average decay (default: 0.9 for rmsprop, else Keras')")
     add("--epsilon", type=float, metavar="X", help="its epsilon (default: 1e-8 for rmsprop, else Keras')")
     add("--decay", type=float, default=0.0, metavar="X", help="learning-rate decay per batch")
-    add("--hidden", type=int, default=32, metavar="N", help="width of the hidden layer")
+    add("--hidden", type=_widths, default=32, metavar="N[,N...]", help="width of the hidden layer, or of several")
+    add("--activation", default="relu", metavar="NAME", help="any Keras activation, for the hidden layers")
     add("--seed", type=int, default=1337, metavar="N", help="seed of the initial weights and the batch order")
     add("--validation-split", type=float, default=0.0, metavar="X", help="share of the training images held out")
     add_data(parser)
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Train, and print the test result."""
-    from mnistkit.digits.train import Settings, train
+    from mnistkit.digits.settings import Settings
 
     fields = {field.name for field in dataclasses.fields(Settings)}
     chosen = {key: value for key, value in vars(options).items() if key in fields and value is not None}
@@ -52,9 +52,11 @@ def run(options: argparse.Namespace) -> int:
         from mnistkit.digits import train_cnn as recipe
 
         chosen = {"epochs": recipe.EPOCHS, "batch_size": recipe.BATCH_SIZE, **chosen}
-    settings = Settings(**chosen)
+    settings = Settings(**chosen)  # before anything is loaded: a wrong setting is an error at once
     data = load_data(options)
     start_keras(options)
+    from mnistkit.digits.train import train
+
     report = train(
         settings,
         out=options.out,
@@ -70,3 +72,10 @@ def run(options: argparse.Namespace) -> int:
         print(f"test loss {test['loss']:.4f}, test accuracy {test['accuracy']:.4f}")
         print(f"wrote {report.path}, {report.path.with_suffix('.train.json')}")
     return 0
+
+
+def _widths(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number, nor several with commas, such as 128,64") from None

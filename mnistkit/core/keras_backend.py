@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnistkit.core.errors import BackendError, MissingExtraError, one_line
+from mnistkit.core.install import install_hint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,7 +79,7 @@ def select_backend(name: str | None = None) -> str:
         return loaded
     if not is_installed(chosen):
         raise BackendError(
-            f"the backend {chosen} ({source}) is not installed; run `pip install 'mnistkit[{chosen}]'`"
+            f"the backend {chosen} ({source}) is not installed; run {install_hint(chosen)}"
             + (f", or use one that is: {', '.join(found)}" if (found := installed_backends()) else "")
         )
     os.environ["KERAS_BACKEND"] = chosen
@@ -100,7 +101,7 @@ def load_keras(name: str | None = None) -> ModuleType:
     except Exception as error:  # a broken installation can raise anything
         raise BackendError(
             f"{chosen} {version_of(chosen)} is installed but its import fails ({type(error).__name__}: "
-            f"{one_line(error, limit=200)}); run `pip install --force-reinstall 'mnistkit[{chosen}]'`"
+            f"{one_line(error, limit=200)}); run {install_hint(chosen, force=True)}"
         ) from error
 
 
@@ -112,7 +113,7 @@ def check_keras() -> None:
     """
     if importlib.util.find_spec("keras") is None:
         raise MissingExtraError(
-            "Keras is not installed; run `pip install 'mnistkit[jax]'` (or [torch], [tensorflow]) to train and export"
+            f"Keras is not installed; run {install_hint('jax')} (or [torch], [tensorflow]) to train and export"
         )
 
 
@@ -212,7 +213,7 @@ def _wanted(name: str | None) -> tuple[str, str]:
         return configured, f"from {path}"
     if found := installed_backends():
         return found[0], "the first one installed"
-    raise BackendError("no Keras backend is installed; run `pip install 'mnistkit[jax]'` (or [torch], [tensorflow])")
+    raise BackendError(f"no Keras backend is installed; run {install_hint('jax')} (or [torch], [tensorflow])")
 
 
 def _configured() -> tuple[str | None, Path]:

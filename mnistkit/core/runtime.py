@@ -19,6 +19,7 @@ from mnistkit.core.contract import PREFIX
 from mnistkit.core.errors import DeviceError, InputError, MissingExtraError, ModelFileError, one_line
 from mnistkit.core.files import sniff_kind
 from mnistkit.core.fork_safety import keep_alive_across_fork
+from mnistkit.core.install import install_hint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -151,7 +152,7 @@ def load_onnxruntime() -> ModuleType:
         if error.name != "onnxruntime":
             raise
         raise MissingExtraError(
-            "onnxruntime is not installed; run `pip install 'mnistkit[cpu]'`, or 'mnistkit[gpu]' for CUDA"
+            f"onnxruntime is not installed; run {install_hint('cpu')}, or [gpu] for CUDA"
         ) from error
     except Exception as error:  # a broken installation can raise anything
         raise MissingExtraError(
@@ -209,7 +210,7 @@ def _make_session(model: Runtime, device: str, *, threads: int | None, exact: bo
     if wanted not in session.get_providers():
         reason = (
             f"{wanted} is offered by this onnxruntime but cannot be loaded (driver, CUDA or cuDNN missing); "
-            "run `mnistkit doctor`, and `pip install 'mnistkit[gpu]'` for the libraries"
+            f"run `mnistkit doctor`, and {install_hint('gpu')} for the libraries"
         )
         if demanded:
             raise DeviceError(f"{device}: {reason}")
@@ -236,9 +237,9 @@ def _wanted_providers(ort: ModuleType, device: str, *, exact: bool) -> tuple[lis
         both = both_packages()
         cure = (
             "onnxruntime and onnxruntime-gpu are both installed and break each other; run "
-            "`pip uninstall -y onnxruntime onnxruntime-gpu` and then `pip install 'mnistkit[gpu]'`"
+            f"`pip uninstall -y onnxruntime onnxruntime-gpu` and then {install_hint('gpu')}"
             if both
-            else "this onnxruntime has no CUDA; run `pip uninstall -y onnxruntime` and `pip install 'mnistkit[gpu]'`"
+            else f"this onnxruntime has no CUDA; run `pip uninstall -y onnxruntime` and {install_hint('gpu')}"
         )
         raise DeviceError(f"{device}: {cure} (it offers {', '.join(available)})")
     if hasattr(ort, "preload_dlls"):

@@ -6,6 +6,7 @@ three backends start equal.
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -16,18 +17,21 @@ from mnistkit.core.keras_backend import load_keras
 from mnistkit.digits.profile import CLASSES, SIDE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 INPUT_SIZE = SIDE * SIDE
 
 
-def build_model(name: str = "mlp", *, hidden: int = 32, seed: int = 1337) -> Any:
+def build_model(
+    name: str = "mlp", *, hidden: int | Sequence[int] = 32, activation: str = "relu", seed: int = 1337
+) -> Any:
     """Build one of the named models, uncompiled, with seeded weights.
 
     Args:
         name: ``"mlp"``, the tutorial's: 784 → Dense(hidden) → relu → Dense(10) → softmax; or ``"cnn"``, a small
             convolutional net for real use.
-        hidden: Width of the MLP's hidden layer.
+        hidden: Width of the MLP's hidden layer, or the widths of several, from the input on.
+        activation: Name of a Keras activation, for the MLP's hidden layers.
         seed: Seed of the initial weights; the same on every backend.
 
     Returns:
@@ -35,13 +39,14 @@ def build_model(name: str = "mlp", *, hidden: int = 32, seed: int = 1337) -> Any
         ``[batch, 10]``.
 
     Raises:
-        InputError: The name is unknown or ``hidden`` is not positive.
+        InputError: A name is unknown or a width is not positive.
     """
     if name not in MODELS:
         raise InputError(f"unknown model {name!r}; use one of {', '.join(sorted(MODELS))}")
-    if hidden < 1:
-        raise InputError(f"hidden must be at least 1, got {hidden}")
-    model = MODELS[name](hidden)
+    widths = (hidden,) if isinstance(hidden, int) else tuple(hidden)
+    if min(widths, default=0) < 1:
+        raise InputError(f"hidden must be at least 1, got {', '.join(map(str, widths)) or 'nothing'}")
+    model = MODELS[name](widths, activation)
     seed_weights(model, seed)
     return model
 
@@ -60,21 +65,36 @@ def seed_weights(model: Any, seed: int) -> None:
             variable.assign(generator.uniform(-limit, limit, tuple(variable.shape)).astype(np.float32))
 
 
-def _mlp(hidden: int) -> Any:
+def _mlp(hidden: tuple[int, ...], activation: str) -> Any:
     keras = load_keras()
+    _check_activation(activation)
     return keras.Sequential(
         [
             keras.layers.Input(shape=(INPUT_SIZE,), name="image"),
-            keras.layers.Dense(hidden, activation="relu", name="hidden"),
+            *(
+                keras.layers.Dense(width, activation=activation, name="hidden" if place == 1 else f"hidden_{place}")
+                for place, width in enumerate(hidden, 1)
+            ),
             keras.layers.Dense(CLASSES, activation="softmax", name="probabilities"),
         ],
         name="mlp",
     )
 
 
-def _cnn(hidden: int) -> Any:
+def _check_activation(name: str) -> None:
+    keras = load_keras()
+    try:
+        parameters = list(inspect.signature(keras.activations.get(name)).parameters.values())
+    except ValueError as error:
+        raise InputError(f"unknown activation {name!r}; use one of Keras', such as relu or gelu") from error
+    needed = [parameter.name for parameter in parameters[1:] if parameter.default is parameter.empty]
+    if needed:
+        raise InputError(f"the activation {name} needs {' and '.join(needed)}; use one that works by itself")
+
+
+def _cnn(hidden: tuple[int, ...], activation: str) -> Any:
     """For real use: strides instead of large planes so that two CPU cores train it in minutes."""
-    del hidden
+    del hidden, activation
     keras = load_keras()
     layers = keras.layers
 
@@ -96,8 +116,8 @@ def _cnn(hidden: int) -> Any:
     return keras.Model(image, layers.Dense(CLASSES, activation="softmax", name="probabilities")(x), name="cnn")
 
 
-MODELS: dict[str, Callable[[int], Any]] = {"mlp": _mlp, "cnn": _cnn}
-"""Builders by name; each takes the hidden width and may ignore it."""
+MODELS: dict[str, Callable[[tuple[int, ...], str], Any]] = {"mlp": _mlp, "cnn": _cnn}
+"""Builders by name; each takes the hidden widths and their activation, and may ignore them."""
 
 
 def random_state(model: Any) -> list[list[int]]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mnistkit.core.errors import InputError
+from mnistkit.core.errors import InputError, did_you_mean
 from mnistkit.core.keras_backend import load_keras
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 TUTORIAL = {"rho": 0.9, "epsilon": 1e-8}
 """RMSprop's hyper-parameters in the tutorial; other optimizers start from Keras' own defaults."""
@@ -30,7 +33,10 @@ def make_optimizer(
     keras = load_keras()
     known = optimizer_classes()
     if name.lower() not in known:
-        raise InputError(f"unknown optimizer {name!r}; use one of {', '.join(sorted(known))}")
+        other = name.lower() in {key.lower() for key in vars(keras.optimizers)}
+        what = "does not train a model by itself" if other else "is not one of Keras'"
+        close = did_you_mean(name, known)
+        raise InputError(f"unknown optimizer {name!r}: it {what}{close} (use one of {', '.join(sorted(known))})")
     cls = known[name.lower()]
     _check_range("learning rate", learning_rate, low=0, inclusive=False)
     _check_range("decay", decay, low=0, inclusive=True)
@@ -59,8 +65,13 @@ def optimizer_classes() -> dict[str, type]:
         if inspect.isclass(value)
         and issubclass(value, base)
         and value is not base
-        and "inner_optimizer" not in inspect.signature(value).parameters
+        and _trains_alone(inspect.signature(value).parameters)
     }
+
+
+def _trains_alone(parameters: Mapping[str, inspect.Parameter]) -> bool:
+    """A wrapper takes another optimizer, or several, in the place of a learning rate."""
+    return "learning_rate" in parameters and "inner_optimizer" not in parameters
 
 
 def _check_range(what: str, value: float, *, low: float, inclusive: bool) -> None:

@@ -24,6 +24,7 @@ from mnistkit.core.keras_files import load_model, weights_of
 from mnistkit.digits.data import Dataset, load_data
 from mnistkit.digits.model import build_model, random_state, restore_random_state
 from mnistkit.digits.optimizers import make_optimizer
+from mnistkit.digits.settings import AUGMENTED, OF_ANY_MODEL, Settings
 
 if TYPE_CHECKING:
     import os
@@ -31,55 +32,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+__all__ = ["DEFAULT_OUT", "Settings", "TrainReport", "train"]
+
 DEFAULT_OUT = Path("exports") / "mnist.keras"
-AUGMENTED = "cnn"  # trained by `mnistkit.digits.train_cnn` instead of the tutorial's steps
-_OF_ANY_MODEL = ("model", "epochs", "batch_size", "seed")  # the others are the tutorial's recipe
 _NOTE = "mnistkit.json"  # the archive member that makes a checkpoint out of a .keras file
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What is trained and how; the defaults are the tutorial's.
-
-    Attributes:
-        model: Name of a model in `mnistkit.digits.model`.
-        epochs: Passes over the training images.
-        batch_size: Images a step.
-        optimizer: Name of any Keras optimizer.
-        learning_rate: Its first learning rate.
-        rho: Its moving-average decay; ``None`` for the tutorial's 0.9 under RMSprop, else Keras' default.
-        epsilon: Its epsilon; ``None`` for the tutorial's 1e-8 under RMSprop, else Keras' default.
-        decay: Learning-rate decay per batch, as in Keras 1 and 2.
-        hidden: Width of the hidden layer.
-        seed: Seed of the initial weights and of the batch order.
-        validation_split: Share of the training images, from their end, that is held out, in [0, 1).
-    """
-
-    model: str = "mlp"
-    epochs: int = 2
-    batch_size: int = 32
-    optimizer: str = "rmsprop"
-    learning_rate: float = 0.001
-    rho: float | None = None
-    epsilon: float | None = None
-    decay: float = 0.0
-    hidden: int = 32
-    seed: int = 1337
-    validation_split: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "hidden"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name.replace('_', ' ')} must be at least 1, got {getattr(self, name)}")
-        if self.seed < 0:
-            raise InputError(f"seed must not be negative, got {self.seed}")
-        if not 0 <= self.validation_split < 1:
-            raise InputError(f"validation split must lie in [0, 1), got {self.validation_split}")
-        if self.model == AUGMENTED:
-            for field in dataclasses.fields(self):
-                if field.name not in _OF_ANY_MODEL and getattr(self, field.name) != field.default:
-                    flag = f"--{field.name.replace('_', '-')}"
-                    raise InputError(f"the {self.model} has a recipe of its own; leave {flag} out")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +86,9 @@ def train(
     keras = backends.load_keras(backend)
     backends.deterministic(settings.seed)
     # Built before anything is printed: a name that is not known is an error at once.
-    model = build_model(settings.model, hidden=settings.hidden, seed=settings.seed)
+    model = build_model(
+        settings.model, hidden=settings.hidden_layers, activation=settings.activation, seed=settings.seed
+    )
     if settings.model != AUGMENTED:
         _compile(model, settings)
     here = backends.active()
@@ -182,12 +140,12 @@ def train(
 
 def _settings(settings: Settings) -> dict[str, Any]:
     """What was in force, for the provenance."""
-    everything = dataclasses.asdict(settings)
+    everything = settings.as_json()
     if settings.model != AUGMENTED:
         return everything
     from mnistkit.digits.train_cnn import HYPERPARAMETERS
 
-    return {**{name: everything[name] for name in _OF_ANY_MODEL}, **HYPERPARAMETERS}
+    return {**{name: everything[name] for name in OF_ANY_MODEL}, **HYPERPARAMETERS}
 
 
 def _inputs(images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -219,7 +177,7 @@ class _Progress:
     @classmethod
     def start(cls, settings: Settings, data: Dataset) -> _Progress:
         about = {"name": data.name, "sha256": data.sha256, "labels": list(data.labels)}
-        return cls(dataclasses.asdict(settings), about, {})
+        return cls(settings.as_json(), about, {})
 
 
 def _fit(
@@ -293,10 +251,11 @@ def _load_checkpoint(path: Path, settings: Settings, data: Dataset) -> tuple[Any
     except (KeyError, ValueError, TypeError) as error:
         raise ModelFileError(f"{path}: not a checkpoint of mnistkit; remove it, or leave --resume out") from error
     wanted = _Progress.start(settings, data)
+    earlier = {**Settings().as_json(), **progress.settings}  # a checkpoint may be older than a setting
     differing = [
-        f"{key} {progress.settings.get(key)} -> {value}"
+        f"{key} {earlier.get(key)} -> {value}"
         for key, value in wanted.settings.items()
-        if key != "epochs" and progress.settings.get(key) != value
+        if key != "epochs" and earlier.get(key) != value
     ]
     if progress.data != wanted.data:
         differing.append(f"data {progress.data['name']} -> {wanted.data['name']}")

@@ -15,6 +15,7 @@ import numpy as np
 
 from mnistkit import __version__
 from mnistkit.core.errors import InputError, MissingExtraError, one_line
+from mnistkit.core.install import install_hint
 from mnistkit.serve.datatypes import BF16_BYTES, NUMPY, check_datatype, datatype_name, exact, from_bytes
 from mnistkit.serve.http import Refusal, bad
 from mnistkit.serve.infer import Inference, check_name, check_shape, collect
@@ -25,7 +26,7 @@ try:
 
     from mnistkit.serve.messages import METHODS, SERVICE, messages
 except ImportError as error:
-    raise MissingExtraError(f"{error.name} is not installed; run `pip install 'mnistkit[grpc]'`") from error
+    raise MissingExtraError(f"{error.name} is not installed; run {install_hint('grpc')}") from error
 
 if TYPE_CHECKING:
     from collections.abc import Callable

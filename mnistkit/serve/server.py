@@ -14,6 +14,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from mnistkit.core.errors import InputError, MissingExtraError, MnistkitError
+from mnistkit.core.install import install_hint
 from mnistkit.serve.connection import Connections
 from mnistkit.serve.service import Service
 
@@ -256,4 +257,4 @@ def check_packages() -> None:
 
     for package in ("httptools", "orjson", "prometheus_client", "python_multipart"):
         if importlib.util.find_spec(package) is None:
-            raise MissingExtraError(f"{package} is not installed; run `pip install 'mnistkit[serve]'`")
+            raise MissingExtraError(f"{package} is not installed; run {install_hint('serve')}")

@@ -67,6 +67,7 @@ USAGE = {
     "no file": (["verify"], "the following arguments are required: FILE"),
     "no picture": (["predict"], "the following arguments are required: PICTURE"),
     "not a number": (["train", "--epochs", "two"], "argument --epochs: invalid int value: 'two'"),
+    "widths": (["train", "--hidden", "64,a"], "argument --hidden: '64,a' is no number, nor several with commas"),
     "model": (["train", "--model", "cn"], "argument --model: 'cn' is not one of mlp, cnn; did you mean cnn?"),
     "backend": (["train", "--backend", "theano"], "'theano' is not one of jax, tensorflow, torch\n"),
     "export backend": (["export", "--backend", "pytorc"], "one of jax, tensorflow, torch; did you mean pytorch?"),
@@ -98,6 +99,11 @@ def test_other_spellings():
     assert parsed("train", "--batch_size=64", "--lr", "0.1", "-o", "a.keras", "--backend", "PyTorch") == plain
     assert parsed("train", "--backend", "tf")["backend"] == "tensorflow"
     assert parsed("export", "--exporter", "native") == parsed("export", "--exporter", "writer")
+
+
+def test_hidden_layers():
+    assert parsed("train", "--hidden", "128,64")["hidden"] == (128, 64)
+    assert parsed("train", "--hidden", "128")["hidden"] == (128,)
 
 
 def test_values_keep_their_underscores():
@@ -146,7 +152,11 @@ def test_completion(cli, monkeypatch):
 def test_info(cli, asset):
     ran = cli("info", asset)
     assert (ran.code, ran.err) == (0, "")
-    assert "image: float32 [batch, 784]" in ran.out
+    lines = [line.split() for line in ran.out.splitlines()]
+    assert ["image", "float32", "[batch,", "784]"] in lines
+    assert ["probabilities", "float32", "[batch,", "10]"] in lines
+    assert ["opset", "17,", "IR", "version", "8"] in lines
+    assert ["file", str(asset), f"({asset.stat().st_size:,}", "bytes)"] in lines
     assert "golden pairs" in ran.out
     assert "zlib" not in ran.out
 
@@ -156,6 +166,9 @@ def test_info_json(cli, asset):
     assert about["inputs"] == ["image: float32 [batch, 784]"]
     assert about["outputs"] == ["probabilities: float32 [batch, 10]"]
     assert about["golden pairs"] >= 3
+    assert (about["opsets"], about["ir_version"]) == ({"ai.onnx": 17}, 8)
+    assert about["bytes"] == asset.stat().st_size
+    assert 100_000 < about["parameters"] < 140_000
     assert json.loads(about["metadata"]["labels"]) == list("0123456789")
 
 
@@ -259,7 +272,9 @@ def test_without_keras(python, tmp_path, verb):
     """What ``pip install mnistkit[cpu]`` gives: the heavy verbs say what to install."""
     ran = python("-c", f"{BLOCKED}sys.exit(main(['{verb}']))", cwd=tmp_path)
     assert (ran.code, ran.out) == (1, "")
-    assert ran.err.startswith("mnistkit: Keras is not installed; run `pip install 'mnistkit[jax]'`")
+    assert ran.err.startswith(
+        'mnistkit: Keras is not installed; run `pip install ".[jax]"` in mnistkit\'s source folder (or '
+    )
     assert ran.err.count("\n") == 1
     assert not any(path.is_file() for path in tmp_path.rglob("*"))
 

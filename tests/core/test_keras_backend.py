@@ -88,14 +88,14 @@ def test_unknown_name(place):
 
 def test_not_installed_with_the_cure_and_the_others(place):
     place("torch")
-    with pytest.raises(BackendError, match=r"jax .* is not installed; run `pip install 'mnistkit\[jax\]'`") as e:
+    with pytest.raises(BackendError, match=r'jax .* is not installed; run `pip install "\.\[jax\]"`') as e:
         backend.select_backend("jax")
     assert str(e.value).endswith("or use one that is: torch")
 
 
 def test_none_installed(place):
     place()
-    with pytest.raises(BackendError, match=r"no Keras backend is installed; run `pip install 'mnistkit\[jax\]'`"):
+    with pytest.raises(BackendError, match=r'no Keras backend is installed; run `pip install "\.\[jax\]"`'):
         backend.select_backend()
 
 
@@ -123,7 +123,7 @@ def test_a_broken_framework_is_not_a_missing_one(python, tmp_path):
     assert ran.code == 1
     assert ran.err == (
         "BackendError: torch 9.8.7 is installed but its import fails (RuntimeError: libtorch.so: undefined symbol); "
-        "run `pip install --force-reinstall 'mnistkit[torch]'`\n"
+        'run `pip install --force-reinstall ".[torch]"` in mnistkit\'s source folder\n'
     )
 
 

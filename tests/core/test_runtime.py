@@ -102,9 +102,7 @@ def test_unknown_devices(asset, device):
 @pytest.mark.skipif(HAS_CUDA, reason="this onnxruntime offers CUDA")
 @pytest.mark.parametrize("device", ["cuda", "cuda:1"])
 def test_cuda_asked_for_by_name_is_never_cpu(asset, device):
-    with pytest.raises(
-        DeviceError, match=rf"^{device}: this onnxruntime has no CUDA; run `pip uninstall .*mnistkit\[gpu"
-    ):
+    with pytest.raises(DeviceError, match=rf"^{device}: this onnxruntime has no CUDA; run `pip uninstall .*\.\[gpu"):
         Runtime(asset, device=device)
 
 
@@ -140,7 +138,7 @@ LOAD += "try:\n    load_onnxruntime()\nexcept MissingExtraError as error:\n    p
 
 def test_onnxruntime_not_installed(python, tmp_path):
     ran = python("-c", "import sys; sys.modules['onnxruntime'] = None\n" + LOAD, cwd=tmp_path)
-    assert ran.out.startswith("onnxruntime is not installed; run `pip install 'mnistkit[cpu]'`"), ran
+    assert ran.out.startswith('onnxruntime is not installed; run `pip install ".[cpu]"`'), ran
 
 
 @pytest.mark.parametrize(

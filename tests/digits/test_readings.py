@@ -1,11 +1,13 @@
 """Pictures on the command line."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import mnistkit
 from mnistkit.digits.readings import read_files
 
 
@@ -78,6 +80,45 @@ def test_a_model_that_is_none(fails, pictures):
     (pictures / "bad.onnx").write_bytes(b"nonsense")
     assert "bad.onnx: not a model that onnxruntime" in fails("predict", "0.png", "--model", "bad.onnx")
     assert "none.onnx: no such file" in fails("predict", "0.png", "--model", "none.onnx")
+
+
+LINE = "mnistkit: read by exports/mnist.onnx, found in this folder (test accuracy 94.53 %)"
+
+
+def test_which_model_reads_is_told_where_none_was_named(cli, asset, pictures):
+    """A model trained in this folder is used before the packaged one, and may be weaker."""
+    ran = cli("predict", "0.png", "1.png")
+    accuracy = float(mnistkit.Classifier(asset).metadata["test_accuracy"])
+    assert ran.err == f"mnistkit: read by the model inside the package (test accuracy {100 * accuracy:.2f} %)\n"
+    (pictures / "exports").mkdir()
+    content = asset.read_bytes()
+    told = f"{accuracy:.4f}".encode()
+    assert told in content
+    (pictures / "exports" / "mnist.onnx").write_bytes(content.replace(told, b"0.9453"))
+    assert cli("predict", "0.png").err.replace("\\", "/") == LINE + "\n"
+    assert cli("predict", "0.png", "--quiet").err == ""
+    assert cli("predict", "0.png", "--model", asset).err == ""
+    ran = cli("predict", "0.png", "--json")
+    assert ran.err == ""
+    assert json.loads(ran.out)[0]["model"] == {"file": str(Path("exports", "mnist.onnx")), "test_accuracy": 0.9453}
+
+
+@pytest.mark.usefixtures("pictures")
+def test_what_show_wrote_is_not_read_as_a_picture(cli, asset):
+    assert cli("predict", "--show", "0.png", "--model", asset).code == 0
+    ran = cli("predict", "0.png", "0.shown.png", "1.png", "--model", asset)
+    assert [line.split("  ")[0] for line in ran.out.splitlines()] == ["0.png", "1.png"]
+    assert ran.err == "mnistkit: 0.shown.png: skipped, it was written by --show\n"
+    assert cli("predict", "0.shown.png", "--model", asset).out.startswith("0.shown.png  ")
+
+
+def test_several_digits_without_number_get_a_hint(cli, asset, pictures, mnist):
+    row = np.concatenate([255 - mnist.x_test[place] for place in range(20, 25)], axis=1)
+    Image.fromarray(row).resize((560, 112)).save(pictures / "row.png")
+    ran = cli("predict", "row.png", "--model", asset)
+    assert ran.err == "mnistkit: row.png: has 5 marks; --number reads them one by one\n"
+    assert cli("predict", "row.png", "--model", asset, "--number").err == ""
+    assert cli("predict", "0.png", "--model", asset).err == ""
 
 
 @pytest.mark.usefixtures("pictures")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnistkit.core.errors import BackendError, ExportError, MissingExtraError
+from mnistkit.core.install import install_hint
 from mnistkit.core.keras_backend import EXPORTERS, active, is_installed, load_keras, silence, version_of
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def check_exporter(name: str) -> None:
     for needed in (EXPORTERS[name], package):
         if not is_installed(needed):
             raise MissingExtraError(
-                f"the exporter {name} needs {needed}, which is not installed; run `pip install 'mnistkit[{extra}]'`"
+                f"the exporter {name} needs {needed}, which is not installed; run {install_hint(extra)}"
             )
 
 

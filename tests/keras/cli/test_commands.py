@@ -160,8 +160,8 @@ def test_a_full_disk_during_training(tmp_path, python_here, small_npz):
 
 
 def test_doctor_finds_this_backend_working(here):
-    finding = doctor._backend(here.name)
-    assert finding.works is True
+    finding = doctor._backend(here.name, deep=True)
+    assert finding.state == "works"
     assert finding.detail == f"{here.version} on {here.device}"
     assert finding.cure is None
 

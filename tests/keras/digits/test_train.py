@@ -39,6 +39,7 @@ def test_provenance(trained, here, small):
         "epsilon": None,
         "decay": 0.0,
         "hidden": 32,
+        "activation": "relu",
         "seed": 1337,
         "validation_split": 0.0,
     }
@@ -120,7 +121,7 @@ WRONG = {
     "split": ({"validation_split": 1.0}, r"validation split must lie in \[0, 1\)"),
     "split NaN": ({"validation_split": float("nan")}, "validation split must lie"),
     "model": ({"model": "mpl"}, "unknown model 'mpl'; use one of .*mlp"),
-    "optimizer": ({"optimizer": "rmsprob"}, "unknown optimizer 'rmsprob'; use one of .*rmsprop"),
+    "optimizer": ({"optimizer": "rmsprob"}, "unknown optimizer 'rmsprob'; did you mean rmsprop?"),
     "rate": ({"learning_rate": 0.0}, "learning rate must be above 0"),
     "rate NaN": ({"learning_rate": float("nan")}, "learning rate must be above 0"),
     "decay": ({"decay": -0.1}, "decay must be at least 0"),
@@ -181,6 +182,38 @@ def test_first_weights_come_from_numpy_and_are_equal_everywhere():
     assert not first[3].any()
 
 
+def test_several_hidden_layers(small, tmp_path):
+    report = train(Settings(epochs=1, hidden=(24, 12), activation="gelu"), out=tmp_path / "m.keras", data=small)
+    layers = load_model(report.path).layers
+    assert [layer.units for layer in layers] == [24, 12, 10]
+    assert [layer.name for layer in layers] == ["hidden", "hidden_2", "probabilities"]
+    assert [layer.activation.__name__ for layer in layers] == ["gelu", "gelu", "softmax"]
+    kept = json.loads(report.path.with_suffix(".train.json").read_text(encoding="utf-8"))["settings"]
+    assert (kept["hidden"], kept["activation"]) == ([24, 12], "gelu")
+
+
+def test_one_hidden_layer_in_a_tuple_is_the_number():
+    for first, second in zip(
+        build_model(hidden=32).get_weights(), build_model(hidden=(32,)).get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"hidden": (8, 0)}, "hidden must be at least 1, got 8, 0"),
+        ({"hidden": ()}, "hidden must be at least 1, got nothing"),
+        ({"activation": "geluu"}, "unknown activation 'geluu'"),
+        ({"activation": "threshold"}, "the activation threshold needs threshold and default_value"),
+    ],
+    ids=str,
+)
+def test_models_that_cannot_be_built(options, words):
+    with pytest.raises(InputError, match=words):
+        build_model(**options)
+
+
 def test_seed_weights_leaves_vectors_alone():
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), keras.layers.BatchNormalization()])
     before = [w.copy() for w in model.get_weights()]
@@ -218,8 +251,25 @@ def test_given_hyper_parameters_arrive():
 
 
 def test_wrappers_and_the_abstract_base_are_not_offered():
-    from mnistkit.digits.optimizers import optimizer_classes
+    from mnistkit.digits.optimizers import make_optimizer, optimizer_classes
+    from mnistkit.digits.settings import _NO_OPTIMIZERS
 
     known = optimizer_classes()
     assert "rmsprop" in known
-    assert not {"optimizer", "lossscaleoptimizer"} & set(known)
+    assert not _NO_OPTIMIZERS & set(known)
+    with pytest.raises(InputError, match="unknown optimizer 'LossScaleOptimizer': it does not train a model by itself"):
+        make_optimizer("LossScaleOptimizer", learning_rate=0.1)
+    with pytest.raises(InputError, match=r"'adamm': it is not one of Keras'; did you mean adam\?"):
+        make_optimizer("adamm", learning_rate=0.1)
+
+
+def test_the_names_known_before_keras_is_loaded_are_those_it_has():
+    """What the settings refuse early is what the loaded Keras would refuse, and nothing else."""
+    from mnistkit.core.keras_names import public_names
+    from mnistkit.digits.optimizers import optimizer_classes
+    from mnistkit.digits.settings import _NO_ACTIVATIONS, _NO_OPTIMIZERS
+
+    found = {name.lower() for name in public_names("optimizers") if name[0].isupper()}
+    assert found - _NO_OPTIMIZERS == set(optimizer_classes())
+    for name in public_names("activations") - _NO_ACTIVATIONS:
+        assert callable(keras.activations.get(name))

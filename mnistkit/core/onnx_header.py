@@ -1,0 +1,130 @@
+"""What an ``.onnx`` file says of itself that onnxruntime does not tell: opset, IR version, parameters.
+
+The few fields are read straight from the protobuf bytes; the onnx package, which would parse the whole file, is not
+needed. Source of the numbers: onnx/onnx.proto and the protobuf encoding guide.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mnistkit.core.errors import ModelFileError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_MODEL_IR_VERSION, _MODEL_PRODUCER, _MODEL_GRAPH, _MODEL_OPSET = 1, 2, 7, 8
+_OPSET_DOMAIN, _OPSET_VERSION = 1, 2
+_GRAPH_NODE, _GRAPH_INITIALIZER = 1, 5
+_TENSOR_DIMS, _TENSOR_TYPE = 1, 2
+_FLOATS = {1, 10, 11, 16}  # float32, float16, float64, bfloat16
+_LONGEST_VARINT = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a file says of itself.
+
+    Attributes:
+        ir_version: Version of the file format.
+        producer: The program that wrote it.
+        opsets: Version of each set of operators by its domain; ``"ai.onnx"`` is ONNX' own.
+        nodes: Number of operations, without those inside loops and branches.
+        parameters: Number of floating-point weights.
+    """
+
+    ir_version: int
+    producer: str
+    opsets: dict[str, int]
+    nodes: int
+    parameters: int
+
+
+def read_header(content: bytes) -> Header:
+    """Read what is at the top of a file.
+
+    Raises:
+        ModelFileError: The bytes are not those of an ONNX model.
+    """
+    ir_version, producer, nodes, parameters = 0, "", 0, 0
+    opsets: dict[str, int] = {}
+    data = memoryview(content)
+    try:
+        for number, value in _fields(data):
+            if number == _MODEL_IR_VERSION and isinstance(value, int):
+                ir_version = value
+            elif number == _MODEL_PRODUCER and isinstance(value, memoryview):
+                producer = bytes(value).decode()
+            elif number == _MODEL_OPSET and isinstance(value, memoryview):
+                domain, version = _opset(value)
+                opsets[domain] = version
+            elif number == _MODEL_GRAPH and isinstance(value, memoryview):
+                for part, inner in _fields(value):
+                    nodes += part == _GRAPH_NODE
+                    if part == _GRAPH_INITIALIZER and isinstance(inner, memoryview):
+                        parameters += _size(inner)
+    except (ValueError, IndexError) as error:
+        raise ModelFileError(f"not an ONNX model ({error})") from error
+    return Header(ir_version, producer, opsets, nodes, parameters)
+
+
+def _opset(data: memoryview) -> tuple[str, int]:
+    domain, version = "", 0
+    for number, value in _fields(data):
+        if number == _OPSET_DOMAIN and isinstance(value, memoryview):
+            domain = bytes(value).decode()
+        elif number == _OPSET_VERSION and isinstance(value, int):
+            version = value
+    return domain or "ai.onnx", version
+
+
+def _size(tensor: memoryview) -> int:
+    """Number of weights in an initializer; 0 for whole numbers, which are shapes and indices."""
+    sizes: list[int] = []
+    kind = 0
+    for number, value in _fields(tensor):
+        if number == _TENSOR_TYPE and isinstance(value, int):
+            kind = value
+        elif number == _TENSOR_DIMS and isinstance(value, int):
+            sizes.append(value)
+        elif number == _TENSOR_DIMS and isinstance(value, memoryview):  # packed
+            place = 0
+            while place < len(value):
+                size, place = _varint(value, place)
+                sizes.append(size)
+    return math.prod(sizes) if kind in _FLOATS else 0
+
+
+def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """Field number and value of each field of one message; what has a length is skipped over, not copied."""
+    place = 0
+    while place < len(data):
+        tag, place = _varint(data, place)
+        number, kind = tag >> 3, tag & 7
+        if kind == _VARINT:
+            value, place = _varint(data, place)
+            yield number, value
+            continue
+        if kind == _BYTES:
+            length, place = _varint(data, place)
+        elif kind in {_FIXED32, _FIXED64}:
+            length = 4 if kind == _FIXED32 else 8
+        else:
+            raise ValueError(f"field {number} has the unknown type {kind}")
+        if place + length > len(data):
+            raise ValueError(f"field {number} ends after the file")
+        yield number, data[place : place + length]
+        place += length
+
+
+def _varint(data: memoryview, place: int) -> tuple[int, int]:
+    value = 0
+    for count in range(_LONGEST_VARINT):
+        byte = data[place + count]
+        value |= (byte & 0x7F) << (7 * count)
+        if not byte & 0x80:
+            return value, place + count + 1
+    raise ValueError("a number is too long")
