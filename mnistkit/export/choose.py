@@ -13,6 +13,7 @@ from mnistkit.core.errors import InputError, MissingExtraError, UnsupportedError
 from mnistkit.export.fallback.exporters import check_exporter, export_with
 from mnistkit.export.fallback.normalize import ir_version_for, normalise
 from mnistkit.export.native import convert
+from mnistkit.export.native.keras_hooks import flatten_layers
 from mnistkit.export.signature import Signature, signature_of_graph, signature_of_model
 
 EXPORTERS = ("auto", "writer", *backends.EXPORTERS)
@@ -69,11 +70,7 @@ def choose(model: Any, exporter: str, *, opset: int | None, optimize: bool, batc
 
 def _refuse_bfloat16(model: Any) -> None:
     """No exporter helps here: onnxruntime has next to no bfloat16 kernels for the CPU, so nothing could be proven."""
-    layers = [
-        layer
-        for layer in model._flatten_layers(include_self=False)  # noqa: SLF001  # Keras has no public walk
-        if layer.compute_dtype == "bfloat16"
-    ]
+    layers = [layer for layer in flatten_layers(model, include_self=False) if layer.compute_dtype == "bfloat16"]
     if layers:
         names = ", ".join(layer.name for layer in layers[:3]) + (" ..." if len(layers) > 3 else "")  # noqa: PLR2004  # enough to find them
         raise UnsupportedError(

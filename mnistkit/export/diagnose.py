@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -14,10 +13,9 @@ from mnistkit.core.runtime import Runtime
 from mnistkit.export.atomic_save import is_apart
 from mnistkit.export.native import convert
 from mnistkit.export.native.names import Namer
+from mnistkit.export.native.thread_patches import Patch, ThreadPatches
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
     from mnistkit.export.choose import Chosen
@@ -54,11 +52,12 @@ def compare_layers(model: Any, chosen: Chosen, sample: Sample, *, atol: float) -
     names = keras.tree.flatten(tapped.inputs)
     taken = {tensor.name for tensor in runtime.inputs}
     answers = runtime.run({name: array for name, array in zip(names, arrays, strict=True) if name in taken})
-    with _watching(model) as seen:
+    watcher = _Watcher(model)
+    with _WATCHING.act(watcher):
         signature = chosen.signature
         signature.call(model, {t.name: array for t, array in zip(signature.inputs, arrays, strict=True)})
     for path, outputs in tapped.layers.items():
-        for name, expected in zip(outputs, seen.get(path, []), strict=False):
+        for name, expected in zip(outputs, watcher.seen.get(path, []), strict=False):
             try:
                 compare(expected, answers[name], atol=atol, what=path)
             except ParityError:
@@ -81,32 +80,33 @@ def _largest(expected: NDArray[Any], actual: NDArray[Any]) -> float:
     return float(np.max(np.abs(expected.astype(np.float64) - actual.astype(np.float64)), initial=0))
 
 
-@contextlib.contextmanager
-def _watching(model: Any) -> Iterator[dict[str, list[NDArray[Any]]]]:
-    """Record what every layer answers while the model is called, under the paths that the writer gives them."""
-    from keras.src.layers.layer import Layer
+class _Watcher:
+    """Keeps the outputs of every layer that is called in its thread, under the paths that the exporter gives them."""
 
-    namer, scopes = Namer(), []
-    seen: dict[str, list[NDArray[Any]]] = {}
-    calls: dict[str, int] = {}
-    original = Layer.__call__
+    suspended = False
 
-    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if self is model:
-            return original(self, *args, **kwargs)
-        scopes.append(namer.name(self))
-        path = "/".join(scopes)
+    def __init__(self, model: Any) -> None:
+        self.seen: dict[str, list[NDArray[Any]]] = {}
+        self._model = model
+        self._namer = Namer()
+        self._scopes: list[str] = []
+        self._calls: dict[str, int] = {}
+
+    def call(self, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Do what ``Layer.__call__`` does, and keep the outputs."""
+        layer = args[0]
+        if layer is self._model:
+            return original(*args, **kwargs)
+        self._scopes.append(self._namer.name(layer))
+        path = "/".join(self._scopes)
         try:
-            outputs = original(self, *args, **kwargs)
+            outputs = original(*args, **kwargs)
         finally:
-            scopes.pop()
-        count = calls[path] = calls.get(path, 0) + 1
+            self._scopes.pop()
+        count = self._calls[path] = self._calls.get(path, 0) + 1
         tensors = [tensor for tensor in keras.tree.flatten(outputs) if keras.ops.is_tensor(tensor)]
-        seen[path if count == 1 else f"{path}:{count}"] = [keras.ops.convert_to_numpy(t) for t in tensors]
+        self.seen[path if count == 1 else f"{path}:{count}"] = [keras.ops.convert_to_numpy(t) for t in tensors]
         return outputs
 
-    Layer.__call__ = call
-    try:
-        yield seen
-    finally:
-        Layer.__call__ = original
+
+_WATCHING: ThreadPatches[_Watcher] = ThreadPatches(lambda: [Patch.of("keras:Layer.__call__", _Watcher.call)])

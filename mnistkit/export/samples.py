@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnistkit.core.errors import ExportError, one_line
+from mnistkit.export.native.keras_hooks import flatten_layers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -98,7 +99,7 @@ def free_lengths(signature: Signature) -> Iterator[tuple[int, ...]]:
 def integer_limit(model: Any) -> int:
     """Integers below this are valid in every table that the model looks them up in."""
     limits = []
-    for layer in model._flatten_layers():  # noqa: SLF001  # Keras has no public walk over nested layers
+    for layer in flatten_layers(model):
         for attribute in _TABLES:
             value = getattr(layer, attribute, None)
             if isinstance(value, int) and value > 0:

@@ -12,6 +12,7 @@ import onnx
 from mnistkit.core.comparison import Comparison, compare
 from mnistkit.core.errors import ExportError, InputError, ParityError, one_line
 from mnistkit.core.runtime import Runtime
+from mnistkit.export.native.keras_hooks import flatten_layers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,7 +47,7 @@ def derived_atol(model: Any) -> float:
     ``eps16 * sqrt(L)``. Source of the model: Higham, Accuracy and Stability of Numerical Algorithms, 2.8.
     The result is scaled by the largest answer when it is used (`mnistkit.core.comparison.compare`).
     """
-    layers = [layer for layer in model._flatten_layers(include_self=False) if layer.weights]  # noqa: SLF001  # Keras has no public walk
+    layers = [layer for layer in flatten_layers(model, include_self=False) if layer.weights]
     shapes = [tuple(weight.shape) for layer in layers for weight in layer.weights if len(weight.shape) > 1]
     longest = max((math.prod(shape[:-1]) for shape in shapes), default=1)
     depth = max(1, len(layers))

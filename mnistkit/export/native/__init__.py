@@ -4,12 +4,12 @@ This package imports Keras and onnx; nothing outside :mod:`mnistkit.export` impo
 """
 
 from mnistkit.export.native.lower import Conversion, convert, find_unsupported
+from mnistkit.export.native.records import UnsupportedItem
 from mnistkit.export.native.registry import Unwritable, register_layer, register_op, register_rewrite
-from mnistkit.export.native.trace import Problem
 
 __all__ = [
     "Conversion",
-    "Problem",
+    "UnsupportedItem",
     "Unwritable",
     "convert",
     "find_unsupported",

@@ -35,7 +35,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 }
 
 
-def exactly(name: str, original: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+def fold(name: str, original: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     """Call a backend function on constants; a floating-point result is replaced by the correctly rounded one."""
     result = original(*args)
     if not keras.ops.is_tensor(result) or any(isinstance(x, KerasTensor) for x in args):

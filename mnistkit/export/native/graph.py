@@ -17,9 +17,9 @@ from keras import KerasTensor
 
 from mnistkit.core.errors import ExportError
 from mnistkit.export.native.arrays import to_numpy
-from mnistkit.export.native.names import Unique, clean
+from mnistkit.export.native.names import Unique, sanitize_name
+from mnistkit.export.native.records import Weight
 from mnistkit.export.native.symbolic_dim import Dim
-from mnistkit.export.native.trace import Weight
 
 Shape = tuple[Any, ...]
 Array = np.ndarray[Any, Any]
@@ -133,7 +133,7 @@ class Graph:
             array = to_numpy(raw if raw is not None else variable.value)
             if str(array.dtype) != dtype:
                 array = array.astype(numpy_dtype(dtype))
-            name = clean(getattr(variable, "name", "weight"))
+            name = sanitize_name(getattr(variable, "name", "weight"))
             self._weights[key] = Value(None, dtype, tuple(array.shape), const=array, hint=name)
         return self._weights[key]
 

@@ -14,12 +14,13 @@ from mnistkit.export.native import decompositions as _decompositions  # noqa: F4
 from mnistkit.export.native import lowerings as _lowerings  # noqa: F401  importing registers the handlers
 from mnistkit.export.native import registry
 from mnistkit.export.native.graph import Graph, Value
-from mnistkit.export.native.names import clean
+from mnistkit.export.native.names import sanitize_name
 from mnistkit.export.native.passes import optimize as run_passes
+from mnistkit.export.native.records import Record, Trace, UnsupportedItem, Weight, map_leaves
 from mnistkit.export.native.registry import Unwritable
 from mnistkit.export.native.serialize import IO, serialize
 from mnistkit.export.native.symbolic_dim import Dim
-from mnistkit.export.native.trace import Problem, Record, Trace, Weight, _map, trace
+from mnistkit.export.native.trace import trace
 
 MINIMUM_OPSET = 17
 
@@ -99,7 +100,7 @@ def convert(
     )
 
 
-def find_unsupported(model: Any, *, inputs: Any = None) -> list[Problem]:
+def find_unsupported(model: Any, *, inputs: Any = None) -> list[UnsupportedItem]:
     """List every layer or operation of a model that the writer cannot translate; empty when it can write the model.
 
     Args:
@@ -118,10 +119,10 @@ def find_unsupported(model: Any, *, inputs: Any = None) -> list[Problem]:
 # -- the walk ---------------------------------------------------------------------------------------------------------
 
 
-def _walk(graph: Graph, traced: Trace) -> list[Problem]:
-    problems = list(traced.problems)
+def _walk(graph: Graph, traced: Trace) -> list[UnsupportedItem]:
+    problems = list(traced.unsupported)
     needed = _needed(traced)
-    broken = {id(x) for x in _tensors(traced.unwritten)}
+    broken = {id(x) for x in _tensors(traced.unsupported_outputs)}
     for index, record in enumerate(traced.records):
         if not needed[index]:
             continue
@@ -143,13 +144,13 @@ def _handler(record: Record) -> Any:
     return registry.find_layer(kind) if record.is_layer else registry.find_op(kind)
 
 
-def _no_handler(record: Record) -> Problem:
+def _no_handler(record: Record) -> UnsupportedItem:
     kind = type(record.target).__name__
     cure = "no handler for this operation; register one with @register_op or choose another exporter"
-    return Problem(record.scope or "the top of the model", kind, cure)
+    return UnsupportedItem(record.scope or "the top of the model", kind, cure)
 
 
-def _write_record(graph: Graph, record: Record) -> Problem | None:
+def _write_record(graph: Graph, record: Record) -> UnsupportedItem | None:
     handler = _handler(record)
     if handler is None:
         return _no_handler(record)
@@ -161,7 +162,7 @@ def _write_record(graph: Graph, record: Record) -> Problem | None:
             return graph.tensors[id(x)]
         return x
 
-    args, kwargs = _map((record.args, record.kwargs), argument)
+    args, kwargs = map_leaves((record.args, record.kwargs), argument)
     graph.scope = record.scope
     graph.spec = _flat(record.outputs)
     try:
@@ -170,7 +171,7 @@ def _write_record(graph: Graph, record: Record) -> Problem | None:
         results = handler(graph, record.target, *args, **kwargs)
     except Unwritable as error:
         kind = type(record.target).__name__
-        return Problem(record.scope or "the top of the model", kind, f"{error}; choose another exporter")
+        return UnsupportedItem(record.scope or "the top of the model", kind, f"{error}; choose another exporter")
     specs = _flat(record.outputs)
     values = [results] if isinstance(results, Value) else _flat(results)
     if len(values) != len(specs):
@@ -188,8 +189,8 @@ def _write_record(graph: Graph, record: Record) -> Problem | None:
     return None
 
 
-def _no_input(record: Record) -> Problem:
-    return Problem(
+def _no_input(record: Record) -> UnsupportedItem:
+    return UnsupportedItem(
         record.scope or "the top of the model",
         type(record.target).__name__,
         "it uses a tensor from outside the model; make every tensor an input of the model",
@@ -241,7 +242,7 @@ def _tensors(structure: Any) -> list[KerasTensor]:
             found.append(x)
         return x
 
-    _map(structure, visit)
+    map_leaves(structure, visit)
     return found
 
 
@@ -255,7 +256,7 @@ def _flat(structure: Any) -> list[Any]:
 
 
 def _name_inputs(graph: Graph, traced: Trace, given: list[str] | None) -> list[IO]:
-    names = list(given) if given is not None else [clean(name) for name in traced.input_names]
+    names = list(given) if given is not None else [sanitize_name(name) for name in traced.input_names]
     if len(names) != len(traced.inputs):
         raise InputError(f"{len(names)} input names for {len(traced.inputs)} inputs; give one for each")
     result = []
@@ -282,7 +283,7 @@ def _reserve_outputs(graph: Graph, traced: Trace, given: list[str] | None) -> li
         for name in given:
             graph.unique.reserve(name)
         return list(given)
-    return [graph.unique(clean(name)) for name in traced.output_names]
+    return [graph.unique(sanitize_name(name)) for name in traced.output_names]
 
 
 def _finish(graph: Graph, tensor: Any, name: str) -> IO:

@@ -29,7 +29,7 @@ class Namer:
             return known
         base = automatic_base(layer)
         own = layer.name if base is None else self._numbered(base)
-        own = clean(own)
+        own = sanitize_name(own)
         self._names[id(layer)] = own
         self._keep.append(layer)
         return own
@@ -53,7 +53,7 @@ def automatic_base(layer: Any) -> str | None:
     return None
 
 
-def clean(name: str) -> str:
+def sanitize_name(name: str) -> str:
     """Replace what does not belong in a tensor name."""
     return re.sub(r"[^\w.\-/]", "_", name)
 

@@ -1,30 +1,31 @@
-"""Let layers that talk to the backend directly talk to ``keras.ops`` while they are traced.
+"""Let layers that call the backend directly call ``keras.ops`` while they are traced.
 
 Keras' preprocessing layers call ``self.backend.numpy.pad(...)`` and the like, so that they also run inside ``tf.data``;
-symbolic tensors cannot go there. For one call, ``self.backend`` becomes this object: the same names, from
-``keras.ops``.
+symbolic tensors cannot go there. For one call, ``self.backend`` answers with the functions of ``keras.ops`` under the
+same names.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 from keras import ops
 
 from mnistkit.core.errors import ExportError
+from mnistkit.export.native.current_trace import active_tracer
+from mnistkit.export.native.keras_hooks import backend_modules, flatten_layers, owner_of
 
-_PARTS = ("numpy", "core", "nn", "math", "image", "linalg")
+if TYPE_CHECKING:
+    from mnistkit.export.native.tracer import Tracer
+
+_PARTS = ("ops", "numpy", "core", "nn", "math", "image", "linalg")
 
 
 class OpsBackend:
     """Answers the names of a Keras backend with the functions of ``keras.ops``."""
-
-    name = "symbolic"
-    __name__ = "symbolic"
-    _backend = "symbolic"
 
     def __getattr__(self, name: str) -> Any:
         if name in _PARTS:
@@ -43,6 +44,9 @@ class OpsBackend:
         return function
 
 
+_OPS_BACKEND = OpsBackend()
+
+
 def _convert(x: Any, dtype: Any = None, **_: Any) -> Any:
     if isinstance(x, keras.KerasTensor):
         return x if dtype is None or x.dtype == keras.backend.standardize_dtype(dtype) else ops.cast(x, dtype)
@@ -52,28 +56,34 @@ def _convert(x: Any, dtype: Any = None, **_: Any) -> Any:
 def _one_hot(x: Any, num_classes: int, axis: int = -1, dtype: Any = None, **_: Any) -> Any:
     """Backends differ in the type of a one-hot without one; ``keras.ops`` always has the float type."""
     if dtype is None:
-        dtype = keras.src.backend.nn.one_hot(ops.zeros((1,), "int32"), 2).dtype
+        backend_nn = backend_modules()[3]
+        dtype = backend_nn.one_hot(ops.zeros((1,), "int32"), 2).dtype
     return ops.one_hot(x, num_classes, axis=axis, dtype=keras.backend.standardize_dtype(dtype))
 
 
-def speaks_to_backend(layer: Any) -> bool:
+def uses_backend_directly(layer: Any) -> bool:
     """Say whether the layer, or one inside it, bypasses ``keras.ops`` through ``self.backend``."""
-    return any(_dynamic(part) for part in layer._flatten_layers())  # noqa: SLF001  Keras' only way to list them
-
-
-def _dynamic(layer: Any) -> bool:
-    return type(vars(layer).get("backend")).__name__ == "DynamicBackend"
+    dynamic = owner_of("keras.src.utils.backend_utils:DynamicBackend.name")[0]
+    return any(isinstance(vars(part).get("backend"), dynamic) for part in flatten_layers(layer))
 
 
 @contextlib.contextmanager
 def symbolic_backend(layer: Any) -> Iterator[None]:
-    """Give the layer (and the layers inside it) this backend for the duration of a call."""
-    changed = [part for part in layer._flatten_layers() if _dynamic(part)]  # noqa: SLF001  as above
-    kept = [part.backend for part in changed]
-    for part in changed:
-        object.__setattr__(part, "backend", OpsBackend())
+    """Let ``self.backend`` of the layer, and of the layers inside it, be ``keras.ops`` for this thread's trace."""
+    tracer = active_tracer()
+    count = int(uses_backend_directly(layer))
+    tracer.symbolic_backends += count
     try:
         yield
     finally:
-        for part, backend in zip(changed, kept, strict=True):
-            object.__setattr__(part, "backend", backend)
+        tracer.symbolic_backends -= count
+
+
+def dynamic_function(tracer: Tracer, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """``DynamicBackend.__getattr__``: the function of ``keras.ops`` inside :func:`symbolic_backend`."""
+    return getattr(_OPS_BACKEND, args[1]) if tracer.symbolic_backends else original(*args, **kwargs)
+
+
+def dynamic_name(tracer: Tracer, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    """``DynamicBackend.name``: no backend's name inside :func:`symbolic_backend`, so that no layer takes its way."""
+    return "symbolic" if tracer.symbolic_backends else str(original(*args, **kwargs))

@@ -12,10 +12,12 @@ import keras
 from keras import KerasTensor, ops, tree
 
 from mnistkit.core.errors import ExportError
+from mnistkit.export.native.current_trace import active_tracer
 from mnistkit.export.native.graph import Graph, Value
+from mnistkit.export.native.keras_hooks import takes_argument
+from mnistkit.export.native.records import Record
 from mnistkit.export.native.registry import Unwritable, register_layer_rewrite, register_op
-from mnistkit.export.native.symbolic_dim import Dim
-from mnistkit.export.native.trace import Record, Tracer, active_tracer
+from mnistkit.export.native.symbolic_dim import FreeSize, SymbolicDim, make_tensor
 
 
 def refuse_stateful(layer: Any) -> None:
@@ -73,7 +75,7 @@ def scan(layer: Any, sequences: Any, start: Any, mask: Any) -> tuple[Any, Any, A
     """Record the loop; return (every output, last output, final states)."""
     tracer = active_tracer()
     cell = layer.cell
-    flags = {"training": False} if getattr(cell, "_call_has_training_arg", False) else {}
+    flags = {"training": False} if takes_argument(cell, "training") else {}
     batch, time = sequences.shape[0], sequences.shape[1]
 
     def step(x: Any, states: Any) -> tuple[Any, Any]:
@@ -83,7 +85,7 @@ def scan(layer: Any, sequences: Any, start: Any, mask: Any) -> tuple[Any, Any, A
     # once to learn what the output looks like, once for the record
     item = _inner([sequences], batch, skip=1)[0]
     flat = tree.flatten(start)
-    with tracer.aside():
+    with tracer.sub_trace():
         output, _ = step(item, tree.pack_sequence_as(start, _inner(flat, batch, like=item)))
     first = ops.zeros((batch, *output.shape[1:]), dtype=output.dtype)
 
@@ -93,7 +95,7 @@ def scan(layer: Any, sequences: Any, start: Any, mask: Any) -> tuple[Any, Any, A
     op.states_in = _inner([*flat, first], batch, like=item)
     if mask is not None:
         op.items_in.append(_inner([mask], batch, like=item, skip=1)[0])
-    with tracer.aside() as records:
+    with tracer.sub_trace() as records:
         states = tree.pack_sequence_as(start, op.states_in[:-1])
         output, new = step(item, states)
         new = tree.flatten(new)
@@ -111,9 +113,7 @@ def scan(layer: Any, sequences: Any, start: Any, mask: Any) -> tuple[Any, Any, A
     op.captured = list({id(x): x for x in used if id(x) not in inside}.values())
 
     def outer(x: Any, *, timed: bool = False) -> Any:
-        made = KerasTensor((), dtype=x.dtype, name="t")
-        made._shape = (batch, *([time] if timed else []), *x.shape[1:])  # noqa: SLF001  keeps the dimensions' identity
-        return made
+        return make_tensor((batch, *([time] if timed else []), *x.shape[1:]), x.dtype)
 
     op.specs = [*(outer(x) for x in flat), outer(output), outer(output, timed=True)]
     inputs = [*flat, first, *op.captured, sequences, *([] if mask is None else [mask])]
@@ -124,17 +124,16 @@ def scan(layer: Any, sequences: Any, start: Any, mask: Any) -> tuple[Any, Any, A
 
 def _inner(tensors: list[Any], batch: Any, *, like: Any = None, skip: int = 0) -> list[KerasTensor]:
     """Make the step's own tensors: without the time axis, with a batch size that is the step's own."""
-    made = []
+
+    def own(size: Any) -> Any:
+        return FreeSize(int(size), size.second_size) if isinstance(size, SymbolicDim) else size
+
+    made: list[KerasTensor] = []
     for x in tensors:
-        tensor = KerasTensor((), dtype=x.dtype, name="t")
         size = x.shape[0]
-        if isinstance(batch, Dim):
-            size = like.shape[0] if like is not None else Dim(int(batch), batch.alt, ("axis", tensor, 0))
-        rest = []
-        for axis, length in enumerate(x.shape[1 + skip :], start=1):
-            rest.append(Dim(int(length), length.alt, ("axis", tensor, axis)) if isinstance(length, Dim) else length)
-        tensor._shape = (size, *rest)  # noqa: SLF001  the constructor would strip the dimensions' identity
-        made.append(tensor)
+        if isinstance(batch, SymbolicDim):
+            size = own(batch) if like is None else like.shape[0]
+        made.append(make_tensor((size, *map(own, x.shape[1 + skip :])), x.dtype))
     return made
 
 
@@ -184,7 +183,7 @@ def _body(graph: Graph, op: Scan) -> Any:
     for x in [*op.states_in, *op.captured, *op.items_in]:
         name = sub.unique(f"{scope}/step/in" if scope else "step/in")
         sub.tensors[id(x)] = Value(name, x.dtype, tuple(x.shape))
-        ins.append(IO(name, x.dtype, tuple(None if isinstance(s, Dim) else int(s) for s in x.shape)))
+        ins.append(IO(name, x.dtype, tuple(None if isinstance(s, SymbolicDim) else int(s) for s in x.shape)))
     for record in op.records:
         problem = _write_record(sub, record)
         if problem is not None:
@@ -197,10 +196,10 @@ def _body(graph: Graph, op: Scan) -> Any:
         if isinstance(x, KerasTensor):
             value = sub.cast(value, x.dtype)
         sub.identity(value, name)
-        outs.append(IO(name, value.dtype, tuple(None if isinstance(s, Dim) else int(s) for s in x.shape)))
+        outs.append(IO(name, value.dtype, tuple(None if isinstance(s, SymbolicDim) else int(s) for s in x.shape)))
     if not outs:
         raise ExportError("a loop without a state; give the cell a state_size")
     return subgraph(sub.nodes, sub.initializers, ins, outs)
 
 
-__all__ = ["Scan", "Tracer", "refuse_stateful", "rnn_call", "scan"]
+__all__ = ["Scan", "refuse_stateful", "rnn_call", "scan"]

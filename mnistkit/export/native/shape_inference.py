@@ -1,6 +1,6 @@
-"""Shape inference where Keras' own (3.15) refuses what its operations accept, such as grouped convolutions.
+"""Shape inference: Keras' own, called for symbolic sizes, and corrected where it refuses what the operations accept.
 
-Each function returns symbolic outputs like ``Operation.compute_output_spec``; sizes are plain numbers here.
+The functions of the table return symbolic outputs like ``Operation.compute_output_spec``, for sizes that are numbers.
 """
 
 from __future__ import annotations
@@ -10,7 +10,19 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import KerasTensor
+from keras import KerasTensor, tree
+
+from mnistkit.export.native.keras_hooks import get_mask, set_mask
+from mnistkit.export.native.records import map_leaves
+from mnistkit.export.native.symbolic_dim import (
+    FreeSize,
+    SymbolicDim,
+    collect,
+    contains_dim,
+    first_size,
+    make_tensor,
+    second_size,
+)
 
 
 def infer(target: Any, args: Any, kwargs: Any) -> Any:
@@ -85,3 +97,69 @@ SPECS: dict[str, Callable[..., Any]] = {
     "GetItem": _getitem,
     "MultiHot": _multi_hot,
 }
+
+
+# -- symbolic sizes ---------------------------------------------------------------------------------------------------
+
+
+def infer_symbolic(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Infer the outputs of an operation or a layer whose arguments have symbolic dimensions.
+
+    Shapes are inferred twice, with two sets of sizes for the symbolic dimensions: an output dimension that differs
+    between the two is symbolic too.
+    """
+    attributes = {} if _is_layer(target) else {k: v for k, v in vars(target).items() if contains_dim(v)}
+    dims: dict[Any, SymbolicDim] = {}
+    collect((args, kwargs, attributes), dims)
+    first = _infer_sized(target, attributes, args, kwargs, first_size)
+    second = _infer_sized(target, attributes, args, kwargs, second_size) if dims else first
+    by_sizes: dict[tuple[int, int], list[SymbolicDim]] = {}
+    for dim in dims.values():
+        by_sizes.setdefault((first_size(dim), second_size(dim)), []).append(dim)
+
+    def size(x: Any, y: Any) -> Any:
+        if x == y and x is not None:
+            return int(x)
+        known = by_sizes.get((x, y), [])
+        return known[0] if len(known) == 1 else FreeSize(x or 1, y or 1)
+
+    def merge(a: KerasTensor, b: KerasTensor) -> KerasTensor:
+        return make_tensor([size(x, y) for x, y in zip(a.shape, b.shape, strict=True)], a.dtype)
+
+    return tree.map_structure(merge, first, second)
+
+
+def _infer_sized(target: Any, attributes: dict[str, Any], args: Any, kwargs: Any, size_of: Callable[[Any], Any]) -> Any:
+    """Infer with a number for each symbolic dimension, those among the operation's attributes included."""
+
+    def sized(value: Any) -> Any:
+        if isinstance(value, SymbolicDim):
+            return size_of(value)
+        if isinstance(value, KerasTensor):
+            tensor = make_tensor(map(size_of, value.shape), value.dtype)
+            mask = get_mask(value)
+            if mask is not None and _is_layer(target):
+                set_mask(tensor, sized(mask))  # layers look at the mask of their input
+            return tensor
+        return value
+
+    if attributes:
+        original, target = target, object.__new__(type(target))  # copy.copy would go through Keras' serialization
+        for name, value in vars(original).items():
+            object.__setattr__(target, name, value)
+        for name, value in attributes.items():
+            object.__setattr__(target, name, map_leaves(value, sized))
+    args, kwargs = map_leaves((args, kwargs), sized)
+    try:
+        return infer(target, args, kwargs)
+    except AttributeError:
+        # a size given where a tensor belongs, as in ops.cast(ops.shape(x)[1], "float32")
+        def tensor(value: Any) -> Any:
+            return make_tensor((), "int32") if type(value) is int else value
+
+        args, kwargs = map_leaves((args, kwargs), tensor)
+        return infer(target, args, kwargs)
+
+
+def _is_layer(target: Any) -> bool:
+    return isinstance(target, keras.layers.Layer)

@@ -10,6 +10,7 @@ import keras
 from keras import tree
 
 from mnistkit.core.errors import ExportError
+from mnistkit.export.native.keras_hooks import build_shapes, input_structure, layer_of
 from mnistkit.export.native.names import Namer
 
 
@@ -42,20 +43,18 @@ def signature(model: Any, *, inputs: Any = None, namer: Namer | None = None) -> 
         raise ExportError(
             f"the model {model.name!r} has no input shape yet; start it with keras.Input(shape) or build it"
         )
-    struct = getattr(model, "_inputs_struct", None)
-    if struct is None and isinstance(model, keras.Sequential):
-        struct = getattr(model._functional, "_inputs_struct", None)  # noqa: SLF001  Sequential's public inputs is a flat list
+    struct = input_structure(model)
     if struct is not None:
         if isinstance(struct, (list, tuple)) and len(struct) == 1 and not isinstance(struct[0], (list, tuple, dict)):
             struct = struct[0]
         structure = tree.map_structure(lambda x: _spec(x, model), struct)
-        return structure, _flat_names(structure, namer, given=[_layer_of(x) for x in tree.flatten(struct)]), []
+        return structure, _flat_names(structure, namer, given=[layer_of(x) for x in tree.flatten(struct)]), []
     return _recorded(model, namer)
 
 
 def _recorded(model: Any, namer: Namer) -> tuple[Any, list[str], list[str]]:
     """A subclassed model: Keras recorded the shapes it was built with."""
-    shapes = getattr(model, "_build_shapes_dict", None)
+    shapes = build_shapes(model)
     if not shapes:
         raise ExportError(
             f"the model {model.name!r} does not know its input shapes; call it once on a batch, or give inputs="
@@ -82,11 +81,6 @@ def _spec(tensor: Any, model: Any) -> Spec:
         raise ExportError(f"an input of {model.name!r} has no shape; give every input a keras.Input(shape)")
     dtype = keras.backend.standardize_dtype(tensor.dtype or keras.config.floatx())
     return Spec(tuple(None if size is None else int(size) for size in shape), dtype)
-
-
-def _layer_of(tensor: Any) -> Any:
-    history = getattr(tensor, "_keras_history", None)
-    return history.operation if history is not None and history.operation is not None else tensor
 
 
 def _flat_names(structure: Any, namer: Namer, *, given: list[Any] | None, fallback: str = "inputs") -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from mnistkit.export.native.keras_hooks import private
 from mnistkit.export.native.registry import Unwritable, register_rewrite
 
 
@@ -294,7 +295,7 @@ def segment(op: Any, data: Any, segment_ids: Any) -> Any:
 def rearrange(op: Any, tensor: Any, pattern: str, **axes_lengths: int) -> Any:
     """Run Keras' own rearrangement, which is made of reshapes and transposes."""
     del op
-    from keras.src.ops.einops import rearrange as plain
+    plain = private("keras.src.ops.einops:rearrange")
 
     if set(pattern) & set(string.punctuation) - set("()_->"):
         raise Unwritable(f"the pattern {pattern!r}")

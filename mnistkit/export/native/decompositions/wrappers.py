@@ -6,6 +6,7 @@ from typing import Any
 
 from keras import ops, tree
 
+from mnistkit.export.native.keras_hooks import takes_argument
 from mnistkit.export.native.ops_backend import symbolic_backend
 from mnistkit.export.native.registry import register_layer_rewrite
 
@@ -16,7 +17,7 @@ def time_distributed(layer: Any, inputs: Any, mask: Any = None, **_: Any) -> Any
     batch, time = inputs.shape[0], inputs.shape[1]
     folded = ops.reshape(inputs, (batch * time, *inputs.shape[2:]))
     kwargs = {}
-    if mask is not None and layer.layer._call_has_mask_arg:  # noqa: SLF001  as Keras' own call
+    if mask is not None and takes_argument(layer.layer, "mask"):
         kwargs["mask"] = ops.reshape(mask, (batch * time, *mask.shape[2:]))
     outputs = layer.layer(folded, **kwargs)
     return tree.map_structure(lambda x: ops.reshape(x, (batch, time, *x.shape[1:])), outputs)
@@ -27,7 +28,7 @@ def bidirectional(layer: Any, sequences: Any, initial_state: Any = None, mask: A
     """Both directions, the second one turned round, merged."""
     half = len(initial_state) // 2 if initial_state is not None else 0
     forward_state, backward_state = (initial_state[:half], initial_state[half:]) if half else (None, None)
-    kwargs = {"mask": mask} if layer.forward_layer._call_has_mask_arg else {}  # noqa: SLF001  as Keras' own call
+    kwargs = {"mask": mask} if takes_argument(layer.forward_layer, "mask") else {}
     y = layer.forward_layer(sequences, initial_state=forward_state, **kwargs)
     y_rev = layer.backward_layer(sequences, initial_state=backward_state, **kwargs)
     states: tuple[Any, ...] = ()

@@ -12,6 +12,7 @@ import numpy as np
 from keras import ops
 
 from mnistkit.export.native.graph import Graph, Value
+from mnistkit.export.native.keras_hooks import lookup_dtype
 from mnistkit.export.native.registry import Unwritable, register_layer, register_layer_rewrite, register_op
 from mnistkit.export.native.symbolic_dim import Dim
 
@@ -128,7 +129,7 @@ def index_lookup(layer: Any, inputs: Any, **_: Any) -> Any:
         return indices
     depth = layer.max_tokens if layer.pad_to_max_tokens else layer.vocabulary_size()
     mode = "count" if layer.output_mode == "tf_idf" else layer.output_mode
-    encoded = encode(indices, mode, depth=depth, dtype=layer._value_dtype)  # noqa: SLF001  Keras' name for the type
+    encoded = encode(indices, mode, depth=depth, dtype=lookup_dtype(layer))
     if layer.output_mode == "tf_idf":
         return ops.multiply(encoded, np.asarray(layer.idf_weights_const, "float32"))
     return encoded

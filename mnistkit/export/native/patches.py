@@ -1,0 +1,126 @@
+"""What is replaced in Keras while a model is traced, as a table.
+
+Each replacement is ``action(tracer, original, args, kwargs)``; it acts in the tracing thread alone (see
+:mod:`thread_patches`).
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import keras
+from keras import KerasTensor
+
+from mnistkit.export.native import fold_in_float64
+from mnistkit.export.native.keras_hooks import backend_modules, private, sized_function_owners
+from mnistkit.export.native.ops_backend import dynamic_function, dynamic_name
+from mnistkit.export.native.sized_functions import sized_functions
+from mnistkit.export.native.symbolic_dim import SymbolicDim, contains_dim
+from mnistkit.export.native.thread_patches import Action, Patch
+
+if TYPE_CHECKING:
+    from mnistkit.export.native.tracer import Tracer
+
+
+def patches() -> list[Patch]:
+    """Return the table.
+
+    Raises:
+        MissingKerasNameError: This version of Keras lacks a name.
+    """
+    return [
+        Patch.of("keras:Operation.symbolic_call", _record_operation),
+        Patch.of("keras:Layer.symbolic_call", _enter_layer),
+        # inferring the shapes of a layer calls the layers inside it: no nodes there either
+        Patch.of("keras.src.layers.layer:Node", _make_no_node, while_suspended=True),
+        Patch.of("keras.src.backend.common.variables:Variable.__getitem__", _slice_variable),
+        Patch.of("keras.config:backend", _name_backend),
+        Patch.of("keras.backend:backend", _name_backend),
+        Patch.of("keras.src.utils.backend_utils:DynamicBackend.__getattr__", dynamic_function),
+        Patch.of("keras.src.utils.backend_utils:DynamicBackend.name", dynamic_name),
+        *(
+            Patch(module, name, _when_sized(replacement))
+            for name, replacement in sized_functions().items()
+            for module in sized_function_owners(name)
+        ),
+        *(Patch(module, name, _when_symbolic(name)) for module in backend_modules() for name in _shared_names(module)),
+    ]
+
+
+def _record_operation(tracer: Tracer, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """``Operation.symbolic_call``: record the operation instead of wiring it into a Keras graph."""
+    return tracer.operation(args[0], args[1:], kwargs)
+
+
+def _enter_layer(tracer: Tracer, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """``Layer.symbolic_call``: enter the layer, or record it whole, instead of inferring shapes."""
+    return tracer.layer(args[0], args[1:], kwargs)
+
+
+def _make_no_node(_: Tracer, __: Any, ___: tuple[Any, ...], ____: dict[str, Any]) -> None:
+    """``Node``: the user's model keeps the graph it has."""
+
+
+def _slice_variable(_: Tracer, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """``Variable.__getitem__``: ``table[:length]`` is recorded when the length is symbolic."""
+    variable, key = args
+    if contains_dim(key):
+        return private("keras.src.ops.numpy:GetItem")().symbolic_call(variable, key)
+    return original(variable, key, **kwargs)
+
+
+def _name_backend(tracer: Tracer, original: Any, _: tuple[Any, ...], __: dict[str, Any]) -> str:
+    """``keras.backend.backend``: under NumPy a layer can call no framework past ``keras.ops``."""
+    tracer.queried_backend = True
+    return "numpy" if tracer.pretend_numpy else str(original())
+
+
+def _when_sized(replacement: Callable[..., Any]) -> Action:
+    """A backend function that takes sizes: replaced when one of them is symbolic."""
+
+    def action(_: Tracer, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return (replacement if contains_dim((args, kwargs)) else original)(*args, **kwargs)
+
+    return action
+
+
+def _when_symbolic(name: str) -> Action:
+    """A backend function that ``keras.ops`` has too: symbolic tensors go there. Constants are computed exactly."""
+    operation = getattr(keras.ops, name)
+
+    def action(_: Tracer, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if _has_tensor((*args, *kwargs.values())):
+            return operation(*args, **kwargs)
+        if operation.__name__ in fold_in_float64.FUNCTIONS and not kwargs:
+            return fold_in_float64.fold(operation.__name__, original, args)
+        return original(*args, **kwargs)
+
+    return action
+
+
+def _has_tensor(values: tuple[Any, ...] | list[Any]) -> bool:
+    """Say whether a symbolic tensor that is not a mere size is among the values."""
+    for x in values:
+        if isinstance(x, KerasTensor):
+            if not isinstance(x, SymbolicDim):
+                return True
+        elif isinstance(x, (list, tuple)) and _has_tensor(x):
+            return True
+    return False
+
+
+@functools.cache
+def _shared_names(module: ModuleType) -> tuple[str, ...]:
+    """Functions of a backend module that ``keras.ops`` has by the same name: some layers call them directly."""
+    left_alone = {"is_tensor", "shape", "dtype", "convert_to_numpy", "device_scope", "name_scope"}
+    return tuple(
+        sorted(
+            name
+            for name, value in vars(module).items()
+            if inspect.isfunction(value) and name not in left_alone and callable(getattr(keras.ops, name, None))
+        )
+    )

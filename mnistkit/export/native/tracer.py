@@ -1,0 +1,162 @@
+"""The state of one trace: follows the calls of layers and operations, and writes them down."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+from keras import KerasTensor, tree
+
+from mnistkit.export.native import registry
+from mnistkit.export.native.keras_hooks import MissingKerasNameError
+from mnistkit.export.native.names import Namer
+from mnistkit.export.native.ops_backend import symbolic_backend, uses_backend_directly
+from mnistkit.export.native.records import Record, Trace, UnsupportedItem, map_leaves, pin
+from mnistkit.export.native.shape_inference import infer_symbolic
+
+
+class Tracer:
+    """Follows one call of a model.
+
+    Args:
+        pretend_numpy: Tell layers that ask for the backend's name that it is NumPy, under which they can call no
+            framework past ``keras.ops``.
+
+    Attributes:
+        trace: What was written down so far.
+        queried_backend: A layer asked for the name of the backend.
+        suspended: Keras is to behave as usual: shapes are being inferred.
+        symbolic_backends: How many layers are being called whose own backend is to be ``keras.ops``.
+    """
+
+    def __init__(self, *, pretend_numpy: bool = False) -> None:
+        self.trace = Trace([], [], None)
+        self.pretend_numpy = pretend_numpy
+        self.queried_backend = False
+        self.suspended = False
+        self.symbolic_backends = 0
+        self.producers: dict[int, str] = {}
+        self._namer = Namer()
+        self._scopes: list[str] = []
+        self._depth = 0
+        self._calls: dict[str, int] = {}
+
+    @property
+    def scope(self) -> str:
+        """The path of the layer being called; empty at the top of the model."""
+        return "/".join(self._scopes)
+
+    def operation(self, op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Record an operation, or run its decomposition."""
+        decomposition = registry.find_rewrite(type(op))
+        if decomposition is not None:
+            return decomposition(op, *args, **kwargs)
+        outputs = self.infer(op, args, kwargs)
+        self.record(op, args, kwargs, outputs)
+        return outputs
+
+    def record(
+        self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], outputs: Any, *, is_layer: bool = False
+    ) -> None:
+        """Append one record, with variables pinned to the type they have at this point."""
+        pinned = map_leaves((args, kwargs), pin)
+        self.trace.records.append(Record(target, self.scope, pinned[0], pinned[1], outputs, is_layer=is_layer))
+        if not self._scopes:
+            self._note_producer(target, outputs)
+
+    def infer(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Return the symbolic outputs of an operation or a layer."""
+        outer, self.suspended = self.suspended, True
+        try:
+            return infer_symbolic(target, args, kwargs)
+        finally:
+            self.suspended = outer
+
+    def layer(self, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Enter a layer, or record it whole when a handler is registered for it."""
+        if self._depth == 0:
+            return self._inside(layer, args, kwargs)
+        self._scopes.append(self._namer.name(layer))
+        scope = self.scope
+        try:
+            outputs = self._inside(layer, args, kwargs)
+        finally:
+            self._scopes.pop()
+        count = self._calls[scope] = self._calls.get(scope, 0) + 1
+        self.trace.layer_outputs.append((scope if count == 1 else f"{scope}:{count}", outputs))
+        if not self._scopes:
+            self._note_producer(layer, outputs)
+        return outputs
+
+    @contextlib.contextmanager
+    def sub_trace(self) -> Iterator[list[Record]]:
+        """Record into a list of its own: the step of a loop."""
+        kept = self.trace.records
+        outputs = len(self.trace.layer_outputs)
+        self.trace.records = []
+        try:
+            yield self.trace.records
+        finally:
+            self.trace.records = kept
+            del self.trace.layer_outputs[outputs:]
+
+    def _inside(self, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self._depth += 1
+        try:
+            return self._call(layer, args, kwargs)
+        finally:
+            self._depth -= 1
+
+    def _call(self, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if getattr(layer, "quantization_mode", None) is not None:
+            mode = layer.quantization_mode
+            return self._unsupported(
+                layer, args, kwargs, f"quantized to {mode}; export the float model and quantize the file"
+            )
+        if registry.find_layer(type(layer)) is not None:
+            outputs = self.infer(layer, args, kwargs)
+            self.record(layer, args, kwargs, outputs, is_layer=True)
+            return outputs
+        records = len(self.trace.records)
+        unsupported = len(self.trace.unsupported)
+        try:
+            return self._run(layer, args, kwargs)
+        except MissingKerasNameError:
+            raise
+        except Exception as error:
+            if len(self.trace.unsupported) > unsupported or self._depth == 1:
+                raise
+            del self.trace.records[records:]
+            if isinstance(error, registry.Unwritable):
+                return self._unsupported(layer, args, kwargs, str(error))
+            reason = str(error).strip().split("\n")[0][:160]
+            reason = f"its call does not run on symbolic tensors ({type(error).__name__}: {reason})"
+            return self._unsupported(layer, args, kwargs, reason)
+
+    def _run(self, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call the layer, or its decomposition."""
+        decomposition = registry.find_layer_rewrite(type(layer))
+        if decomposition is not None:
+            return decomposition(layer, *args, **kwargs)
+        if not isinstance(layer, keras.Model) and uses_backend_directly(layer):
+            # augmentation is on by default in these; a file is for inference
+            kwargs = {**kwargs, "training": False} if "training" in kwargs else kwargs
+            with symbolic_backend(layer):
+                return layer.call(*args, **kwargs)
+        return layer.call(*args, **kwargs)
+
+    def _unsupported(self, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any], reason: str) -> Any:
+        """Note a layer that cannot be written; infer its outputs, so that the layers after it are looked at too."""
+        cure = f"{reason}; register a handler with @register_layer or choose another exporter"
+        self.trace.unsupported.append(UnsupportedItem(self.scope or layer.name, type(layer).__name__, cure))
+        outputs = self.infer(layer, args, kwargs)
+        self.trace.unsupported_outputs.append(outputs)
+        return outputs
+
+    def _note_producer(self, target: Any, outputs: Any) -> None:
+        producer = self._namer.name(target)
+        for tensor in tree.flatten(outputs):
+            if isinstance(tensor, KerasTensor):
+                self.producers[id(tensor)] = producer
