@@ -103,6 +103,7 @@ def export_with(name: str, model: Any, *, opset: int | None) -> onnx.ModelProto:
 def _own_parts(model: Any) -> list[str]:
     """Names of the classes in a model that no package of Keras brings, and Lambda, which is what its user wrote."""
     parts = [model, *model._flatten_layers(include_self=False)]  # noqa: SLF001  # Keras has no public walk
+    parts += [operation for part in parts for operation in getattr(part, "operations", ())]
     classes = {type(part) for part in parts}
     return sorted(
         kind.__name__

@@ -12,10 +12,12 @@ import keras
 import numpy as np
 from keras import KerasTensor
 
+from mnistkit.export.native.keras_hooks import is_own
+
 
 def infer(target: Any, args: Any, kwargs: Any) -> Any:
     """Infer outputs by Keras, or by the table below for the classes that need it."""
-    special = SPECS.get(type(target).__name__) if type(target).__module__.startswith("keras.") else None
+    special = SPECS.get(type(target).__name__) if is_own(type(target)) else None
     return target.compute_output_spec(*args, **kwargs) if special is None else special(target, *args, **kwargs)
 
 

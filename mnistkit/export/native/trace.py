@@ -30,6 +30,7 @@ from mnistkit.core.errors import ExportError
 from mnistkit.export.native import fold_in_float64 as exact
 from mnistkit.export.native import registry
 from mnistkit.export.native import shape_inference as specs
+from mnistkit.export.native.keras_hooks import is_own
 from mnistkit.export.native.names import Namer
 from mnistkit.export.native.ops_backend import speaks_to_backend, symbolic_backend
 from mnistkit.export.native.symbolic_dim import Dim, alt, collect, contains_dim
@@ -109,12 +110,38 @@ class Tracer:
     # -- operations ---------------------------------------------------------------------------------------------------
 
     def operation(self, op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Record an operation, or run its rewrite."""
-        rewrite = registry.find_rewrite(type(op))
-        if rewrite is not None:
-            return rewrite(op, *args, **kwargs)
+        """Record an operation, run its decomposition, or trace through the ``call`` of a user's own."""
+        kind = type(op)
+        decomposition = registry.find_decomposition(kind)
+        if decomposition is not None:
+            try:
+                return decomposition(op, *args, **kwargs)
+            except registry.UnsupportedOp as error:
+                if self.depth != 1:  # the layer around it is named
+                    raise
+                self.problem(op, str(error), decorator="register_op")
+                return self.unwritten(op, args, kwargs)
+        if registry.find_op(kind) is None and not is_own(kind):
+            return self.users_operation(op, args, kwargs)
         outputs = self.infer(op, args, kwargs)
         self.record(op, args, kwargs, outputs)
+        return outputs
+
+    def users_operation(self, op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Trace through the ``call`` of an operation that is not Keras'; refuse it by name when that is impossible."""
+        before, known = len(self.trace.records), len(self.trace.problems)
+        producer = self.namer.name(op)  # before the operations inside it, which may have the same name
+        try:
+            outputs = op.call(*args, **kwargs)
+        except Exception as error:
+            if len(self.trace.problems) > known:
+                raise
+            del self.trace.records[before:]
+            self.problem(op, _reason(error), decorator="register_op")
+            return self.unwritten(op, args, kwargs)
+        if not self.scopes:
+            for tensor in tree.flatten(outputs):
+                self.producers[id(tensor)] = producer
         return outputs
 
     def record(
@@ -192,10 +219,10 @@ class Tracer:
             self.record(layer, args, kwargs, outputs, is_layer=True)
             return outputs
         known = len(self.trace.problems)
-        rewrite = registry.find_layer_rewrite(type(layer))
+        decomposition = registry.find_layer_decomposition(type(layer))
         try:
-            if rewrite is not None:
-                return rewrite(layer, *args, **kwargs)
+            if decomposition is not None:
+                return decomposition(layer, *args, **kwargs)
             if not isinstance(layer, keras.Model) and speaks_to_backend(layer):
                 # augmentation is on by default in these; a file is for inference
                 kwargs = {**kwargs, "training": False} if "training" in kwargs else kwargs
@@ -206,11 +233,7 @@ class Tracer:
             if len(self.trace.problems) > known or self.depth == 1:
                 raise
             del self.trace.records[before:]
-            reason = str(error).strip().split("\n")[0][:160]
-            if isinstance(error, registry.Unwritable):
-                self.problem(layer, str(error))
-            else:
-                self.problem(layer, f"its call does not run on symbolic tensors ({type(error).__name__}: {reason})")
+            self.problem(layer, _reason(error))
             return self.unwritten(layer, args, kwargs)
 
     @contextlib.contextmanager
@@ -231,10 +254,18 @@ class Tracer:
         self.trace.unwritten.append(outputs)
         return outputs
 
-    def problem(self, layer: Any, reason: str) -> None:
-        """Note a layer that cannot be written."""
-        cure = f"{reason}; register a handler with @register_layer or choose another exporter"
-        self.trace.problems.append(Problem(self.scope or layer.name, type(layer).__name__, cure))
+    def problem(self, target: Any, reason: str, *, decorator: str = "register_layer") -> None:
+        """Note a layer or a user's operation that cannot be written."""
+        cure = f"{reason}; register a handler with @{decorator} or choose another exporter"
+        self.trace.problems.append(Problem(self.scope or target.name, registry.class_name(type(target)), cure))
+
+
+def _reason(error: Exception) -> str:
+    """Say why a layer or an operation cannot be traced."""
+    if isinstance(error, registry.UnsupportedOp):
+        return str(error)
+    first = str(error).strip().split("\n")[0][:160]
+    return f"its call does not run on symbolic tensors ({type(error).__name__}: {first})"
 
 
 def _is_layer(target: Any) -> bool:
@@ -312,11 +343,11 @@ def active_tracer() -> Tracer:
     """Return the tracer at work.
 
     Raises:
-        ExportError: None is: this is called from rewrites only.
+        ExportError: None is: this is called from decompositions only.
     """
     tracer = _active()
     if tracer is None:
-        raise ExportError("a rewrite was called outside a trace; call write instead")
+        raise ExportError("a decomposition was called outside a trace; call convert instead")
     return tracer
 
 

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from mnistkit.export.native.graph import Graph, Value
-from mnistkit.export.native.registry import register_op
+from mnistkit.export.native.registry import register_lowering
 from mnistkit.export.native.symbolic_dim import Dim
 
 
@@ -46,7 +46,7 @@ def floating(graph: Graph, x: Any) -> Value:
 
 
 def _binary(name: str, onnx_op: str) -> None:
-    @register_op(name)
+    @register_lowering(name)
     def handler(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
         a, b = together(graph, x1, x2)
         return graph.pointwise(onnx_op, a, b)
@@ -57,7 +57,7 @@ for _keras, _onnx in {"Subtract": "Sub"}.items():
 
 
 def _arithmetic(name: str, onnx_op: str, on_bool: str) -> None:
-    @register_op(name)
+    @register_lowering(name)
     def handler(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
         a, b = together(graph, x1, x2)
         return graph.pointwise(on_bool if a.dtype == "bool" else onnx_op, a, b)
@@ -70,7 +70,7 @@ _arithmetic("Minimum", "Min", "And")
 
 
 def _compare(name: str, onnx_op: str, *, invert: bool = False) -> None:
-    @register_op(name)
+    @register_lowering(name)
     def handler(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
         a, b = together(graph, x1, x2)
         if a.dtype == "bool" and onnx_op != "Equal":
@@ -88,7 +88,7 @@ _compare("LessEqual", "LessOrEqual")
 
 
 def _logical(name: str, onnx_op: str) -> None:
-    @register_op(name)
+    @register_lowering(name)
     def handler(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
         return graph.pointwise(onnx_op, as_bool(graph, x1), as_bool(graph, x2))
 
@@ -103,13 +103,13 @@ _logical("LogicalOr", "Or")
 _logical("LogicalXor", "Xor")
 
 
-@register_op("LogicalNot")
+@register_lowering("LogicalNot")
 def logical_not(graph: Graph, _: Any, x: Any) -> Value:
     """Negate a truth value."""
     return graph.pointwise("Not", as_bool(graph, x))
 
 
-@register_op("Divide", "TrueDivide")
+@register_lowering("Divide", "TrueDivide")
 def divide(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
     """Divide in floating point, also for integers."""
     dtype = result_type(graph, x1, x2, float)
@@ -117,7 +117,7 @@ def divide(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
     return graph.pointwise("Div", a, b)
 
 
-@register_op("FloorDivide")
+@register_lowering("FloorDivide")
 def floor_divide(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
     """Divide and round down, also for negative integers, where ONNX' Div rounds towards zero."""
     a, b = together(graph, x1, x2)
@@ -127,7 +127,7 @@ def floor_divide(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
     return graph.pointwise("Div", graph.pointwise("Sub", a, rest), b)
 
 
-@register_op("Mod")
+@register_lowering("Mod")
 def mod(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
     """Remainder with the sign of the divisor."""
     a, b = together(graph, x1, x2)
@@ -139,14 +139,14 @@ def mod(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
     return graph.pointwise("Where", signs, graph.pointwise("Add", rest, b), rest, dtype=a.dtype)
 
 
-@register_op("Fmod")
+@register_lowering("Fmod")
 def fmod(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
     """Remainder with the sign of the dividend."""
     a, b = together(graph, x1, x2)
     return graph.pointwise("Mod", a, b, fmod=1)
 
 
-@register_op("Power")
+@register_lowering("Power")
 def power(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
     """Raise to a power."""
     a, b = together(graph, x1, x2)
@@ -160,7 +160,7 @@ def power(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
 
 
 def _unary(name: str, onnx_op: str) -> None:
-    @register_op(name)
+    @register_lowering(name)
     def handler(graph: Graph, _: Any, x: Any) -> Value:
         return graph.pointwise(onnx_op, floating(graph, x))
 
@@ -188,7 +188,7 @@ for _keras, _onnx in {
 
 
 def _keep_integers(name: str, onnx_op: str) -> None:
-    @register_op(name)
+    @register_lowering(name)
     def handler(graph: Graph, _: Any, x: Any) -> Value:
         value = graph.value(x)
         return graph.pointwise(onnx_op, value) if is_float(value.dtype) else value
@@ -198,7 +198,7 @@ for _keras, _onnx in {"Floor": "Floor", "Ceil": "Ceil"}.items():
     _keep_integers(_keras, _onnx)
 
 
-@register_op("Round")
+@register_lowering("Round")
 def round_(graph: Graph, op: Any, x: Any) -> Value:
     """Round half to even, as ONNX does too."""
     value = graph.value(x)
@@ -210,7 +210,7 @@ def round_(graph: Graph, op: Any, x: Any) -> Value:
     return graph.pointwise("Div", graph.pointwise("Round", graph.pointwise("Mul", value, factor)), factor)
 
 
-@register_op("Trunc")
+@register_lowering("Trunc")
 def trunc(graph: Graph, _: Any, x: Any) -> Value:
     """Round towards zero."""
     value = graph.value(x)
@@ -221,26 +221,26 @@ def trunc(graph: Graph, _: Any, x: Any) -> Value:
     )
 
 
-@register_op("Absolute", "Abs", "Fabs")
+@register_lowering("Absolute", "Abs", "Fabs")
 def absolute(graph: Graph, _: Any, x: Any) -> Value:
     """Absolute value."""
     value = graph.value(x)
     return value if value.dtype in {"bool", "uint8", "uint16", "uint32"} else graph.pointwise("Abs", value)
 
 
-@register_op("Negative")
+@register_lowering("Negative")
 def negative(graph: Graph, _: Any, x: Any) -> Value:
     """Change the sign."""
     return graph.pointwise("Neg", graph.value(x))
 
 
-@register_op("Sign")
+@register_lowering("Sign")
 def sign(graph: Graph, _: Any, x: Any) -> Value:
     """-1, 0 or 1."""
     return graph.pointwise("Sign", graph.value(x))
 
 
-@register_op("Square")
+@register_lowering("Square")
 def square(graph: Graph, _: Any, x: Any) -> Value:
     """Multiply with itself."""
     value = graph.value(x)
@@ -248,20 +248,20 @@ def square(graph: Graph, _: Any, x: Any) -> Value:
     return graph.pointwise("Mul", value, value)
 
 
-@register_op("Rsqrt")
+@register_lowering("Rsqrt")
 def rsqrt(graph: Graph, _: Any, x: Any) -> Value:
     """One over the square root."""
     return graph.pointwise("Reciprocal", graph.pointwise("Sqrt", floating(graph, x)))
 
 
-@register_op("Exp2")
+@register_lowering("Exp2")
 def exp2(graph: Graph, _: Any, x: Any) -> Value:
     """Two to the power."""
     value = floating(graph, x)
     return graph.pointwise("Pow", graph.const(2.0, value.dtype), value)
 
 
-@register_op("Expm1")
+@register_lowering("Expm1")
 def expm1(graph: Graph, _: Any, x: Any) -> Value:
     """``exp(x) - 1`` without cancellation: ``2 sinh(x/2) exp(x/2)``; huge x falls back on the plain form."""
     value = floating(graph, x)
@@ -270,7 +270,7 @@ def expm1(graph: Graph, _: Any, x: Any) -> Value:
     return graph.pointwise("Mul", two_sinh, graph.pointwise("Exp", half))
 
 
-@register_op("Log1p")
+@register_lowering("Log1p")
 def log1p(graph: Graph, _: Any, x: Any) -> Value:
     """``log(1 + x)`` without cancellation: ``2 artanh(x / (2 + x))`` for small x."""
     value = floating(graph, x)
@@ -283,7 +283,7 @@ def log1p(graph: Graph, _: Any, x: Any) -> Value:
 
 
 def _scaled_log(name: str, base: float) -> None:
-    @register_op(name)
+    @register_lowering(name)
     def handler(graph: Graph, _: Any, x: Any) -> Value:
         value = floating(graph, x)
         return graph.pointwise("Div", graph.pointwise("Log", value), graph.const(math.log(base), value.dtype))
@@ -293,7 +293,7 @@ _scaled_log("Log2", 2.0)
 _scaled_log("Log10", 10.0)
 
 
-@register_op("Clip")
+@register_lowering("Clip")
 def clip(graph: Graph, op: Any, x: Any) -> Value:
     """Limit to a range; limits may be tensors."""
     value = graph.value(x)
@@ -315,14 +315,14 @@ def clip_to(graph: Graph, value: Value, *, low: float | None, high: float | None
     return Value(out[0], value.dtype, value.shape, perm=value.perm)
 
 
-@register_op("Where")
+@register_lowering("Where")
 def where(graph: Graph, _: Any, condition: Any, x1: Any = None, x2: Any = None) -> Value:
     """Choose by a condition."""
     a, b = together(graph, x1, x2)
     return graph.pointwise("Where", as_bool(graph, condition), a, b, dtype=a.dtype)
 
 
-@register_op("Cast", "SaturateCast")
+@register_lowering("Cast", "SaturateCast")
 def cast(graph: Graph, op: Any, x: Any) -> Value:
     """Change the type; :class:`SaturateCast` limits to the range of an integer type first."""
     value = graph.value(x)
@@ -339,32 +339,32 @@ def cast(graph: Graph, op: Any, x: Any) -> Value:
     return graph.cast(value, dtype)
 
 
-@register_op("StopGradient", "Copy", "ConvertToTensor", "Array", "Conjugate", "Conj", "Real", "Identity")
+@register_lowering("StopGradient", "Copy", "ConvertToTensor", "Array", "Conjugate", "Conj", "Real")
 def identity(graph: Graph, _: Any, x: Any) -> Value:
     """Nothing happens at inference; the type is taken from Keras' inference."""
     return graph.value(x)
 
 
-@register_op("Isnan")
+@register_lowering("Isnan")
 def isnan(graph: Graph, _: Any, x: Any) -> Value:
     """Say where a value is not a number."""
     return graph.pointwise("IsNaN", floating(graph, x), dtype="bool")
 
 
-@register_op("Isinf")
+@register_lowering("Isinf")
 def isinf(graph: Graph, _: Any, x: Any) -> Value:
     """Say where a value is infinite."""
     return graph.pointwise("IsInf", graph.cast(floating(graph, x), "float32"), dtype="bool")
 
 
-@register_op("Isfinite")
+@register_lowering("Isfinite")
 def isfinite(graph: Graph, _: Any, x: Any) -> Value:
     """Say where a value is neither infinite nor not a number: there ``x - x`` is 0."""
     value = floating(graph, x)
     return graph.pointwise("Equal", graph.pointwise("Sub", value, value), graph.const(0.0, value.dtype), dtype="bool")
 
 
-@register_op("Isposinf", "Isneginf")
+@register_lowering("Isposinf", "Isneginf")
 def signed_isinf(graph: Graph, op: Any, x: Any) -> Value:
     """Say where a value is infinite with one sign."""
     positive = type(op).__name__ == "Isposinf"
@@ -375,7 +375,7 @@ def signed_isinf(graph: Graph, op: Any, x: Any) -> Value:
 
 
 def _bitwise(onnx_op: str, *names: str) -> None:
-    @register_op(*names)
+    @register_lowering(*names)
     def handler(graph: Graph, _: Any, x: Any, y: Any) -> Value:
         a, b = together(graph, x, y)
         logical = {"BitwiseAnd": "And", "BitwiseOr": "Or", "BitwiseXor": "Xor"}
