@@ -46,25 +46,28 @@ def sinc(_: Any, x: Any) -> Any:
 
 @register_decomposition("Hypot")
 def hypot(_: Any, x1: Any, x2: Any) -> Any:
-    """``sqrt(x1² + x2²)`` with the larger one taken out, which cannot overflow."""
+    """``sqrt(x1² + x2²)`` with the larger one taken out, which cannot overflow; infinite beside an infinity."""
     a, b = (ops.abs(x) for x in promoted(x1, x2))
     large, small = ops.maximum(a, b), ops.minimum(a, b)
     ratio = small / ops.where(ops.equal(large, 0), ops.ones_like(large), large)
-    return large * ops.sqrt(1.0 + ratio * ratio)
+    infinite = ops.logical_or(ops.isinf(a), ops.isinf(b))
+    return ops.where(infinite, math.inf, large * ops.sqrt(1.0 + ratio * ratio))
 
 
 @register_decomposition("Logaddexp")
 def logaddexp(_: Any, x1: Any, x2: Any) -> Any:
-    """``log(exp(x1) + exp(x2))``."""
+    """``log(exp(x1) + exp(x2))``; of equal arguments, infinite ones too, ``x1 + log(2)``."""
     a, b = promoted(x1, x2)
-    return ops.maximum(a, b) + ops.log1p(ops.exp(-ops.abs(a - b)))
+    apart = ops.maximum(a, b) + ops.log1p(ops.exp(-ops.abs(a - b)))
+    return ops.where(ops.equal(a, b), a + math.log(2.0), apart)
 
 
 @register_decomposition("Logaddexp2")
 def logaddexp2(_: Any, x1: Any, x2: Any) -> Any:
-    """``log2(2^x1 + 2^x2)``."""
+    """``log2(2^x1 + 2^x2)``; of equal arguments, infinite ones too, ``x1 + 1``."""
     a, b = promoted(x1, x2)
-    return ops.maximum(a, b) + ops.log1p(ops.exp2(-ops.abs(a - b))) / math.log(2.0)
+    apart = ops.maximum(a, b) + ops.log1p(ops.exp2(-ops.abs(a - b))) / math.log(2.0)
+    return ops.where(ops.equal(a, b), a + 1.0, apart)
 
 
 @register_decomposition("Cbrt")
@@ -76,21 +79,22 @@ def cbrt(_: Any, x: Any) -> Any:
 
 @register_decomposition("Arctan2")
 def arctan2(_: Any, x1: Any, x2: Any) -> Any:
-    """Angle of the point (x2, x1), by quadrant."""
+    """Angle of the point (x2, x1): that of the first quadrant, turned by the signs, which zeros have too."""
     y, x = promoted(x1, x2)
-    zero = ops.equal(x, 0)
-    angle = ops.arctan(y / ops.where(zero, ops.ones_like(x), x))
-    turn = ops.where(ops.less(y, 0), -math.pi, math.pi)
-    angle = ops.where(ops.less(x, 0), angle + ops.cast(turn, x.dtype), angle)
-    upright = ops.cast(ops.sign(y), x.dtype) * (math.pi / 2)
-    return ops.where(zero, upright, angle)
+    rise, run = ops.abs(y), ops.abs(x)
+    # equal lengths, infinite ones too, are half of a right angle; two zeros are no angle
+    ratio = ops.where(ops.equal(rise, run), ops.cast(ops.greater(run, 0), x.dtype), rise / run)
+    angle = ops.arctan(ratio)
+    angle = ops.where(ops.signbit(x), math.pi - angle, angle)
+    return ops.where(ops.signbit(y), -angle, angle)
 
 
 @register_decomposition("Heaviside")
 def heaviside(_: Any, x1: Any, x2: Any) -> Any:
-    """0, the second argument, or 1."""
+    """0, the second argument, or 1; not a number stays so."""
     a, b = promoted(x1, x2)
-    return ops.where(ops.equal(a, 0), b, ops.cast(ops.greater(a, 0), a.dtype))
+    step = ops.where(ops.isnan(a), a, ops.cast(ops.greater(a, 0), a.dtype))
+    return ops.where(ops.equal(a, 0), b, step)
 
 
 @register_decomposition("DivideNoNan")
@@ -124,7 +128,8 @@ def nan_to_num(op: Any, x: Any) -> Any:
 def isclose(op: Any, x1: Any, x2: Any, rtol: Any = 1e-5, atol: Any = 1e-8) -> Any:
     """Whether values are nearly equal."""
     a, b = promoted(x1, x2)
-    close = ops.logical_or(ops.less_equal(ops.abs(a - b), atol + rtol * ops.abs(b)), ops.equal(a, b))
+    near = ops.less_equal(ops.abs(a - b), atol + rtol * ops.abs(b))  # beside infinity everything is
+    close = ops.logical_or(ops.logical_and(near, ops.isfinite(b)), ops.equal(a, b))
     if op.equal_nan:
         return ops.logical_or(close, ops.logical_and(ops.isnan(a), ops.isnan(b)))
     return close
@@ -175,9 +180,10 @@ def right_shift(_: Any, x: Any, y: Any) -> Any:
 
 @register_decomposition("Ldexp")
 def ldexp(_: Any, x1: Any, x2: Any) -> Any:
-    """``x1 * 2^x2``."""
+    """``x1 * 2^x2``, in two steps: a power of two may be too large where the product is not."""
     a = real(x1)
-    return a * ops.exp2(ops.cast(x2, a.dtype))
+    half = ops.floor_divide(x2, 2)
+    return a * ops.exp2(ops.cast(half, a.dtype)) * ops.exp2(ops.cast(x2 - half, a.dtype))
 
 
 @register_decomposition("Isreal")

@@ -209,7 +209,7 @@ def general_relu(graph: Graph, op: Any, x: Any) -> Value:
         positive = clip_to(graph, value, low=0.0, high=float(top))
     else:
         over = graph.pointwise("Greater", value, graph.const(start, value.dtype), dtype="bool")
-        positive = graph.pointwise("Mul", value, graph.cast(over, value.dtype))
+        positive = graph.pointwise("Where", over, value, graph.const(0.0, value.dtype), dtype=value.dtype)
         if top is not None:
             positive = clip_to(graph, positive, low=0.0, high=float(top))
     if not slope:

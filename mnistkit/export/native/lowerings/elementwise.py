@@ -19,7 +19,7 @@ def result_type(graph: Graph, *operands: Any) -> str:
     for x in operands:
         if isinstance(x, type):
             kinds.append(x)
-        elif isinstance(x, Dim) or (isinstance(x, (bool, int, float)) and not isinstance(x, Dim)):
+        elif isinstance(x, (Dim, bool, int, float)):
             kinds.append(int if isinstance(x, Dim) else type(x))
         else:
             kinds.append(graph.value(x).dtype)
@@ -45,15 +45,11 @@ def floating(graph: Graph, x: Any) -> Value:
     return graph.cast(value, "float32" if value.dtype == "int64" else keras.config.floatx())
 
 
-def _binary(name: str, onnx_op: str) -> None:
-    @register_lowering(name)
-    def handler(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
-        a, b = together(graph, x1, x2)
-        return graph.pointwise(onnx_op, a, b)
-
-
-for _keras, _onnx in {"Subtract": "Sub"}.items():
-    _binary(_keras, _onnx)
+@register_lowering("Subtract")
+def subtract(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
+    """Subtract."""
+    a, b = together(graph, x1, x2)
+    return graph.pointwise("Sub", a, b)
 
 
 def _arithmetic(name: str, onnx_op: str, on_bool: str) -> None:
@@ -122,9 +118,22 @@ def floor_divide(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
     """Divide and round down, also for negative integers, where ONNX' Div rounds towards zero."""
     a, b = together(graph, x1, x2)
     if is_float(a.dtype):
-        return graph.pointwise("Floor", graph.pointwise("Div", a, b))
+        return _floor_divide_floats(graph, a, b)
     rest = graph.pointwise("Mod", a, b)
     return graph.pointwise("Div", graph.pointwise("Sub", a, rest), b)
+
+
+def _floor_divide_floats(graph: Graph, a: Value, b: Value) -> Value:
+    """As NumPy: from the remainder, since a rounded quotient may be the next whole number already."""
+    zero, one = graph.const(0.0, a.dtype), graph.const(1.0, a.dtype)
+    rest = graph.pointwise("Mod", a, b, fmod=1)
+    quotient = graph.pointwise("Div", graph.pointwise("Sub", a, rest), b)
+    other_sign = graph.pointwise("Less", graph.pointwise("Mul", graph.pointwise("Sign", rest), b), zero, dtype="bool")
+    lower = graph.pointwise("Where", other_sign, graph.pointwise("Sub", quotient, one), quotient, dtype=a.dtype)
+    by_zero = graph.pointwise("Equal", b, zero, dtype="bool")
+    return graph.pointwise(
+        "Where", by_zero, graph.pointwise("Div", a, b), graph.pointwise("Round", lower), dtype=a.dtype
+    )
 
 
 @register_lowering("Mod")
@@ -135,7 +144,7 @@ def mod(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
         return graph.pointwise("Mod", a, b)
     rest = graph.pointwise("Mod", a, b, fmod=1)
     zero = graph.const(0.0, a.dtype)
-    signs = graph.pointwise("Less", graph.pointwise("Mul", rest, b), zero, dtype="bool")
+    signs = graph.pointwise("Less", graph.pointwise("Mul", graph.pointwise("Sign", rest), b), zero, dtype="bool")
     return graph.pointwise("Where", signs, graph.pointwise("Add", rest, b), rest, dtype=a.dtype)
 
 
@@ -150,12 +159,9 @@ def fmod(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
 def power(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
     """Raise to a power."""
     a, b = together(graph, x1, x2)
-    if b.const is not None and b.const.size == 1 and is_float(b.dtype):
-        exponent = float(b.const.reshape(-1)[0])
-        if exponent == 2.0:  # noqa: PLR2004  a square
-            return graph.pointwise("Mul", a, a)
-        if exponent == 0.5:  # noqa: PLR2004  a root
-            return graph.pointwise("Sqrt", a)
+    # 0.5 is no Sqrt: of minus infinity, and of minus zero, the power is another number
+    if b.const is not None and b.const.size == 1 and is_float(b.dtype) and float(b.const.reshape(-1)[0]) == 2.0:  # noqa: PLR2004  a square
+        return graph.pointwise("Mul", a, a)
     return graph.pointwise("Pow", a, b)
 
 
@@ -236,8 +242,10 @@ def negative(graph: Graph, _: Any, x: Any) -> Value:
 
 @register_lowering("Sign")
 def sign(graph: Graph, _: Any, x: Any) -> Value:
-    """-1, 0 or 1."""
-    return graph.pointwise("Sign", graph.value(x))
+    """-1, 0 or 1; not a number stays so, for which onnxruntime's half-precision Sign answers 0."""
+    value = graph.value(x)
+    wide = graph.cast(value, "float32") if value.dtype == "float16" else value
+    return graph.cast(graph.pointwise("Sign", wide), value.dtype)
 
 
 @register_lowering("Square")
@@ -263,11 +271,14 @@ def exp2(graph: Graph, _: Any, x: Any) -> Value:
 
 @register_lowering("Expm1")
 def expm1(graph: Graph, _: Any, x: Any) -> Value:
-    """``exp(x) - 1`` without cancellation: ``2 sinh(x/2) exp(x/2)``; huge x falls back on the plain form."""
+    """``exp(x) - 1``; for small x without cancellation, as ``2 sinh(x/2) exp(x/2)``."""
     value = floating(graph, x)
     half = graph.pointwise("Mul", value, graph.const(0.5, value.dtype))
     two_sinh = graph.pointwise("Mul", graph.pointwise("Sinh", half), graph.const(2.0, value.dtype))
-    return graph.pointwise("Mul", two_sinh, graph.pointwise("Exp", half))
+    near = graph.pointwise("Mul", two_sinh, graph.pointwise("Exp", half))
+    far = graph.pointwise("Sub", graph.pointwise("Exp", value), graph.const(1.0, value.dtype))
+    small = graph.pointwise("Less", graph.pointwise("Abs", value), graph.const(0.5, value.dtype), dtype="bool")
+    return graph.pointwise("Where", small, near, far, dtype=value.dtype)
 
 
 @register_lowering("Log1p")

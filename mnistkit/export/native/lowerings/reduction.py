@@ -144,10 +144,12 @@ def moments(graph: Graph, op: Any, x: Any) -> list[Value]:
 
 @register_lowering("Logsumexp")
 def logsumexp(graph: Graph, op: Any, x: Any) -> Value:
-    """``log(sum(exp(x)))`` with the maximum taken out first."""
+    """``log(sum(exp(x)))`` with the maximum taken out first, unless it is infinite: its difference to itself is NaN."""
     value = floating(graph, x)
     axes = normal_axes(op.axis, value.rank)
     top = reduce_node(graph, "ReduceMax", value, axes, keepdims=True)
+    infinite = graph.pointwise("IsInf", graph.cast(top, "float32"), dtype="bool")
+    top = graph.pointwise("Where", infinite, graph.const(0.0, value.dtype), top, dtype=value.dtype)
     total = reduce_node(
         graph, "ReduceSum", graph.pointwise("Exp", graph.pointwise("Sub", value, top)), axes, keepdims=True
     )
