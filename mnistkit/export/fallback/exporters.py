@@ -106,6 +106,7 @@ def _own_parts(model: Any) -> list[str]:
     from mnistkit.export.native.keras_hooks import flatten_layers  # it imports Keras
 
     parts = [model, *flatten_layers(model, include_self=False)]
+    parts += [operation for part in parts for operation in getattr(part, "operations", ())]
     classes = {type(part) for part in parts}
     return sorted(
         kind.__name__

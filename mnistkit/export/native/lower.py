@@ -17,7 +17,7 @@ from mnistkit.export.native.graph import Graph, Value
 from mnistkit.export.native.names import sanitize_name
 from mnistkit.export.native.passes import optimize as run_passes
 from mnistkit.export.native.records import Record, Trace, UnsupportedItem, Weight, map_leaves
-from mnistkit.export.native.registry import Unwritable
+from mnistkit.export.native.registry import UnsupportedOp
 from mnistkit.export.native.serialize import IO, serialize
 from mnistkit.export.native.symbolic_dim import Dim
 from mnistkit.export.native.trace import trace
@@ -145,7 +145,7 @@ def _handler(record: Record) -> Any:
 
 
 def _no_handler(record: Record) -> UnsupportedItem:
-    kind = type(record.target).__name__
+    kind = registry.class_name(type(record.target))
     cure = "no handler for this operation; register one with @register_op or choose another exporter"
     return UnsupportedItem(record.scope or "the top of the model", kind, cure)
 
@@ -169,8 +169,8 @@ def _write_record(graph: Graph, record: Record) -> UnsupportedItem | None:
         if record.is_layer:
             kwargs = _accepted(handler, kwargs)
         results = handler(graph, record.target, *args, **kwargs)
-    except Unwritable as error:
-        kind = type(record.target).__name__
+    except UnsupportedOp as error:
+        kind = registry.class_name(type(record.target))
         return UnsupportedItem(record.scope or "the top of the model", kind, f"{error}; choose another exporter")
     specs = _flat(record.outputs)
     values = [results] if isinstance(results, Value) else _flat(results)
@@ -192,7 +192,7 @@ def _write_record(graph: Graph, record: Record) -> UnsupportedItem | None:
 def _no_input(record: Record) -> UnsupportedItem:
     return UnsupportedItem(
         record.scope or "the top of the model",
-        type(record.target).__name__,
+        registry.class_name(type(record.target)),
         "it uses a tensor from outside the model; make every tensor an input of the model",
     )
 
@@ -205,7 +205,7 @@ def _accepted(handler: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
     dropped = {k for k, v in kwargs.items() if k not in parameters and v is not None and k != "training"}
     tensors = [k for k in dropped if isinstance(kwargs[k], Value) and not k.endswith("mask")]
     if tensors:
-        raise Unwritable(f"its argument {tensors[0]!r} is not supported")
+        raise UnsupportedOp(f"its argument {tensors[0]!r} is not supported")
     return {key: value for key, value in kwargs.items() if key in parameters}
 
 

@@ -16,7 +16,7 @@ from mnistkit.export.native.current_trace import active_tracer
 from mnistkit.export.native.graph import Graph, Value
 from mnistkit.export.native.keras_hooks import takes_argument
 from mnistkit.export.native.records import Record
-from mnistkit.export.native.registry import Unwritable, register_layer_rewrite, register_op
+from mnistkit.export.native.registry import UnsupportedOp, register_layer_decomposition, register_lowering
 from mnistkit.export.native.symbolic_dim import FreeSize, SymbolicDim, make_tensor
 
 
@@ -24,16 +24,16 @@ def refuse_stateful(layer: Any) -> None:
     """Raise for a layer that remembers from call to call.
 
     Raises:
-        Unwritable: Always, for ``stateful=True``.
+        UnsupportedOp: Always, for ``stateful=True``.
     """
     if layer.stateful:
-        raise Unwritable(
+        raise UnsupportedOp(
             "stateful=True keeps its state between calls, which a file cannot; set stateful=False, or "
             "return_state=True and feed the states back as initial_state"
         )
 
 
-@register_layer_rewrite("RNN", "ConvLSTM", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
+@register_layer_decomposition("RNN", "ConvLSTM", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
 def rnn(layer: Any, sequences: Any, initial_state: Any = None, mask: Any = None, **_: Any) -> Any:
     """Any cell."""
     refuse_stateful(layer)
@@ -147,7 +147,7 @@ def _used(records: list[Record]) -> list[KerasTensor]:
     return [x for record in records for x in _tensors((record.args, record.kwargs, _attributes(record)))]
 
 
-@register_op("Scan")
+@register_lowering(Scan)
 def write_scan(graph: Graph, op: Scan, inputs: Any) -> list[Value]:
     """Write the loop."""
     states = len(op.states_in) + len(op.captured)
@@ -187,7 +187,7 @@ def _body(graph: Graph, op: Scan) -> Any:
     for record in op.records:
         problem = _write_record(sub, record)
         if problem is not None:
-            raise Unwritable(f"its step cannot be written: {problem}")
+            raise UnsupportedOp(f"its step cannot be written: {problem}")
     outs = []
     sub.scope = scope
     for x in [*op.states_out, *op.captured, *op.items_out]:

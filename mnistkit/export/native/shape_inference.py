@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import KerasTensor, tree
 
-from mnistkit.export.native.keras_hooks import get_mask, set_mask
+from mnistkit.export.native.keras_hooks import get_mask, is_own, set_mask
 from mnistkit.export.native.records import map_leaves
 from mnistkit.export.native.symbolic_dim import (
     FreeSize,
@@ -27,7 +27,7 @@ from mnistkit.export.native.symbolic_dim import (
 
 def infer(target: Any, args: Any, kwargs: Any) -> Any:
     """Infer outputs by Keras, or by the table below for the classes that need it."""
-    special = SPECS.get(type(target).__name__) if type(target).__module__.startswith("keras.") else None
+    special = SPECS.get(type(target).__name__) if is_own(type(target)) else None
     return target.compute_output_spec(*args, **kwargs) if special is None else special(target, *args, **kwargs)
 
 

@@ -10,7 +10,7 @@ import keras
 from keras import KerasTensor, tree
 
 from mnistkit.export.native import registry
-from mnistkit.export.native.keras_hooks import MissingKerasNameError
+from mnistkit.export.native.keras_hooks import MissingKerasNameError, is_own
 from mnistkit.export.native.names import Namer
 from mnistkit.export.native.ops_backend import symbolic_backend, uses_backend_directly
 from mnistkit.export.native.records import Record, Trace, UnsupportedItem, map_leaves, pin
@@ -49,10 +49,18 @@ class Tracer:
         return "/".join(self._scopes)
 
     def operation(self, op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Record an operation, or run its decomposition."""
-        decomposition = registry.find_rewrite(type(op))
+        """Record an operation, run its decomposition, or trace through the ``call`` of a user's own."""
+        kind = type(op)
+        decomposition = registry.find_decomposition(kind)
         if decomposition is not None:
-            return decomposition(op, *args, **kwargs)
+            try:
+                return decomposition(op, *args, **kwargs)
+            except registry.UnsupportedOp as error:
+                if self._depth != 1:  # the layer around it is named
+                    raise
+                return self._unsupported(op, args, kwargs, str(error), decorator="register_op")
+        if registry.find_op(kind) is None and not is_own(kind):
+            return self._users_operation(op, args, kwargs)
         outputs = self.infer(op, args, kwargs)
         self.record(op, args, kwargs, outputs)
         return outputs
@@ -129,15 +137,30 @@ class Tracer:
             if len(self.trace.unsupported) > unsupported or self._depth == 1:
                 raise
             del self.trace.records[records:]
-            if isinstance(error, registry.Unwritable):
-                return self._unsupported(layer, args, kwargs, str(error))
-            reason = str(error).strip().split("\n")[0][:160]
-            reason = f"its call does not run on symbolic tensors ({type(error).__name__}: {reason})"
-            return self._unsupported(layer, args, kwargs, reason)
+            return self._unsupported(layer, args, kwargs, _reason(error))
+
+    def _users_operation(self, op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Trace through the ``call`` of an operation that is not Keras'; refuse it by name when that is impossible."""
+        records, unsupported = len(self.trace.records), len(self.trace.unsupported)
+        producer = self._namer.name(op)  # before the operations inside it, which may have the same name
+        try:
+            outputs = op.call(*args, **kwargs)
+        except MissingKerasNameError:
+            raise
+        except Exception as error:
+            if len(self.trace.unsupported) > unsupported:
+                raise
+            del self.trace.records[records:]
+            return self._unsupported(op, args, kwargs, _reason(error), decorator="register_op")
+        if not self._scopes:
+            for tensor in tree.flatten(outputs):
+                if isinstance(tensor, KerasTensor):
+                    self.producers[id(tensor)] = producer
+        return outputs
 
     def _run(self, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call the layer, or its decomposition."""
-        decomposition = registry.find_layer_rewrite(type(layer))
+        decomposition = registry.find_layer_decomposition(type(layer))
         if decomposition is not None:
             return decomposition(layer, *args, **kwargs)
         if not isinstance(layer, keras.Model) and uses_backend_directly(layer):
@@ -147,11 +170,20 @@ class Tracer:
                 return layer.call(*args, **kwargs)
         return layer.call(*args, **kwargs)
 
-    def _unsupported(self, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any], reason: str) -> Any:
-        """Note a layer that cannot be written; infer its outputs, so that the layers after it are looked at too."""
-        cure = f"{reason}; register a handler with @register_layer or choose another exporter"
-        self.trace.unsupported.append(UnsupportedItem(self.scope or layer.name, type(layer).__name__, cure))
-        outputs = self.infer(layer, args, kwargs)
+    def _unsupported(
+        self,
+        target: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        reason: str,
+        *,
+        decorator: str = "register_layer",
+    ) -> Any:
+        """Note a layer or an operation that cannot be written; infer its outputs, so that what follows is looked at."""
+        cure = f"{reason}; register a handler with @{decorator} or choose another exporter"
+        item = UnsupportedItem(self.scope or target.name, registry.class_name(type(target)), cure)
+        self.trace.unsupported.append(item)
+        outputs = self.infer(target, args, kwargs)
         self.trace.unsupported_outputs.append(outputs)
         return outputs
 
@@ -160,3 +192,11 @@ class Tracer:
         for tensor in tree.flatten(outputs):
             if isinstance(tensor, KerasTensor):
                 self.producers[id(tensor)] = producer
+
+
+def _reason(error: Exception) -> str:
+    """Say why a layer or an operation cannot be traced."""
+    if isinstance(error, registry.UnsupportedOp):
+        return str(error)
+    first = str(error).strip().split("\n")[0][:160]
+    return f"its call does not run on symbolic tensors ({type(error).__name__}: {first})"

@@ -1,9 +1,9 @@
-"""One place for "the file answers as the model does", used by every test of the writer."""
+"""One place for "the file answers as the model does", used by every test of the native exporter."""
 
 from __future__ import annotations
 
-import contextlib
-from typing import Any
+import itertools
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -11,12 +11,19 @@ import onnx
 import onnxruntime as ort
 import pytest
 from keras import tree
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, InvalidGraph, RuntimeException
 
 from mnistkit.core.errors import UnsupportedError
 from mnistkit.export.native import Conversion, convert
 from mnistkit.export.native.signature import signature
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
 TOLERANCE = 1e-4
+
+# what onnxruntime raises for a graph that cannot be loaded or run
+MUTANT_CANNOT_RUN = (RuntimeException, InvalidArgument, InvalidGraph, Fail)
 
 
 def redraw(model: Any, *, seed: int = 0) -> Any:
@@ -55,8 +62,18 @@ def session(proto: Any) -> ort.InferenceSession:
     return ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
-def compare(expected: Any, got: Any, *, atol: float = TOLERANCE) -> float:
-    """Return the largest difference; raise when it is over ``atol`` (scaled by the answers' size) or not a number."""
+def compare(expected: Any, got: Any, *, atol: float = TOLERANCE, nan: bool = False) -> float:
+    """Return the largest difference.
+
+    Args:
+        expected: What Keras answers.
+        got: What the file answers.
+        atol: Tolerance, of answers scaled to 1.
+        nan: Whether NaN is the right answer where Keras answers NaN; else a NaN on either side is an error.
+
+    Raises:
+        AssertionError: A difference is over the tolerance, or shapes, types or words differ.
+    """
     worst = 0.0
     for a, b in zip(map(np.asarray, expected), map(np.asarray, got), strict=True):
         assert a.shape == b.shape, f"shape {b.shape} in place of {a.shape}"
@@ -70,6 +87,7 @@ def compare(expected: Any, got: Any, *, atol: float = TOLERANCE) -> float:
             assert np.array_equal(a, b), f"{np.sum(a != b)} of {a.size} integers differ"
             continue
         wide, answer = a.astype("float64"), b.astype("float64")
+        assert nan or not np.isnan(wide).any(), "Keras answers NaN, which this test does not ask for"
         both = (np.isnan(wide) & np.isnan(answer)) | (wide == answer)
         difference = np.where(both, 0.0, np.abs(np.where(both, 0.0, wide) - np.where(both, 0.0, answer)))
         scale = max(1.0, float(np.max(np.abs(wide[np.isfinite(wide)]), initial=0.0)))
@@ -119,6 +137,8 @@ def agree(
     high: int = 5,
     atol: float = TOLERANCE,
     mutant: bool = True,
+    nan: bool = False,
+    nonsense: tuple[str, ...] = (),
     check: bool = True,
     draw: Any = draw,
     proto: Any = None,
@@ -127,7 +147,9 @@ def agree(
 ) -> Conversion:
     """Write a model, run file and model on the same inputs at several sizes, and require equal answers.
 
-    The negative twin runs every time: with one float initializer a little larger, the comparison must fail.
+    The negative twin runs every time on the exporter's own files: with one float initializer a little larger, or, when
+    there is none or ``mutant`` is False, with the result of one node changed, the comparison must fail. It must fail as
+    well with each kind of ``nonsense`` (of :data:`NONSENSE`) in place of the file's answers.
     """
     written = convert(model, **options) if foreign is None else Conversion(foreign, {}, None, None)
     if proto is not None:  # another file than the model's own: for the negative twins
@@ -148,36 +170,121 @@ def agree(
             if foreign is not None:
                 feed = by_shape(runner, arrays)
                 got = [a.astype(b.dtype) for a, b in zip(runner.run(None, feed), expected, strict=True)]
-                compare(expected, got, atol=atol)
+                compare(expected, got, atol=atol, nan=nan)
                 continue
             feed = dict(zip(tree.flatten(written.inputs), arrays, strict=True))
             feed = {name: array for name, array in feed.items() if name in names}
-            compare(expected, runner.run(tree.flatten(written.outputs), feed), atol=atol)
+            compare(expected, runner.run(tree.flatten(written.outputs), feed), atol=atol, nan=nan)
             last = (expected, feed)
-    if mutant:
-        assert_mutant_caught(written, *last, atol=atol)
+    if foreign is None:
+        assert_mutant_caught(written, *last, atol=atol, nan=nan, weights=mutant)
+        for kind in nonsense:
+            assert_nonsense_caught(NONSENSE[kind], *last, atol=atol, nan=nan)
     return written
 
 
-def assert_mutant_caught(written: Conversion, expected: Any, feed: Any, *, atol: float = TOLERANCE) -> None:
-    """Scale one weight tensor by 1.03 and require that the comparison notices; the largest tensors are tried first."""
-    candidates = [
-        t for t in written.proto.graph.initializer if t.data_type == onnx.TensorProto.FLOAT and np.prod(t.dims) > 1
-    ]
-    candidates.sort(key=lambda t: -int(np.prod(t.dims)))
-    if not candidates:
+def _input_itself(expected: list[Any], feed: dict[str, Any]) -> list[Any] | None:
+    found = [[x for x in feed.values() if x.shape == a.shape and x.dtype == a.dtype] for a in expected]
+    return [same[0] for same in found] if all(found) else None
+
+
+# Answers that nobody computed; None where there is no such answer.
+NONSENSE: dict[str, Callable[[list[Any], dict[str, Any]], list[Any] | None]] = {
+    "zeros": lambda expected, _: [np.zeros_like(a) for a in expected],
+    "ones": lambda expected, _: [np.ones_like(a) for a in expected],
+    "input": _input_itself,
+}
+
+
+def assert_nonsense_caught(answer: Any, expected: Any, feed: Any, *, atol: float, nan: bool) -> None:
+    """Require that the comparison notices an answer that nobody computed.
+
+    Raises:
+        AssertionError: It passes: the inputs do not exercise the operation.
+    """
+    got = answer(expected, feed)
+    if got is None:
         return
+    try:
+        compare(expected, got, atol=atol, nan=nan)
+    except AssertionError:
+        return
+    raise AssertionError("nonsense agrees with Keras: the inputs do not exercise the operation")
+
+
+def assert_mutant_caught(
+    written: Conversion,
+    expected: Any,
+    feed: Any,
+    *,
+    atol: float = TOLERANCE,
+    nan: bool = False,
+    weights: bool = True,
+) -> None:
+    """Change the file a little and require that the comparison notices.
+
+    Raises:
+        AssertionError: No mutant was caught, or none could be made.
+    """
+    mutants = _scaled_weights(written.proto) if weights else iter(())
+    first = next(mutants, None)
+    mutants = _changed_nodes(written.proto) if first is None else itertools.chain([first], mutants)
+    tried = 0
+    for mutant in mutants:
+        try:
+            got = session(mutant).run(tree.flatten(written.outputs), feed)
+        except MUTANT_CANNOT_RUN:  # a changed size or index: not a wrong answer but none
+            continue
+        tried += 1
+        try:
+            compare(expected, got, atol=atol, nan=nan)
+        except AssertionError:
+            return
+    raise AssertionError(f"{tried} mutants and none was caught: the comparison cannot fail")
+
+
+def _scaled_weights(proto: Any) -> Iterator[Any]:
+    """Scale one weight tensor by 1.03, the largest first; the same model each time."""
+    candidates = [t for t in proto.graph.initializer if t.data_type == onnx.TensorProto.FLOAT and np.prod(t.dims) > 1]
+    candidates.sort(key=lambda t: -int(np.prod(t.dims)))
     for tensor in candidates[:6]:
         kept = tensor.raw_data
         tensor.raw_data = (onnx.numpy_helper.to_array(tensor) * np.float32(1.03)).astype("float32").tobytes()
         try:
-            with contextlib.suppress(AssertionError):
-                compare(expected, session(written.proto).run(tree.flatten(written.outputs), feed), atol=atol)
-                continue
-            return
+            yield proto
         finally:
             tensor.raw_data = kept
-    raise AssertionError("no mutant was caught: the comparison cannot fail")
+
+
+def _changed_nodes(proto: Any) -> Iterator[Any]:
+    """Change the result of one node: floats by 3 % and 0.03, integers by 1, truth values to their opposite."""
+    inferred = onnx.shape_inference.infer_shapes(proto)
+    types = {v.name: v.type.tensor_type.elem_type for v in (*inferred.graph.value_info, *inferred.graph.output)}
+    outputs = [(index, name) for index, node in enumerate(proto.graph.node) for name in node.output]
+    for index, name in outputs[:16]:
+        kind = types.get(name, 0)
+        if kind in (0, onnx.TensorProto.STRING):
+            continue
+        mutant = type(proto)()
+        mutant.CopyFrom(proto)
+        made = mutant.graph.node[index].output
+        made[list(made).index(name)] = f"{name}/kept"
+        if kind == onnx.TensorProto.BOOL:
+            steps = [("Not", None)]
+        elif kind in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE):
+            steps = [("Mul", 1.03), ("Add", 0.03)]
+        else:
+            steps = [("Add", 1)]
+        source = f"{name}/kept"
+        for number, (op, constant) in enumerate(steps):
+            inputs = [source]
+            if constant is not None:
+                number_in_kind = np.asarray(constant, onnx.helper.tensor_dtype_to_np_dtype(kind))
+                mutant.graph.initializer.append(onnx.numpy_helper.from_array(number_in_kind, f"{name}/{op}"))
+                inputs.append(f"{name}/{op}")
+            source = name if number == len(steps) - 1 else f"{name}/{number}"
+            mutant.graph.node.insert(index + 1 + number, onnx.helper.make_node(op, inputs, [source]))
+        yield mutant
 
 
 def by_shape(runner: Any, arrays: list[Any]) -> dict[str, Any]:

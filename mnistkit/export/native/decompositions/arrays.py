@@ -9,10 +9,10 @@ import numpy as np
 from keras import ops
 
 from mnistkit.export.native.keras_hooks import private
-from mnistkit.export.native.registry import Unwritable, register_rewrite
+from mnistkit.export.native.registry import UnsupportedOp, register_decomposition
 
 
-@register_rewrite("Append")
+@register_decomposition("Append")
 def append(op: Any, x1: Any, x2: Any) -> Any:
     """Join two tensors, flattened without an axis."""
     if op.axis is None:
@@ -20,7 +20,7 @@ def append(op: Any, x1: Any, x2: Any) -> Any:
     return ops.concatenate([x1, x2], axis=op.axis)
 
 
-@register_rewrite("Hstack", "Vstack", "Dstack")
+@register_decomposition("Hstack", "Vstack", "Dstack")
 def stack(op: Any, xs: Any) -> Any:
     """Join along columns, rows or depth."""
     kind = type(op).__name__
@@ -39,7 +39,7 @@ def stack(op: Any, xs: Any) -> Any:
     return ops.concatenate(parts, axis=axis)
 
 
-@register_rewrite("Rot90")
+@register_decomposition("Rot90")
 def rot90(op: Any, array: Any) -> Any:
     """Turn by right angles."""
     first, second = (axis % len(array.shape) for axis in op.axes)
@@ -53,7 +53,7 @@ def rot90(op: Any, array: Any) -> Any:
     return ops.flip(ops.swapaxes(array, first, second), second)
 
 
-@register_rewrite("Diff")
+@register_decomposition("Diff")
 def diff(op: Any, a: Any) -> Any:
     """Differences of neighbours."""
     axis = op.axis % len(a.shape)
@@ -64,7 +64,7 @@ def diff(op: Any, a: Any) -> Any:
     return a
 
 
-@register_rewrite("Diagonal")
+@register_decomposition("Diagonal")
 def diagonal(op: Any, x: Any) -> Any:
     """Diagonals of matrices, moved to the last axis."""
     rank = len(x.shape)
@@ -78,13 +78,13 @@ def diagonal(op: Any, x: Any) -> Any:
     return ops.take(flat, (index + row) * int(columns) + index + column, axis=-1)
 
 
-@register_rewrite("Trace")
+@register_decomposition("Trace")
 def trace(op: Any, x: Any) -> Any:
     """Sum of the diagonal."""
     return ops.sum(ops.diagonal(x, offset=op.offset, axis1=op.axis1, axis2=op.axis2), axis=-1)
 
 
-@register_rewrite("Diag")
+@register_decomposition("Diag")
 def diag(op: Any, x: Any) -> Any:
     """A matrix with a vector on a diagonal, or the diagonal of a matrix."""
     if len(x.shape) == 2:  # noqa: PLR2004  a matrix
@@ -98,13 +98,13 @@ def diag(op: Any, x: Any) -> Any:
     return ops.where(out, ops.expand_dims(spread, 1), ops.zeros((), dtype=x.dtype))
 
 
-@register_rewrite("Diagflat")
+@register_decomposition("Diagflat")
 def diagflat(op: Any, x: Any) -> Any:
     """A matrix with the flattened tensor on a diagonal."""
     return ops.diag(ops.reshape(x, (-1,)), k=op.k)
 
 
-@register_rewrite("Kron")
+@register_decomposition("Kron")
 def kron(_: Any, x1: Any, x2: Any) -> Any:
     """Kronecker product."""
     rank = max(len(x1.shape), len(x2.shape))
@@ -115,7 +115,7 @@ def kron(_: Any, x1: Any, x2: Any) -> Any:
     return ops.reshape(ops.multiply(wide_a, wide_b), tuple(m * n for m, n in zip(a.shape, b.shape, strict=True)))
 
 
-@register_rewrite("Cross")
+@register_decomposition("Cross")
 def cross(op: Any, x1: Any, x2: Any) -> Any:
     """Vector product in three dimensions (two: its third component)."""
     a, b = ops.moveaxis(x1, op.axisa, -1), ops.moveaxis(x2, op.axisb, -1)
@@ -130,7 +130,7 @@ def cross(op: Any, x1: Any, x2: Any) -> Any:
     return ops.moveaxis(out, -1, op.axisc)
 
 
-@register_rewrite("Meshgrid")
+@register_decomposition("Meshgrid")
 def meshgrid(op: Any, *x: Any) -> Any:
     """Coordinate grids."""
     flat = [ops.reshape(item, (-1,)) for item in x]
@@ -147,7 +147,7 @@ def meshgrid(op: Any, *x: Any) -> Any:
     return grids
 
 
-@register_rewrite("Cumprod")
+@register_decomposition("Cumprod")
 def cumprod(op: Any, x: Any) -> Any:
     """Running product: for each position the product of what is not after it."""
     dtype = op.dtype
@@ -167,11 +167,11 @@ def cumprod(op: Any, x: Any) -> Any:
     return ops.moveaxis(ops.cast(out, x.dtype), -1, axis)
 
 
-@register_rewrite("Bincount")
+@register_decomposition("Bincount")
 def bincount(op: Any, x: Any) -> Any:
     """Count how often each number occurs, when ``minlength`` says how many there are."""
     if not op.minlength:
-        raise Unwritable("bincount without minlength has a shape that depends on the data")
+        raise UnsupportedOp("bincount without minlength has a shape that depends on the data")
     hits = ops.cast(ops.equal(ops.expand_dims(x, -1), ops.arange(op.minlength, dtype=x.dtype)), "int32")
     if op.weights is None:
         return ops.sum(hits, axis=-2)
@@ -179,14 +179,14 @@ def bincount(op: Any, x: Any) -> Any:
     return ops.sum(ops.cast(hits, weights.dtype) * ops.expand_dims(weights, -1), axis=-2)
 
 
-@register_rewrite("IsIn")
+@register_decomposition("IsIn")
 def isin(op: Any, x1: Any, x2: Any) -> Any:
     """Whether each element occurs in the other tensor."""
     found = ops.any(ops.equal(ops.expand_dims(x1, -1), ops.reshape(x2, (-1,))), axis=-1)
     return ops.logical_not(found) if op.invert else found
 
 
-@register_rewrite("Select")
+@register_decomposition("Select")
 def select(_: Any, condlist: Any, choicelist: Any, default: Any = 0) -> Any:
     """The first choice whose condition holds."""
     out = default
@@ -195,7 +195,7 @@ def select(_: Any, condlist: Any, choicelist: Any, default: Any = 0) -> Any:
     return out
 
 
-@register_rewrite("UnravelIndex")
+@register_decomposition("UnravelIndex")
 def unravel_index(op: Any, indices: Any) -> Any:
     """Indices into the flattened tensor as indices by axis."""
     rest = ops.where(ops.less(indices, 0), indices + int(np.prod(op.shape)), indices)
@@ -206,7 +206,7 @@ def unravel_index(op: Any, indices: Any) -> Any:
     return tuple(reversed(parts))
 
 
-@register_rewrite("Vander")
+@register_decomposition("Vander")
 def vander(op: Any, x: Any) -> Any:
     """Powers of a vector as columns."""
     count = int(x.shape[0]) if op.N is None else op.N
@@ -217,7 +217,7 @@ def vander(op: Any, x: Any) -> Any:
     return ops.stack(columns, axis=-1)
 
 
-@register_rewrite("Linspace")
+@register_decomposition("Linspace")
 def linspace(op: Any, start: Any, stop: Any) -> Any:
     """Evenly spaced numbers between two tensors."""
     from mnistkit.export.native.decompositions.elementwise import promoted
@@ -235,7 +235,7 @@ def linspace(op: Any, start: Any, stop: Any) -> Any:
     return (out, (b - a) / max(count, 1)) if op.retstep else out
 
 
-@register_rewrite("Logspace")
+@register_decomposition("Logspace")
 def logspace(op: Any, start: Any, stop: Any) -> Any:
     """Powers with evenly spaced exponents."""
     exponents = ops.linspace(start, stop, num=op.num, endpoint=op.endpoint, axis=op.axis)
@@ -243,7 +243,7 @@ def logspace(op: Any, start: Any, stop: Any) -> Any:
     return out if op.dtype is None else ops.cast(out, op.dtype)
 
 
-@register_rewrite("Size")
+@register_decomposition("Size")
 def size(_: Any, x: Any) -> Any:
     """Number of elements."""
     total: Any = 1
@@ -252,13 +252,13 @@ def size(_: Any, x: Any) -> Any:
     return ops.cast(total, "int32")
 
 
-@register_rewrite("Ndim")
+@register_decomposition("Ndim")
 def ndim(_: Any, x: Any) -> int:
     """Number of axes, a plain number as for real tensors: layers build shapes and indices from it."""
     return len(x.shape)
 
 
-@register_rewrite("ExtractSequences")
+@register_decomposition("ExtractSequences")
 def extract_sequences(op: Any, x: Any) -> Any:
     """Overlapping windows of the last axis."""
     count = (ops.shape(x)[-1] - op.sequence_length) // op.sequence_stride + 1
@@ -267,18 +267,18 @@ def extract_sequences(op: Any, x: Any) -> Any:
     return ops.take(x, index, axis=-1)
 
 
-@register_rewrite("CDist")
+@register_decomposition("CDist")
 def cdist(_: Any, x: Any, y: Any) -> Any:
     """Distances between all pairs of points."""
     difference = ops.expand_dims(x, -2) - ops.expand_dims(y, -3)
     return ops.sqrt(ops.sum(ops.square(difference), axis=-1))
 
 
-@register_rewrite("SegmentSum", "SegmentMax", "SegmentMin", "SegmentProd")
+@register_decomposition("SegmentSum", "SegmentMax", "SegmentMin", "SegmentProd")
 def segment(op: Any, data: Any, segment_ids: Any) -> Any:
     """Reduce rows by segment, when the number of segments is given."""
     if op.num_segments is None:
-        raise Unwritable("a segment reduction without num_segments has a shape that depends on the data")
+        raise UnsupportedOp("a segment reduction without num_segments has a shape that depends on the data")
     kind = type(op).__name__
     ids = np.arange(op.num_segments, dtype="int32")[:, None]
     member = ops.equal(ids, ops.expand_dims(ops.cast(segment_ids, "int32"), 0))
@@ -291,14 +291,14 @@ def segment(op: Any, data: Any, segment_ids: Any) -> Any:
     return reduce(ops.where(member, ops.expand_dims(data, 0), ops.cast(neutral, data.dtype)), axis=1)
 
 
-@register_rewrite("Rearrange")
+@register_decomposition("Rearrange")
 def rearrange(op: Any, tensor: Any, pattern: str, **axes_lengths: int) -> Any:
     """Run Keras' own rearrangement, which is made of reshapes and transposes."""
     del op
     plain = private("keras.src.ops.einops:rearrange")
 
     if set(pattern) & set(string.punctuation) - set("()_->"):
-        raise Unwritable(f"the pattern {pattern!r}")
+        raise UnsupportedOp(f"the pattern {pattern!r}")
     return (
         plain.__wrapped__(tensor, pattern, **axes_lengths)
         if hasattr(plain, "__wrapped__")

@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from mnistkit.export.native.graph import Array
-from mnistkit.export.native.registry import Unwritable, register_layer_rewrite, register_rewrite
+from mnistkit.export.native.registry import UnsupportedOp, register_decomposition, register_layer_decomposition
 
 
 def window_of(window: Any, length: int) -> Array:
@@ -22,7 +22,7 @@ def window_of(window: Any, length: int) -> Array:
         return np.asarray(0.5 - 0.5 * np.cos(phase))
     if window == "hamming":
         return np.asarray(0.54 - 0.46 * np.cos(phase))
-    raise Unwritable(f"the window {window!r} has no translation; use 'hann', 'hamming' or an array")
+    raise UnsupportedOp(f"the window {window!r} has no translation; use 'hann', 'hamming' or an array")
 
 
 def transform(x: Any, *, sequence_length: int, sequence_stride: int, fft_length: int, window: Any, center: bool) -> Any:
@@ -49,7 +49,7 @@ def transform(x: Any, *, sequence_length: int, sequence_stride: int, fft_length:
     return out[..., :bins], out[..., bins:]
 
 
-@register_rewrite("STFT")
+@register_decomposition("STFT")
 def stft(op: Any, x: Any) -> Any:
     """``keras.ops.stft``."""
     return transform(
@@ -62,7 +62,7 @@ def stft(op: Any, x: Any) -> Any:
     )
 
 
-@register_layer_rewrite("MelSpectrogram")
+@register_layer_decomposition("MelSpectrogram")
 def mel_spectrogram(layer: Any, inputs: Any, **_: Any) -> Any:
     """Power on the mel scale, in decibels when asked."""
     real, imag = transform(

@@ -6,20 +6,20 @@ from typing import Any
 
 from keras import ops, tree
 
-from mnistkit.export.native.registry import Unwritable, register_rewrite
+from mnistkit.export.native.registry import UnsupportedOp, register_decomposition
 from mnistkit.export.native.symbolic_dim import Dim
 
 LONGEST = 256  # turns of a loop that are written out
 
 
-@register_rewrite("Cond")
+@register_decomposition("Cond")
 def cond(_: Any, pred: Any, true_fn: Any, false_fn: Any) -> Any:
     """Choose between the results of two functions without side effects."""
     yes, no = true_fn(), false_fn()
     return tree.map_structure(lambda a, b: ops.where(ops.cast(pred, "bool"), a, b), yes, no)
 
 
-@register_rewrite("Switch")
+@register_decomposition("Switch")
 def switch(_: Any, index: Any, branches: Any, *operands: Any) -> Any:
     """Choose among several functions; an index outside is moved to the nearest."""
     results = [branch(*operands) for branch in branches]
@@ -31,7 +31,7 @@ def switch(_: Any, index: Any, branches: Any, *operands: Any) -> Any:
     return out
 
 
-@register_rewrite("ForiLoop")
+@register_decomposition("ForiLoop")
 def fori_loop(op: Any, init_val: Any) -> Any:
     """Write out a loop between known bounds."""
     _check(op.lower, op.upper)
@@ -41,7 +41,7 @@ def fori_loop(op: Any, init_val: Any) -> Any:
     return value
 
 
-@register_rewrite("Map")
+@register_decomposition("Map")
 def map_(_: Any, f: Any, xs: Any) -> Any:
     """Apply a function to each row of a known number of rows."""
     count = tree.flatten(xs)[0].shape[0]
@@ -50,13 +50,13 @@ def map_(_: Any, f: Any, xs: Any) -> Any:
     return tree.map_structure(lambda *parts: ops.stack(parts, axis=0), *rows)
 
 
-@register_rewrite("VectorizedMap")
+@register_decomposition("VectorizedMap")
 def vectorized_map(op: Any, elements: Any) -> Any:
     """As map."""
     return map_(op, op.function, elements)
 
 
-@register_rewrite("Scan")
+@register_decomposition("Scan")
 def scan(op: Any, f: Any, init: Any, xs: Any = None) -> Any:
     """Write out a scan over a known number of rows."""
     count = op.length if xs is None else tree.flatten(xs)[0].shape[0]
@@ -73,11 +73,11 @@ def scan(op: Any, f: Any, init: Any, xs: Any = None) -> Any:
     return carry, tree.map_structure(lambda *parts: ops.stack(parts, axis=0), *outs)
 
 
-@register_rewrite("WhileLoop")
+@register_decomposition("WhileLoop")
 def while_loop(op: Any, loop_vars: Any) -> Any:
     """Write out a loop with a small maximum number of turns: a finished one keeps its values."""
     if op.maximum_iterations is None:
-        raise Unwritable("while_loop without maximum_iterations; give it one, or unroll the loop in Python")
+        raise UnsupportedOp("while_loop without maximum_iterations; give it one, or unroll the loop in Python")
     _check(0, op.maximum_iterations)
     single = not isinstance(loop_vars, (tuple, list))
     state = (loop_vars,) if single else tuple(loop_vars)
@@ -91,4 +91,4 @@ def while_loop(op: Any, loop_vars: Any) -> Any:
 
 def _check(lower: Any, upper: Any) -> None:
     if any(not isinstance(bound, int) or isinstance(bound, Dim) for bound in (lower, upper)) or upper - lower > LONGEST:
-        raise Unwritable(f"a loop whose length is free or over {LONGEST}; express it by operations on whole tensors")
+        raise UnsupportedOp(f"a loop whose length is free or over {LONGEST}; express it by operations on whole tensors")

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from mnistkit.export.native.registry import register_rewrite
+from mnistkit.export.native.registry import register_decomposition
 
 
 def real(x: Any) -> Any:
@@ -24,19 +24,19 @@ def promoted(x1: Any, x2: Any) -> tuple[Any, Any]:
     return ops.cast(x1, dtype), ops.cast(x2, dtype)
 
 
-@register_rewrite("Deg2rad")
+@register_decomposition("Deg2rad")
 def deg2rad(_: Any, x: Any) -> Any:
     """Degrees to radians."""
     return real(x) * (math.pi / 180.0)
 
 
-@register_rewrite("Rad2deg")
+@register_decomposition("Rad2deg")
 def rad2deg(_: Any, x: Any) -> Any:
     """Radians to degrees."""
     return real(x) * (180.0 / math.pi)
 
 
-@register_rewrite("Sinc")
+@register_decomposition("Sinc")
 def sinc(_: Any, x: Any) -> Any:
     """``sin(pi x) / (pi x)``, 1 at 0."""
     x = real(x) * math.pi
@@ -44,56 +44,60 @@ def sinc(_: Any, x: Any) -> Any:
     return ops.where(ops.equal(x, 0), ops.ones_like(x), ops.sin(safe) / safe)
 
 
-@register_rewrite("Hypot")
+@register_decomposition("Hypot")
 def hypot(_: Any, x1: Any, x2: Any) -> Any:
-    """``sqrt(x1² + x2²)`` with the larger one taken out, which cannot overflow."""
+    """``sqrt(x1² + x2²)`` with the larger one taken out, which cannot overflow; infinite beside an infinity."""
     a, b = (ops.abs(x) for x in promoted(x1, x2))
     large, small = ops.maximum(a, b), ops.minimum(a, b)
     ratio = small / ops.where(ops.equal(large, 0), ops.ones_like(large), large)
-    return large * ops.sqrt(1.0 + ratio * ratio)
+    infinite = ops.logical_or(ops.isinf(a), ops.isinf(b))
+    return ops.where(infinite, math.inf, large * ops.sqrt(1.0 + ratio * ratio))
 
 
-@register_rewrite("Logaddexp")
+@register_decomposition("Logaddexp")
 def logaddexp(_: Any, x1: Any, x2: Any) -> Any:
-    """``log(exp(x1) + exp(x2))``."""
+    """``log(exp(x1) + exp(x2))``; of equal arguments, infinite ones too, ``x1 + log(2)``."""
     a, b = promoted(x1, x2)
-    return ops.maximum(a, b) + ops.log1p(ops.exp(-ops.abs(a - b)))
+    apart = ops.maximum(a, b) + ops.log1p(ops.exp(-ops.abs(a - b)))
+    return ops.where(ops.equal(a, b), a + math.log(2.0), apart)
 
 
-@register_rewrite("Logaddexp2")
+@register_decomposition("Logaddexp2")
 def logaddexp2(_: Any, x1: Any, x2: Any) -> Any:
-    """``log2(2^x1 + 2^x2)``."""
+    """``log2(2^x1 + 2^x2)``; of equal arguments, infinite ones too, ``x1 + 1``."""
     a, b = promoted(x1, x2)
-    return ops.maximum(a, b) + ops.log1p(ops.exp2(-ops.abs(a - b))) / math.log(2.0)
+    apart = ops.maximum(a, b) + ops.log1p(ops.exp2(-ops.abs(a - b))) / math.log(2.0)
+    return ops.where(ops.equal(a, b), a + 1.0, apart)
 
 
-@register_rewrite("Cbrt")
+@register_decomposition("Cbrt")
 def cbrt(_: Any, x: Any) -> Any:
     """Cube root, negative for negative numbers."""
     x = real(x)
     return ops.sign(x) * ops.power(ops.abs(x), 1.0 / 3.0)
 
 
-@register_rewrite("Arctan2")
+@register_decomposition("Arctan2")
 def arctan2(_: Any, x1: Any, x2: Any) -> Any:
-    """Angle of the point (x2, x1), by quadrant."""
+    """Angle of the point (x2, x1): that of the first quadrant, turned by the signs, which zeros have too."""
     y, x = promoted(x1, x2)
-    zero = ops.equal(x, 0)
-    angle = ops.arctan(y / ops.where(zero, ops.ones_like(x), x))
-    turn = ops.where(ops.less(y, 0), -math.pi, math.pi)
-    angle = ops.where(ops.less(x, 0), angle + ops.cast(turn, x.dtype), angle)
-    upright = ops.cast(ops.sign(y), x.dtype) * (math.pi / 2)
-    return ops.where(zero, upright, angle)
+    rise, run = ops.abs(y), ops.abs(x)
+    # equal lengths, infinite ones too, are half of a right angle; two zeros are no angle
+    ratio = ops.where(ops.equal(rise, run), ops.cast(ops.greater(run, 0), x.dtype), rise / run)
+    angle = ops.arctan(ratio)
+    angle = ops.where(ops.signbit(x), math.pi - angle, angle)
+    return ops.where(ops.signbit(y), -angle, angle)
 
 
-@register_rewrite("Heaviside")
+@register_decomposition("Heaviside")
 def heaviside(_: Any, x1: Any, x2: Any) -> Any:
-    """0, the second argument, or 1."""
+    """0, the second argument, or 1; not a number stays so."""
     a, b = promoted(x1, x2)
-    return ops.where(ops.equal(a, 0), b, ops.cast(ops.greater(a, 0), a.dtype))
+    step = ops.where(ops.isnan(a), a, ops.cast(ops.greater(a, 0), a.dtype))
+    return ops.where(ops.equal(a, 0), b, step)
 
 
-@register_rewrite("DivideNoNan")
+@register_decomposition("DivideNoNan")
 def divide_no_nan(_: Any, x1: Any, x2: Any) -> Any:
     """Divide; 0 where the divisor is 0."""
     a, b = promoted(x1, x2)
@@ -101,13 +105,13 @@ def divide_no_nan(_: Any, x1: Any, x2: Any) -> Any:
     return ops.where(zero, ops.zeros_like(a / b), a / ops.where(zero, ops.ones_like(b), b))
 
 
-@register_rewrite("Erfc")
+@register_decomposition("Erfc")
 def erfc(_: Any, x: Any) -> Any:
     """``1 - erf(x)``."""
     return 1.0 - ops.erf(real(x))
 
 
-@register_rewrite("NanToNum")
+@register_decomposition("NanToNum")
 def nan_to_num(op: Any, x: Any) -> Any:
     """Replace what is not a finite number."""
     if "float" not in x.dtype:
@@ -120,23 +124,24 @@ def nan_to_num(op: Any, x: Any) -> Any:
     return ops.where(ops.isneginf(x), ops.cast(low, x.dtype), out)
 
 
-@register_rewrite("Isclose")
+@register_decomposition("Isclose")
 def isclose(op: Any, x1: Any, x2: Any, rtol: Any = 1e-5, atol: Any = 1e-8) -> Any:
     """Whether values are nearly equal."""
     a, b = promoted(x1, x2)
-    close = ops.logical_or(ops.less_equal(ops.abs(a - b), atol + rtol * ops.abs(b)), ops.equal(a, b))
+    near = ops.less_equal(ops.abs(a - b), atol + rtol * ops.abs(b))  # beside infinity everything is
+    close = ops.logical_or(ops.logical_and(near, ops.isfinite(b)), ops.equal(a, b))
     if op.equal_nan:
         return ops.logical_or(close, ops.logical_and(ops.isnan(a), ops.isnan(b)))
     return close
 
 
-@register_rewrite("AllClose")
+@register_decomposition("AllClose")
 def allclose(op: Any, x1: Any, x2: Any) -> Any:
     """Whether all values are nearly equal."""
     return ops.all(ops.isclose(x1, x2, op.rtol, op.atol, op.equal_nan))
 
 
-@register_rewrite("Fmax", "Fmin")
+@register_decomposition("Fmax", "Fmin")
 def fmax(op: Any, x1: Any, x2: Any) -> Any:
     """The larger or smaller one, ignoring what is not a number."""
     choose = ops.maximum if type(op).__name__ == "Fmax" else ops.minimum
@@ -147,7 +152,7 @@ def fmax(op: Any, x1: Any, x2: Any) -> Any:
     return ops.where(ops.isnan(a), b, ops.where(ops.isnan(b), a, both))
 
 
-@register_rewrite("Signbit")
+@register_decomposition("Signbit")
 def signbit(_: Any, x: Any) -> Any:
     """Whether the sign is negative; minus zero counts."""
     if "float" not in x.dtype:
@@ -155,38 +160,39 @@ def signbit(_: Any, x: Any) -> Any:
     return ops.logical_or(ops.less(x, 0), ops.logical_and(ops.equal(x, 0), ops.less(1.0 / x, 0)))
 
 
-@register_rewrite("BitwiseNot", "BitwiseInvert")
+@register_decomposition("BitwiseNot", "BitwiseInvert")
 def bitwise_not(_: Any, x: Any) -> Any:
     """Flip all bits: ``-1 - x`` for signed integers."""
     return ops.logical_not(x) if x.dtype == "bool" else ops.cast(-1 - x, x.dtype)
 
 
-@register_rewrite("LeftShift", "BitwiseLeftShift")
+@register_decomposition("LeftShift", "BitwiseLeftShift")
 def left_shift(_: Any, x: Any, y: Any) -> Any:
     """Multiply by a power of two."""
     return x * ops.cast(ops.power(ops.cast(2.0, "float32"), ops.cast(y, "float32")), x.dtype)
 
 
-@register_rewrite("RightShift", "BitwiseRightShift")
+@register_decomposition("RightShift", "BitwiseRightShift")
 def right_shift(_: Any, x: Any, y: Any) -> Any:
     """Divide by a power of two, rounding down."""
     return ops.floor_divide(x, ops.cast(ops.power(ops.cast(2.0, "float32"), ops.cast(y, "float32")), x.dtype))
 
 
-@register_rewrite("Ldexp")
+@register_decomposition("Ldexp")
 def ldexp(_: Any, x1: Any, x2: Any) -> Any:
-    """``x1 * 2^x2``."""
+    """``x1 * 2^x2``, in two steps: a power of two may be too large where the product is not."""
     a = real(x1)
-    return a * ops.exp2(ops.cast(x2, a.dtype))
+    half = ops.floor_divide(x2, 2)
+    return a * ops.exp2(ops.cast(half, a.dtype)) * ops.exp2(ops.cast(x2 - half, a.dtype))
 
 
-@register_rewrite("Isreal")
+@register_decomposition("Isreal")
 def isreal(_: Any, x: Any) -> Any:
     """Always true: complex tensors are not written."""
     return ops.ones_like(x, dtype="bool")
 
 
-@register_rewrite("Sparsemax")
+@register_decomposition("Sparsemax")
 def sparsemax(op: Any, x: Any) -> Any:
     """Keras' projection: subtract a threshold and keep the positive rest.
 

@@ -9,14 +9,14 @@ import numpy as np
 from keras import ops
 
 from mnistkit.export.native.decompositions.elementwise import real
-from mnistkit.export.native.registry import register_rewrite
+from mnistkit.export.native.registry import register_decomposition
 
 
 def _channel_axis(op: Any) -> int:
     return -1 if op.data_format == "channels_last" else -3
 
 
-@register_rewrite("RGBToGrayscale")
+@register_decomposition("RGBToGrayscale")
 def rgb_to_grayscale(op: Any, images: Any) -> Any:
     """Luminance by the weights of ITU-R BT.601."""
     axis = _channel_axis(op)
@@ -27,7 +27,7 @@ def rgb_to_grayscale(op: Any, images: Any) -> Any:
     return ops.cast(total, images.dtype)
 
 
-@register_rewrite("PadImages")
+@register_decomposition("PadImages")
 def pad_images(op: Any, images: Any) -> Any:
     """Zeros around images, to given widths or a given size."""
     height, width = (-3, -2) if op.data_format == "channels_last" else (-2, -1)
@@ -39,7 +39,7 @@ def pad_images(op: Any, images: Any) -> Any:
     return ops.pad(images, widths)
 
 
-@register_rewrite("CropImages")
+@register_decomposition("CropImages")
 def crop_images(op: Any, images: Any) -> Any:
     """A window of images, by widths or by size."""
     height, width = (-3, -2) if op.data_format == "channels_last" else (-2, -1)
@@ -63,7 +63,7 @@ def _around(before: Any, after: Any, target: Any, size: Any, *, sign: int) -> tu
     return before, after
 
 
-@register_rewrite("ExtractPatches")
+@register_decomposition("ExtractPatches")
 def extract_patches(op: Any, images: Any) -> Any:
     """Patches as channels: a convolution with a kernel that copies (rows, columns, channels) in this order."""
     size = list(op.size)
@@ -89,7 +89,7 @@ def extract_patches(op: Any, images: Any) -> Any:
     return ops.squeeze(out, 0) if single else out
 
 
-@register_rewrite("RGBToHSV")
+@register_decomposition("RGBToHSV")
 def rgb_to_hsv(op: Any, images: Any) -> Any:
     """Hue, saturation, value."""
     axis = _channel_axis(op)
@@ -110,7 +110,7 @@ def rgb_to_hsv(op: Any, images: Any) -> Any:
     return ops.concatenate([hue, saturation, value], axis=axis)
 
 
-@register_rewrite("HSVToRGB")
+@register_decomposition("HSVToRGB")
 def hsv_to_rgb(op: Any, images: Any) -> Any:
     """Red, green, blue."""
     axis = _channel_axis(op)

@@ -8,10 +8,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from mnistkit.export.native.registry import register_rewrite
+from mnistkit.export.native.registry import register_decomposition
 
 
-@register_rewrite("BinaryCrossentropy")
+@register_decomposition("BinaryCrossentropy")
 def binary_crossentropy(op: Any, target: Any, output: Any) -> Any:
     """Cross-entropy of each element."""
     target = ops.cast(target, output.dtype)
@@ -22,7 +22,7 @@ def binary_crossentropy(op: Any, target: Any, output: Any) -> Any:
     return -(target * ops.log(p) + (1.0 - target) * ops.log(1.0 - p))
 
 
-@register_rewrite("CategoricalCrossentropy")
+@register_decomposition("CategoricalCrossentropy")
 def categorical_crossentropy(op: Any, target: Any, output: Any) -> Any:
     """Cross-entropy over an axis."""
     target = ops.cast(target, output.dtype)
@@ -35,7 +35,7 @@ def categorical_crossentropy(op: Any, target: Any, output: Any) -> Any:
     return -ops.sum(target * log_p, axis=op.axis)
 
 
-@register_rewrite("SparseCategoricalCrossentropy")
+@register_decomposition("SparseCategoricalCrossentropy")
 def sparse_categorical_crossentropy(op: Any, target: Any, output: Any) -> Any:
     """Cross-entropy with classes given by index."""
     if len(target.shape) == len(output.shape) and target.shape[-1] == 1:
@@ -50,7 +50,7 @@ def sparse_categorical_crossentropy(op: Any, target: Any, output: Any) -> Any:
     return -ops.sum(hot * log_p, axis=op.axis)
 
 
-@register_rewrite("PSNR")
+@register_decomposition("PSNR")
 def psnr(op: Any, x1: Any, x2: Any) -> Any:
     """Peak signal-to-noise ratio in decibels."""
     mse = ops.mean(ops.square(x1 - x2))

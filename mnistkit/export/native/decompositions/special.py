@@ -7,16 +7,16 @@ from typing import Any
 
 from keras import ops
 
-from mnistkit.export.native.registry import register_rewrite
+from mnistkit.export.native.registry import register_decomposition
 
 
-@register_rewrite("FFT")
+@register_decomposition("FFT")
 def fft(_: Any, x: Any) -> Any:
     """The discrete Fourier transform along the last axis, as products: any length, also a free one."""
     return _transform(x[0], x[1], -1)
 
 
-@register_rewrite("FFT2")
+@register_decomposition("FFT2")
 def fft2(_: Any, x: Any) -> Any:
     """Along the two last axes."""
     return _transform(*_transform(x[0], x[1], -1), -2)

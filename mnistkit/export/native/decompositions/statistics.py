@@ -8,10 +8,10 @@ import numpy as np
 from keras import ops
 
 from mnistkit.export.native.decompositions.elementwise import real
-from mnistkit.export.native.registry import Unwritable, register_rewrite
+from mnistkit.export.native.registry import UnsupportedOp, register_decomposition
 
 
-@register_rewrite("Average")
+@register_decomposition("Average")
 def average(op: Any, x: Any, weights: Any = None) -> Any:
     """Weighted average."""
     if weights is None:
@@ -25,27 +25,27 @@ def average(op: Any, x: Any, weights: Any = None) -> Any:
     return ops.sum(x * weights, axis=op.axis) / ops.sum(weights, axis=op.axis)
 
 
-@register_rewrite("Ptp")
+@register_decomposition("Ptp")
 def ptp(op: Any, x: Any) -> Any:
     """Range of the values."""
     return ops.max(x, axis=op.axis, keepdims=op.keepdims) - ops.min(x, axis=op.axis, keepdims=op.keepdims)
 
 
-@register_rewrite("Median", "Nanmedian")
+@register_decomposition("Median", "Nanmedian")
 def median(op: Any, x: Any) -> Any:
     """Middle value."""
     if type(op).__name__ == "Nanmedian":
-        raise Unwritable("nanmedian")
+        raise UnsupportedOp("nanmedian")
     return ops.quantile(x, 0.5, axis=op.axis, keepdims=op.keepdims)
 
 
-@register_rewrite("Percentile")
+@register_decomposition("Percentile")
 def percentile(op: Any, x: Any, q: Any) -> Any:
     """Quantile in hundredths."""
     return ops.quantile(x, np.asarray(q, "float32") / 100.0, axis=op.axis, method=op.method, keepdims=op.keepdims)
 
 
-@register_rewrite("Quantile")
+@register_decomposition("Quantile")
 def quantile(op: Any, x: Any, q: Any) -> Any:
     """Value below which a fraction of the sorted values lies."""
     x = real(x)
@@ -83,7 +83,7 @@ def _without_nan(x: Any, number: float) -> Any:
 
 
 def _simple(name: str, function: Any, number: float) -> None:
-    @register_rewrite(name)
+    @register_decomposition(name)
     def rewrite(op: Any, x: Any) -> Any:
         out = function(_without_nan(x, number), axis=op.axis, keepdims=op.keepdims)
         if "float" in x.dtype and not np.isfinite(number):
@@ -98,7 +98,7 @@ _simple("Nanmax", ops.max, -np.inf)
 _simple("Nanmin", ops.min, np.inf)
 
 
-@register_rewrite("Nanmean")
+@register_decomposition("Nanmean")
 def nanmean(op: Any, x: Any) -> Any:
     """Average of the numbers."""
     x = real(x)
@@ -106,7 +106,7 @@ def nanmean(op: Any, x: Any) -> Any:
     return ops.sum(_without_nan(x, 0.0), axis=op.axis, keepdims=op.keepdims) / count
 
 
-@register_rewrite("Nanvar", "Nanstd")
+@register_decomposition("Nanvar", "Nanstd")
 def nanvar(op: Any, x: Any) -> Any:
     """Variance or deviation of the numbers."""
     x = real(x)
@@ -115,7 +115,7 @@ def nanvar(op: Any, x: Any) -> Any:
     return ops.sqrt(variance) if type(op).__name__ == "Nanstd" else variance
 
 
-@register_rewrite("Nancumsum", "Nancumprod")
+@register_decomposition("Nancumsum", "Nancumprod")
 def nancumsum(op: Any, x: Any) -> Any:
     """Running sum or product of the numbers."""
     if type(op).__name__ == "Nancumsum":
@@ -123,7 +123,7 @@ def nancumsum(op: Any, x: Any) -> Any:
     return ops.cumprod(_without_nan(x, 1.0), axis=op.axis, dtype=op.dtype)
 
 
-@register_rewrite("Nanargmax", "Nanargmin")
+@register_decomposition("Nanargmax", "Nanargmin")
 def nanargmax(op: Any, x: Any) -> Any:
     """Index of the extreme number; -1 where there is none."""
     largest = type(op).__name__ == "Nanargmax"
@@ -135,7 +135,7 @@ def nanargmax(op: Any, x: Any) -> Any:
     return ops.where(nothing, ops.cast(-1, out.dtype), out)
 
 
-@register_rewrite("Trapezoid")
+@register_decomposition("Trapezoid")
 def trapezoid(op: Any, y: Any) -> Any:
     """Area by trapezoids."""
     y = ops.moveaxis(real(y), op.axis, -1)
@@ -143,7 +143,7 @@ def trapezoid(op: Any, y: Any) -> Any:
     return ops.sum((y[..., 1:] + y[..., :-1]) * width / 2.0, axis=-1)
 
 
-@register_rewrite("Corrcoef")
+@register_decomposition("Corrcoef")
 def corrcoef(_: Any, x: Any) -> Any:
     """Correlations between rows."""
     x = real(x)
@@ -153,7 +153,7 @@ def corrcoef(_: Any, x: Any) -> Any:
     return covariance / ops.expand_dims(deviation, 1) / ops.expand_dims(deviation, 0)
 
 
-@register_rewrite("Norm")
+@register_decomposition("Norm")
 def norm(op: Any, x: Any) -> Any:
     """Vector norms, and the Frobenius norm of matrices."""
     x = real(x)
@@ -173,4 +173,4 @@ def norm(op: Any, x: Any) -> Any:
         if isinstance(op.ord, (int, float)):
             total = ops.sum(ops.power(size, float(op.ord)), axis=axes, keepdims=op.keepdims)
             return ops.power(total, 1.0 / op.ord)
-    raise Unwritable(f"the norm of order {op.ord!r} over axes {op.axis!r}")
+    raise UnsupportedOp(f"the norm of order {op.ord!r} over axes {op.axis!r}")

@@ -8,10 +8,10 @@ from keras import ops, tree
 
 from mnistkit.export.native.keras_hooks import takes_argument
 from mnistkit.export.native.ops_backend import symbolic_backend
-from mnistkit.export.native.registry import register_layer_rewrite
+from mnistkit.export.native.registry import register_layer_decomposition
 
 
-@register_layer_rewrite("TimeDistributed")
+@register_layer_decomposition("TimeDistributed")
 def time_distributed(layer: Any, inputs: Any, mask: Any = None, **_: Any) -> Any:
     """Fold time into the batch, call the layer once, unfold: at inference rows do not see each other."""
     batch, time = inputs.shape[0], inputs.shape[1]
@@ -23,7 +23,7 @@ def time_distributed(layer: Any, inputs: Any, mask: Any = None, **_: Any) -> Any
     return tree.map_structure(lambda x: ops.reshape(x, (batch, time, *x.shape[1:])), outputs)
 
 
-@register_layer_rewrite("Bidirectional")
+@register_layer_decomposition("Bidirectional")
 def bidirectional(layer: Any, sequences: Any, initial_state: Any = None, mask: Any = None, **_: Any) -> Any:
     """Both directions, the second one turned round, merged."""
     half = len(initial_state) // 2 if initial_state is not None else 0
@@ -50,7 +50,7 @@ def bidirectional(layer: Any, sequences: Any, initial_state: Any = None, mask: A
     return (output, *states) if layer.return_state else output
 
 
-@register_layer_rewrite("BaseImagePreprocessingLayer")
+@register_layer_decomposition("BaseImagePreprocessingLayer")
 def preprocess(layer: Any, data: Any, **_: Any) -> Any:
     """Images as at inference: no random numbers are drawn, so augmentation leaves them alone."""
     with symbolic_backend(layer):
@@ -60,7 +60,7 @@ def preprocess(layer: Any, data: Any, **_: Any) -> Any:
         return layer.transform_images(images, transformation=None, training=False)
 
 
-@register_layer_rewrite("AlphaDropout", "GaussianDropout", "GaussianNoise")
+@register_layer_decomposition("AlphaDropout", "GaussianDropout", "GaussianNoise")
 def noise(_: Any, inputs: Any, **__: Any) -> Any:
     """Nothing, at inference."""
     return inputs

@@ -7,11 +7,11 @@ from typing import Any
 
 from mnistkit.export.native.graph import Graph, Value
 from mnistkit.export.native.lowerings.elementwise import clip_to, floating
-from mnistkit.export.native.registry import register_op
+from mnistkit.export.native.registry import register_lowering
 
 
 def _plain(name: str, onnx_op: str) -> None:
-    @register_op(name)
+    @register_lowering(name)
     def handler(graph: Graph, _: Any, x: Any) -> Value:
         return graph.pointwise(onnx_op, floating(graph, x))
 
@@ -20,31 +20,31 @@ for _keras, _onnx in {"Sigmoid": "Sigmoid", "Softplus": "Softplus", "Softsign": 
     _plain(_keras, _onnx)
 
 
-@register_op("Relu")
+@register_lowering("Relu")
 def relu(graph: Graph, _: Any, x: Any) -> Value:
     """``max(x, 0)``."""
     return graph.pointwise("Relu", graph.value(x))
 
 
-@register_op("Relu6")
+@register_lowering("Relu6")
 def relu6(graph: Graph, _: Any, x: Any) -> Value:
     """``min(max(x, 0), 6)``."""
     return clip_to(graph, graph.value(x), low=0.0, high=6.0)
 
 
-@register_op("LeakyRelu")
+@register_lowering("LeakyRelu")
 def leaky_relu(graph: Graph, op: Any, x: Any) -> Value:
     """``x`` or ``slope * x``."""
     return graph.pointwise("LeakyRelu", floating(graph, x), alpha=float(op.negative_slope))
 
 
-@register_op("Elu")
+@register_lowering("Elu")
 def elu(graph: Graph, op: Any, x: Any) -> Value:
     """``x`` or ``alpha (exp(x) - 1)``."""
     return graph.pointwise("Elu", floating(graph, x), alpha=float(op.alpha))
 
 
-@register_op("Celu")
+@register_lowering("Celu")
 def celu(graph: Graph, op: Any, x: Any) -> Value:
     """``max(0, x) + min(0, alpha (exp(x / alpha) - 1))``."""
     value = floating(graph, x)
@@ -53,38 +53,38 @@ def celu(graph: Graph, op: Any, x: Any) -> Value:
     return graph.pointwise("Mul", scaled, alpha)
 
 
-@register_op("Selu")
+@register_lowering("Selu")
 def selu(graph: Graph, _: Any, x: Any) -> Value:
     """The self-normalising unit; ONNX' defaults are Keras' constants."""
     return graph.pointwise("Selu", floating(graph, x), alpha=1.6732632423543772, gamma=1.0507009873554805)
 
 
-@register_op("Silu")
+@register_lowering("Silu")
 def silu(graph: Graph, _: Any, x: Any) -> Value:
     """``x * sigmoid(x)``."""
     value = floating(graph, x)
     return graph.pointwise("Mul", value, graph.pointwise("Sigmoid", value))
 
 
-@register_op("HardSigmoid")
+@register_lowering("HardSigmoid")
 def hard_sigmoid(graph: Graph, _: Any, x: Any) -> Value:
     """``relu6(x + 3) / 6``."""
     return graph.pointwise("HardSigmoid", floating(graph, x), alpha=1.0 / 6.0, beta=0.5)
 
 
-@register_op("HardSilu")
+@register_lowering("HardSilu")
 def hard_silu(graph: Graph, _: Any, x: Any) -> Value:
     """``x * hard_sigmoid(x)``."""
     return graph.pointwise("HardSwish", floating(graph, x))
 
 
-@register_op("HardTanh")
+@register_lowering("HardTanh")
 def hard_tanh(graph: Graph, _: Any, x: Any) -> Value:
     """Limit to [-1, 1]."""
     return clip_to(graph, floating(graph, x), low=-1.0, high=1.0)
 
 
-@register_op("Gelu")
+@register_lowering("Gelu")
 def gelu(graph: Graph, op: Any, x: Any) -> Value:
     """Gaussian error linear unit: by tanh when approximate, else by erf."""
     value = floating(graph, x)
@@ -99,34 +99,34 @@ def gelu(graph: Graph, op: Any, x: Any) -> Value:
     return graph.pointwise("Mul", graph.pointwise("Mul", value, graph.pointwise("Add", gate, one)), half)
 
 
-@register_op("LogSigmoid")
+@register_lowering("LogSigmoid")
 def log_sigmoid(graph: Graph, _: Any, x: Any) -> Value:
     """``-softplus(-x)``."""
     value = graph.pointwise("Neg", floating(graph, x))
     return graph.pointwise("Neg", graph.pointwise("Softplus", value))
 
 
-@register_op("TanhShrink")
+@register_lowering("TanhShrink")
 def tanh_shrink(graph: Graph, _: Any, x: Any) -> Value:
     """``x - tanh(x)``."""
     value = floating(graph, x)
     return graph.pointwise("Sub", value, graph.pointwise("Tanh", value))
 
 
-@register_op("SoftShrink")
+@register_lowering("SoftShrink")
 def soft_shrink(graph: Graph, op: Any, x: Any) -> Value:
     """Move towards 0 by the threshold."""
     threshold = float(op.threshold)
     return graph.pointwise("Shrink", floating(graph, x), lambd=threshold, bias=threshold)
 
 
-@register_op("HardShrink")
+@register_lowering("HardShrink")
 def hard_shrink(graph: Graph, op: Any, x: Any) -> Value:
     """Zero inside the threshold."""
     return graph.pointwise("Shrink", floating(graph, x), lambd=float(op.threshold), bias=0.0)
 
 
-@register_op("Threshold")
+@register_lowering("Threshold")
 def threshold(graph: Graph, op: Any, x: Any) -> Value:
     """``x`` where over the threshold, else the default."""
     value = floating(graph, x)
@@ -134,7 +134,7 @@ def threshold(graph: Graph, op: Any, x: Any) -> Value:
     return graph.pointwise("Where", over, value, graph.const(float(op.default_value), value.dtype), dtype=value.dtype)
 
 
-@register_op("SparseSigmoid")
+@register_lowering("SparseSigmoid")
 def sparse_sigmoid(graph: Graph, _: Any, x: Any) -> Value:
     """``(x + 1) / 2`` limited to [0, 1]."""
     value = floating(graph, x)
@@ -143,7 +143,7 @@ def sparse_sigmoid(graph: Graph, _: Any, x: Any) -> Value:
     return clip_to(graph, line, low=0.0, high=1.0)
 
 
-@register_op("SparsePlus")
+@register_lowering("SparsePlus")
 def sparse_plus(graph: Graph, _: Any, x: Any) -> Value:
     """0 up to -1, ``x`` from 1, ``(x + 1)² / 4`` between: with t limited to [-1, 1] it is ``(t + 1)²/4 + (x - 1)+``."""
     value = floating(graph, x)
@@ -153,7 +153,7 @@ def sparse_plus(graph: Graph, _: Any, x: Any) -> Value:
     return graph.pointwise("Add", curve, graph.pointwise("Relu", graph.pointwise("Sub", value, one)))
 
 
-@register_op("Squareplus")
+@register_lowering("Squareplus")
 def squareplus(graph: Graph, op: Any, x: Any) -> Value:
     """``(x + sqrt(x² + b)) / 2``."""
     value = floating(graph, x)
@@ -162,7 +162,7 @@ def squareplus(graph: Graph, op: Any, x: Any) -> Value:
     return graph.pointwise("Mul", total, graph.const(0.5, value.dtype))
 
 
-@register_op("Glu")
+@register_lowering("Glu")
 def glu(graph: Graph, op: Any, x: Any) -> Value:
     """First half times the sigmoid of the second."""
     value = floating(graph, x)
@@ -172,7 +172,7 @@ def glu(graph: Graph, op: Any, x: Any) -> Value:
     return graph.node("Mul", first, graph.node("Sigmoid", second))
 
 
-@register_op("Softmax", "LogSoftmax")
+@register_lowering("Softmax", "LogSoftmax")
 def softmax(graph: Graph, op: Any, x: Any) -> Value:
     """Normalise over one axis, over several taken together, or over all."""
     value = floating(graph, x)
@@ -195,7 +195,7 @@ def softmax(graph: Graph, op: Any, x: Any) -> Value:
     return graph.transpose(back, [order.index(a) for a in range(rank)])
 
 
-@register_op("ReLU")
+@register_lowering("ReLU")
 def general_relu(graph: Graph, op: Any, x: Any) -> Value:
     """Keras' rectifier with slope, threshold and maximum.
 
@@ -209,7 +209,7 @@ def general_relu(graph: Graph, op: Any, x: Any) -> Value:
         positive = clip_to(graph, value, low=0.0, high=float(top))
     else:
         over = graph.pointwise("Greater", value, graph.const(start, value.dtype), dtype="bool")
-        positive = graph.pointwise("Mul", value, graph.cast(over, value.dtype))
+        positive = graph.pointwise("Where", over, value, graph.const(0.0, value.dtype), dtype=value.dtype)
         if top is not None:
             positive = clip_to(graph, positive, low=0.0, high=float(top))
     if not slope:
@@ -218,7 +218,7 @@ def general_relu(graph: Graph, op: Any, x: Any) -> Value:
     return graph.pointwise("Sub", positive, graph.pointwise("Mul", below, graph.const(slope, value.dtype)))
 
 
-@register_op("Mish")
+@register_lowering("Mish")
 def mish(graph: Graph, _: Any, x: Any) -> Value:
     """``x * tanh(softplus(x))``."""
     value = floating(graph, x)

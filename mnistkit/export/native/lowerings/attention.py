@@ -10,10 +10,10 @@ import numpy as np
 from mnistkit.export.native.graph import Graph, Value
 from mnistkit.export.native.lowerings.creation import count_up
 from mnistkit.export.native.lowerings.elementwise import together
-from mnistkit.export.native.registry import register_op
+from mnistkit.export.native.registry import register_lowering
 
 
-@register_op("DotProductAttention")
+@register_lowering("DotProductAttention")
 def dot_product_attention(
     graph: Graph,
     op: Any,

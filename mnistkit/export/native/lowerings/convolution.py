@@ -8,7 +8,7 @@ from keras.config import image_data_format
 
 from mnistkit.export.native.graph import Graph, Value
 from mnistkit.export.native.lowerings.elementwise import together
-from mnistkit.export.native.registry import Unwritable, register_op
+from mnistkit.export.native.registry import UnsupportedOp, register_lowering
 from mnistkit.export.native.symbolic_dim import Dim
 
 
@@ -55,7 +55,7 @@ def padding_attributes(
             total = effective - 1
         elif isinstance(size, Dim):
             if any(d != 1 for d in dilations):
-                raise Unwritable("'same' padding with a stride, a dilation and a free size at once")
+                raise UnsupportedOp("'same' padding with a stride, a dilation and a free size at once")
             return {"auto_pad": "SAME_UPPER"}
         else:
             total = max((-(-int(size) // stride) - 1) * stride + effective - int(size), 0)
@@ -91,7 +91,7 @@ def _convolve(
     return leave(graph, names[0], x, last=last)
 
 
-@register_op("Conv")
+@register_lowering("Conv")
 def conv(graph: Graph, op: Any, inputs: Any, kernel: Any) -> Value:
     """Convolution in 1, 2 or 3 dimensions, grouped when the kernel has fewer input channels than the images."""
     x, k = together(graph, inputs, kernel)
@@ -114,7 +114,7 @@ def _depthwise_weights(graph: Graph, k: Value) -> Value:
     return graph.reshape(moved, (int(k.shape[-2]) * int(k.shape[-1]), 1, *(int(s) for s in k.shape[:-2])))
 
 
-@register_op("DepthwiseConv")
+@register_lowering("DepthwiseConv")
 def depthwise_conv(graph: Graph, op: Any, inputs: Any, kernel: Any) -> Value:
     """One group for each channel."""
     x, k = together(graph, inputs, kernel)
@@ -124,7 +124,7 @@ def depthwise_conv(graph: Graph, op: Any, inputs: Any, kernel: Any) -> Value:
     return _convolve(graph, x, _depthwise_weights(graph, k), kernel=sizes, groups=groups, op=op, last=last)
 
 
-@register_op("SeparableConv")
+@register_lowering("SeparableConv")
 def separable_conv(graph: Graph, op: Any, inputs: Any, depthwise_kernel: Any, pointwise_kernel: Any) -> Value:
     """A depthwise convolution, then one with a kernel of size 1."""
     x, k, p = together(graph, inputs, depthwise_kernel, pointwise_kernel)
@@ -140,7 +140,7 @@ def separable_conv(graph: Graph, op: Any, inputs: Any, depthwise_kernel: Any, po
     return leave(graph, names[0], x, last=last)
 
 
-@register_op("ConvTranspose")
+@register_lowering("ConvTranspose")
 def conv_transpose(graph: Graph, op: Any, inputs: Any, kernel: Any) -> Value:
     """Transposed convolution; ``same`` without output padding gives ``size * stride``.
 

@@ -8,11 +8,11 @@ import keras
 import numpy as np
 
 from mnistkit.export.native.graph import Graph, Value
-from mnistkit.export.native.registry import register_op
+from mnistkit.export.native.registry import register_lowering
 from mnistkit.export.native.symbolic_dim import Dim
 
 
-@register_op("Arange")
+@register_lowering("Arange")
 def arange(graph: Graph, _: Any, start: Any, stop: Any = None, step: Any = None) -> Value:
     """Count from start to stop."""
     if stop is None:
@@ -40,7 +40,7 @@ def count_up(graph: Graph, size: Any) -> Value:
     return out
 
 
-@register_op("Full")
+@register_lowering("Full")
 def full(graph: Graph, op: Any, fill_value: Any) -> Value:
     """One value everywhere."""
     shape = (op.shape,) if isinstance(op.shape, int) else tuple(op.shape)
@@ -48,7 +48,7 @@ def full(graph: Graph, op: Any, fill_value: Any) -> Value:
     return graph.node("Expand", value, graph.shape_vector(shape))
 
 
-@register_op("ZerosLike", "OnesLike", "EmptyLike")
+@register_lowering("ZerosLike", "OnesLike", "EmptyLike")
 def like(graph: Graph, op: Any, x: Any) -> Value:
     """A constant in the shape of another tensor."""
     value = graph.value(x)
@@ -56,7 +56,7 @@ def like(graph: Graph, op: Any, x: Any) -> Value:
     return _fill_shape(graph, value, number)
 
 
-@register_op("FullLike")
+@register_lowering("FullLike")
 def full_like(graph: Graph, _: Any, x: Any, fill_value: Any) -> Value:
     """One value in the shape of another tensor."""
     return _fill_shape(graph, graph.value(x), graph.value(fill_value, graph.spec[0].dtype))
@@ -68,7 +68,7 @@ def _fill_shape(graph: Graph, value: Value, number: Value) -> Value:
     return graph.node("Expand", number, graph.shape_vector(value.shape))
 
 
-@register_op("OneHot")
+@register_lowering("OneHot")
 def one_hot(graph: Graph, op: Any, x: Any) -> Value:
     """Compare with 0 … n-1 along a new axis; a negative index gives zeros everywhere, unlike ONNX' OneHot."""
     value = graph.plain(graph.value(x, "int64"))
@@ -80,7 +80,7 @@ def one_hot(graph: Graph, op: Any, x: Any) -> Value:
     return graph.cast(hits, graph.spec[0].dtype)
 
 
-@register_op("MultiHot")
+@register_lowering("MultiHot")
 def multi_hot(graph: Graph, op: Any, inputs: Any) -> Value:
     """Which classes occur along the last axis of the input."""
     from mnistkit.export.native.lowerings.reduction import reduce_node

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from mnistkit.export.native.graph import Graph, Value
-from mnistkit.export.native.registry import register_op
+from mnistkit.export.native.registry import register_lowering
 from mnistkit.export.native.symbolic_dim import Dim
 
 
@@ -19,7 +19,7 @@ def result_type(graph: Graph, *operands: Any) -> str:
     for x in operands:
         if isinstance(x, type):
             kinds.append(x)
-        elif isinstance(x, Dim) or (isinstance(x, (bool, int, float)) and not isinstance(x, Dim)):
+        elif isinstance(x, (Dim, bool, int, float)):
             kinds.append(int if isinstance(x, Dim) else type(x))
         else:
             kinds.append(graph.value(x).dtype)
@@ -45,19 +45,15 @@ def floating(graph: Graph, x: Any) -> Value:
     return graph.cast(value, "float32" if value.dtype == "int64" else keras.config.floatx())
 
 
-def _binary(name: str, onnx_op: str) -> None:
-    @register_op(name)
-    def handler(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
-        a, b = together(graph, x1, x2)
-        return graph.pointwise(onnx_op, a, b)
-
-
-for _keras, _onnx in {"Subtract": "Sub"}.items():
-    _binary(_keras, _onnx)
+@register_lowering("Subtract")
+def subtract(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
+    """Subtract."""
+    a, b = together(graph, x1, x2)
+    return graph.pointwise("Sub", a, b)
 
 
 def _arithmetic(name: str, onnx_op: str, on_bool: str) -> None:
-    @register_op(name)
+    @register_lowering(name)
     def handler(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
         a, b = together(graph, x1, x2)
         return graph.pointwise(on_bool if a.dtype == "bool" else onnx_op, a, b)
@@ -70,7 +66,7 @@ _arithmetic("Minimum", "Min", "And")
 
 
 def _compare(name: str, onnx_op: str, *, invert: bool = False) -> None:
-    @register_op(name)
+    @register_lowering(name)
     def handler(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
         a, b = together(graph, x1, x2)
         if a.dtype == "bool" and onnx_op != "Equal":
@@ -88,7 +84,7 @@ _compare("LessEqual", "LessOrEqual")
 
 
 def _logical(name: str, onnx_op: str) -> None:
-    @register_op(name)
+    @register_lowering(name)
     def handler(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
         return graph.pointwise(onnx_op, as_bool(graph, x1), as_bool(graph, x2))
 
@@ -103,13 +99,13 @@ _logical("LogicalOr", "Or")
 _logical("LogicalXor", "Xor")
 
 
-@register_op("LogicalNot")
+@register_lowering("LogicalNot")
 def logical_not(graph: Graph, _: Any, x: Any) -> Value:
     """Negate a truth value."""
     return graph.pointwise("Not", as_bool(graph, x))
 
 
-@register_op("Divide", "TrueDivide")
+@register_lowering("Divide", "TrueDivide")
 def divide(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
     """Divide in floating point, also for integers."""
     dtype = result_type(graph, x1, x2, float)
@@ -117,17 +113,30 @@ def divide(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
     return graph.pointwise("Div", a, b)
 
 
-@register_op("FloorDivide")
+@register_lowering("FloorDivide")
 def floor_divide(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
     """Divide and round down, also for negative integers, where ONNX' Div rounds towards zero."""
     a, b = together(graph, x1, x2)
     if is_float(a.dtype):
-        return graph.pointwise("Floor", graph.pointwise("Div", a, b))
+        return _floor_divide_floats(graph, a, b)
     rest = graph.pointwise("Mod", a, b)
     return graph.pointwise("Div", graph.pointwise("Sub", a, rest), b)
 
 
-@register_op("Mod")
+def _floor_divide_floats(graph: Graph, a: Value, b: Value) -> Value:
+    """As NumPy: from the remainder, since a rounded quotient may be the next whole number already."""
+    zero, one = graph.const(0.0, a.dtype), graph.const(1.0, a.dtype)
+    rest = graph.pointwise("Mod", a, b, fmod=1)
+    quotient = graph.pointwise("Div", graph.pointwise("Sub", a, rest), b)
+    other_sign = graph.pointwise("Less", graph.pointwise("Mul", graph.pointwise("Sign", rest), b), zero, dtype="bool")
+    lower = graph.pointwise("Where", other_sign, graph.pointwise("Sub", quotient, one), quotient, dtype=a.dtype)
+    by_zero = graph.pointwise("Equal", b, zero, dtype="bool")
+    return graph.pointwise(
+        "Where", by_zero, graph.pointwise("Div", a, b), graph.pointwise("Round", lower), dtype=a.dtype
+    )
+
+
+@register_lowering("Mod")
 def mod(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
     """Remainder with the sign of the divisor."""
     a, b = together(graph, x1, x2)
@@ -135,32 +144,29 @@ def mod(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
         return graph.pointwise("Mod", a, b)
     rest = graph.pointwise("Mod", a, b, fmod=1)
     zero = graph.const(0.0, a.dtype)
-    signs = graph.pointwise("Less", graph.pointwise("Mul", rest, b), zero, dtype="bool")
+    signs = graph.pointwise("Less", graph.pointwise("Mul", graph.pointwise("Sign", rest), b), zero, dtype="bool")
     return graph.pointwise("Where", signs, graph.pointwise("Add", rest, b), rest, dtype=a.dtype)
 
 
-@register_op("Fmod")
+@register_lowering("Fmod")
 def fmod(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
     """Remainder with the sign of the dividend."""
     a, b = together(graph, x1, x2)
     return graph.pointwise("Mod", a, b, fmod=1)
 
 
-@register_op("Power")
+@register_lowering("Power")
 def power(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
     """Raise to a power."""
     a, b = together(graph, x1, x2)
-    if b.const is not None and b.const.size == 1 and is_float(b.dtype):
-        exponent = float(b.const.reshape(-1)[0])
-        if exponent == 2.0:  # noqa: PLR2004  a square
-            return graph.pointwise("Mul", a, a)
-        if exponent == 0.5:  # noqa: PLR2004  a root
-            return graph.pointwise("Sqrt", a)
+    # 0.5 is no Sqrt: of minus infinity, and of minus zero, the power is another number
+    if b.const is not None and b.const.size == 1 and is_float(b.dtype) and float(b.const.reshape(-1)[0]) == 2.0:  # noqa: PLR2004  a square
+        return graph.pointwise("Mul", a, a)
     return graph.pointwise("Pow", a, b)
 
 
 def _unary(name: str, onnx_op: str) -> None:
-    @register_op(name)
+    @register_lowering(name)
     def handler(graph: Graph, _: Any, x: Any) -> Value:
         return graph.pointwise(onnx_op, floating(graph, x))
 
@@ -188,7 +194,7 @@ for _keras, _onnx in {
 
 
 def _keep_integers(name: str, onnx_op: str) -> None:
-    @register_op(name)
+    @register_lowering(name)
     def handler(graph: Graph, _: Any, x: Any) -> Value:
         value = graph.value(x)
         return graph.pointwise(onnx_op, value) if is_float(value.dtype) else value
@@ -198,7 +204,7 @@ for _keras, _onnx in {"Floor": "Floor", "Ceil": "Ceil"}.items():
     _keep_integers(_keras, _onnx)
 
 
-@register_op("Round")
+@register_lowering("Round")
 def round_(graph: Graph, op: Any, x: Any) -> Value:
     """Round half to even, as ONNX does too."""
     value = graph.value(x)
@@ -210,7 +216,7 @@ def round_(graph: Graph, op: Any, x: Any) -> Value:
     return graph.pointwise("Div", graph.pointwise("Round", graph.pointwise("Mul", value, factor)), factor)
 
 
-@register_op("Trunc")
+@register_lowering("Trunc")
 def trunc(graph: Graph, _: Any, x: Any) -> Value:
     """Round towards zero."""
     value = graph.value(x)
@@ -221,26 +227,28 @@ def trunc(graph: Graph, _: Any, x: Any) -> Value:
     )
 
 
-@register_op("Absolute", "Abs", "Fabs")
+@register_lowering("Absolute", "Abs", "Fabs")
 def absolute(graph: Graph, _: Any, x: Any) -> Value:
     """Absolute value."""
     value = graph.value(x)
     return value if value.dtype in {"bool", "uint8", "uint16", "uint32"} else graph.pointwise("Abs", value)
 
 
-@register_op("Negative")
+@register_lowering("Negative")
 def negative(graph: Graph, _: Any, x: Any) -> Value:
     """Change the sign."""
     return graph.pointwise("Neg", graph.value(x))
 
 
-@register_op("Sign")
+@register_lowering("Sign")
 def sign(graph: Graph, _: Any, x: Any) -> Value:
-    """-1, 0 or 1."""
-    return graph.pointwise("Sign", graph.value(x))
+    """-1, 0 or 1; not a number stays so, for which onnxruntime's half-precision Sign answers 0."""
+    value = graph.value(x)
+    wide = graph.cast(value, "float32") if value.dtype == "float16" else value
+    return graph.cast(graph.pointwise("Sign", wide), value.dtype)
 
 
-@register_op("Square")
+@register_lowering("Square")
 def square(graph: Graph, _: Any, x: Any) -> Value:
     """Multiply with itself."""
     value = graph.value(x)
@@ -248,29 +256,32 @@ def square(graph: Graph, _: Any, x: Any) -> Value:
     return graph.pointwise("Mul", value, value)
 
 
-@register_op("Rsqrt")
+@register_lowering("Rsqrt")
 def rsqrt(graph: Graph, _: Any, x: Any) -> Value:
     """One over the square root."""
     return graph.pointwise("Reciprocal", graph.pointwise("Sqrt", floating(graph, x)))
 
 
-@register_op("Exp2")
+@register_lowering("Exp2")
 def exp2(graph: Graph, _: Any, x: Any) -> Value:
     """Two to the power."""
     value = floating(graph, x)
     return graph.pointwise("Pow", graph.const(2.0, value.dtype), value)
 
 
-@register_op("Expm1")
+@register_lowering("Expm1")
 def expm1(graph: Graph, _: Any, x: Any) -> Value:
-    """``exp(x) - 1`` without cancellation: ``2 sinh(x/2) exp(x/2)``; huge x falls back on the plain form."""
+    """``exp(x) - 1``; for small x without cancellation, as ``2 sinh(x/2) exp(x/2)``."""
     value = floating(graph, x)
     half = graph.pointwise("Mul", value, graph.const(0.5, value.dtype))
     two_sinh = graph.pointwise("Mul", graph.pointwise("Sinh", half), graph.const(2.0, value.dtype))
-    return graph.pointwise("Mul", two_sinh, graph.pointwise("Exp", half))
+    near = graph.pointwise("Mul", two_sinh, graph.pointwise("Exp", half))
+    far = graph.pointwise("Sub", graph.pointwise("Exp", value), graph.const(1.0, value.dtype))
+    small = graph.pointwise("Less", graph.pointwise("Abs", value), graph.const(0.5, value.dtype), dtype="bool")
+    return graph.pointwise("Where", small, near, far, dtype=value.dtype)
 
 
-@register_op("Log1p")
+@register_lowering("Log1p")
 def log1p(graph: Graph, _: Any, x: Any) -> Value:
     """``log(1 + x)`` without cancellation: ``2 artanh(x / (2 + x))`` for small x."""
     value = floating(graph, x)
@@ -283,7 +294,7 @@ def log1p(graph: Graph, _: Any, x: Any) -> Value:
 
 
 def _scaled_log(name: str, base: float) -> None:
-    @register_op(name)
+    @register_lowering(name)
     def handler(graph: Graph, _: Any, x: Any) -> Value:
         value = floating(graph, x)
         return graph.pointwise("Div", graph.pointwise("Log", value), graph.const(math.log(base), value.dtype))
@@ -293,7 +304,7 @@ _scaled_log("Log2", 2.0)
 _scaled_log("Log10", 10.0)
 
 
-@register_op("Clip")
+@register_lowering("Clip")
 def clip(graph: Graph, op: Any, x: Any) -> Value:
     """Limit to a range; limits may be tensors."""
     value = graph.value(x)
@@ -315,14 +326,14 @@ def clip_to(graph: Graph, value: Value, *, low: float | None, high: float | None
     return Value(out[0], value.dtype, value.shape, perm=value.perm)
 
 
-@register_op("Where")
+@register_lowering("Where")
 def where(graph: Graph, _: Any, condition: Any, x1: Any = None, x2: Any = None) -> Value:
     """Choose by a condition."""
     a, b = together(graph, x1, x2)
     return graph.pointwise("Where", as_bool(graph, condition), a, b, dtype=a.dtype)
 
 
-@register_op("Cast", "SaturateCast")
+@register_lowering("Cast", "SaturateCast")
 def cast(graph: Graph, op: Any, x: Any) -> Value:
     """Change the type; :class:`SaturateCast` limits to the range of an integer type first."""
     value = graph.value(x)
@@ -339,32 +350,32 @@ def cast(graph: Graph, op: Any, x: Any) -> Value:
     return graph.cast(value, dtype)
 
 
-@register_op("StopGradient", "Copy", "ConvertToTensor", "Array", "Conjugate", "Conj", "Real", "Identity")
+@register_lowering("StopGradient", "Copy", "ConvertToTensor", "Array", "Conjugate", "Conj", "Real")
 def identity(graph: Graph, _: Any, x: Any) -> Value:
     """Nothing happens at inference; the type is taken from Keras' inference."""
     return graph.value(x)
 
 
-@register_op("Isnan")
+@register_lowering("Isnan")
 def isnan(graph: Graph, _: Any, x: Any) -> Value:
     """Say where a value is not a number."""
     return graph.pointwise("IsNaN", floating(graph, x), dtype="bool")
 
 
-@register_op("Isinf")
+@register_lowering("Isinf")
 def isinf(graph: Graph, _: Any, x: Any) -> Value:
     """Say where a value is infinite."""
     return graph.pointwise("IsInf", graph.cast(floating(graph, x), "float32"), dtype="bool")
 
 
-@register_op("Isfinite")
+@register_lowering("Isfinite")
 def isfinite(graph: Graph, _: Any, x: Any) -> Value:
     """Say where a value is neither infinite nor not a number: there ``x - x`` is 0."""
     value = floating(graph, x)
     return graph.pointwise("Equal", graph.pointwise("Sub", value, value), graph.const(0.0, value.dtype), dtype="bool")
 
 
-@register_op("Isposinf", "Isneginf")
+@register_lowering("Isposinf", "Isneginf")
 def signed_isinf(graph: Graph, op: Any, x: Any) -> Value:
     """Say where a value is infinite with one sign."""
     positive = type(op).__name__ == "Isposinf"
@@ -375,7 +386,7 @@ def signed_isinf(graph: Graph, op: Any, x: Any) -> Value:
 
 
 def _bitwise(onnx_op: str, *names: str) -> None:
-    @register_op(*names)
+    @register_lowering(*names)
     def handler(graph: Graph, _: Any, x: Any, y: Any) -> Value:
         a, b = together(graph, x, y)
         logical = {"BitwiseAnd": "And", "BitwiseOr": "Or", "BitwiseXor": "Xor"}

@@ -10,11 +10,11 @@ import numpy as np
 
 from mnistkit.export.native.graph import Array, Graph, Value
 from mnistkit.export.native.lowerings.elementwise import is_float
-from mnistkit.export.native.registry import Unwritable, register_op, register_rewrite
+from mnistkit.export.native.registry import UnsupportedOp, register_decomposition, register_lowering
 from mnistkit.export.native.symbolic_dim import Dim
 
 
-@register_rewrite("Resize")
+@register_decomposition("Resize")
 def resize(op: Any, images: Any) -> Any:
     """Crop or pad to the aspect ratio first; then the plain resize is recorded."""
     channels_first = op.data_format == "channels_first"
@@ -22,7 +22,7 @@ def resize(op: Any, images: Any) -> Any:
     height, width = (images.shape[axis] for axis in axes)
     if op.crop_to_aspect_ratio or op.pad_to_aspect_ratio:
         if isinstance(height, Dim) or isinstance(width, Dim):
-            raise Unwritable("keeping the aspect ratio needs a fixed input height and width")
+            raise UnsupportedOp("keeping the aspect ratio needs a fixed input height and width")
         images = (_crop if op.crop_to_aspect_ratio else _pad)(op, images, axes=axes, height=height, width=width)
     plain = PlainResize(op.size, op.interpolation, antialias=op.antialias, axes=axes)
     return plain.symbolic_call(images)
@@ -67,7 +67,7 @@ def _pad(op: Any, images: Any, *, axes: tuple[int, int], height: int, width: int
     return keras.ops.pad(images, pads, constant_values=op.fill_value)
 
 
-@register_op("PlainResize")
+@register_lowering(PlainResize)
 def plain_resize(graph: Graph, op: PlainResize, images: Any) -> Value:
     """Nearest and bilinear are ONNX operators; the others are exact as products, for fixed sizes."""
     value = graph.value(images)
@@ -79,7 +79,7 @@ def plain_resize(graph: Graph, op: PlainResize, images: Any) -> Value:
         out = _onnx_resize(graph, op, work, axes)
     elif free:
         what = f"{op.interpolation}{' with antialias' if op.antialias else ''}"
-        raise Unwritable(f"{what} resizing needs a fixed input height and width; use bilinear without antialias")
+        raise UnsupportedOp(f"{what} resizing needs a fixed input height and width; use bilinear without antialias")
     else:
         out = _product(graph, op, work, axes)
     if value.dtype == work.dtype:
@@ -165,7 +165,7 @@ def weight_matrix(size: int, target: int, *, kernel: str, antialias: bool) -> Ar
     elif kernel == "bilinear":
         function, radius = (lambda x: np.maximum(0.0, 1.0 - x)), 1.0
     else:
-        raise Unwritable(f"the interpolation {kernel!r} has no translation; use bilinear")
+        raise UnsupportedOp(f"the interpolation {kernel!r} has no translation; use bilinear")
     scale = size / target
     stretch = max(scale, 1.0) if antialias else 1.0
     centres = (np.arange(target) + 0.5) * scale - 0.5

@@ -8,7 +8,7 @@ import numpy as np
 from keras import KerasTensor
 
 from mnistkit.export.native.graph import Graph, Value
-from mnistkit.export.native.registry import Unwritable, register_op
+from mnistkit.export.native.registry import UnsupportedOp, register_lowering
 from mnistkit.export.native.symbolic_dim import Dim
 
 HIGHEST = np.iinfo(np.int64).max
@@ -23,7 +23,7 @@ def wrap_negative(graph: Graph, x: Value, indices: Value, axis: int) -> Value:
     return graph.node("Where", below, graph.node("Add", indices, size), indices, dtype="int64", shape=indices.shape)
 
 
-@register_op("GetItem")
+@register_lowering("GetItem")
 def getitem(graph: Graph, _: Any, x: Any, key: Any) -> Value:
     """NumPy indexing by integers, slices, Ellipsis, None and one tensor."""
     value = graph.value(x)
@@ -118,13 +118,13 @@ def _gather_item(
     graph: Graph, value: Value, *, slices: list[Any], drops: list[int], tensors: list[tuple[int, Any]], news: list[int]
 ) -> Value:
     if len(tensors) != 1 or news:
-        raise Unwritable("indexing by several tensors at once")
+        raise UnsupportedOp("indexing by several tensors at once")
     axis, key = tensors[0]
     if any(abs(d - axis) > sum(1 for e in drops if min(d, axis) < e < max(d, axis)) + 1 for d in drops):
-        raise Unwritable("a number and a tensor as indices with other axes between them")  # NumPy moves such axes
+        raise UnsupportedOp("a number and a tensor as indices with other axes between them")  # NumPy moves such axes
     indices = graph.value(key)
     if indices.dtype == "bool":
-        raise Unwritable("indexing by a condition gives a shape that depends on the data")
+        raise UnsupportedOp("indexing by a condition gives a shape that depends on the data")
     out = graph.plain(_slice_all(graph, value, slices))
     out = graph.node("Gather", out, graph.cast(indices, "int64"), axis=axis)
     if drops:
@@ -133,7 +133,7 @@ def _gather_item(
     return out
 
 
-@register_op("Take")
+@register_lowering("Take")
 def take(graph: Graph, op: Any, x: Any, indices: Any) -> Value:
     """Gather along an axis, or from the flattened tensor; ONNX counts negative indices from the end too."""
     value = graph.value(x)
@@ -147,7 +147,7 @@ def take(graph: Graph, op: Any, x: Any, indices: Any) -> Value:
     )
 
 
-@register_op("TakeAlongAxis")
+@register_lowering("TakeAlongAxis")
 def take_along_axis(graph: Graph, op: Any, x: Any, indices: Any) -> Value:
     """Gather one element for each index, other axes in step (broadcast where one has length 1)."""
     value, index = graph.value(x), graph.value(indices, "int64")
@@ -168,7 +168,7 @@ def take_along_axis(graph: Graph, op: Any, x: Any, indices: Any) -> Value:
     return graph.node("GatherElements", value, index, axis=axis)
 
 
-@register_op("TopK")
+@register_lowering("TopK")
 def top_k(graph: Graph, op: Any, x: Any) -> list[Value]:
     """The largest elements of the last axis and their indices."""
     value = graph.value(x)
@@ -178,7 +178,7 @@ def top_k(graph: Graph, op: Any, x: Any) -> list[Value]:
     return [values, indices]
 
 
-@register_op("InTopK")
+@register_lowering("InTopK")
 def in_top_k(graph: Graph, op: Any, targets: Any, predictions: Any) -> Value:
     """Whether fewer than k classes score higher than the target."""
     from mnistkit.export.native.lowerings.reduction import reduce_node
@@ -191,7 +191,7 @@ def in_top_k(graph: Graph, op: Any, targets: Any, predictions: Any) -> Value:
     return graph.pointwise("Less", count, graph.const(op.k, "int32"), dtype="bool")
 
 
-@register_op("Sort", "Argsort")
+@register_lowering("Sort", "Argsort")
 def sort(graph: Graph, op: Any, x: Any) -> Value:
     """Sort upwards, equal elements in their order (a TopK of all elements)."""
     value = graph.value(x)
@@ -209,7 +209,7 @@ def sort(graph: Graph, op: Any, x: Any) -> Value:
     return values if type(op).__name__ == "Sort" else indices
 
 
-@register_op("Slice")
+@register_lowering("Slice")
 def slice_(graph: Graph, op: Any, inputs: Any, start_indices: Any) -> Value:
     """A block of a given shape at a given start, moved back inside where it would reach beyond the end."""
     value = graph.plain(graph.value(inputs))
@@ -234,7 +234,7 @@ def _starts(graph: Graph, starts: Any, rank: int) -> tuple[Value, bool]:
     return graph.reshape(value, (rank,)), value.const is not None
 
 
-@register_op("SliceUpdate")
+@register_lowering("SliceUpdate")
 def slice_update(graph: Graph, _: Any, inputs: Any, start_indices: Any, updates: Any) -> Value:
     """Put a block at a start: its elements' indices are counted out and scattered."""
     value, block = graph.plain(graph.value(inputs)), graph.plain(graph.value(updates))
@@ -254,7 +254,7 @@ def slice_update(graph: Graph, _: Any, inputs: Any, start_indices: Any, updates:
     return graph.node("ScatterND", value, index, block)
 
 
-@register_op("Scatter")
+@register_lowering("Scatter")
 def scatter(graph: Graph, op: Any, indices: Any, values: Any) -> Value:
     """Add values into zeros at indices."""
     updates = graph.plain(graph.value(values))
@@ -264,13 +264,13 @@ def scatter(graph: Graph, op: Any, indices: Any, values: Any) -> Value:
     return graph.node("ScatterND", zeros, graph.value(indices, "int64"), updates, reduction="add")
 
 
-@register_op("ScatterUpdate")
+@register_lowering("ScatterUpdate")
 def scatter_update(graph: Graph, op: Any, inputs: Any, indices: Any, updates: Any) -> Value:
     """Replace, add, multiply, or take the extreme at indices."""
     value = graph.plain(graph.value(inputs))
     kind = op.reduction
     if kind in {"max", "min"} and graph.opset < 18:  # noqa: PLR2004  opset 18 added them
-        raise Unwritable(f"scatter with reduction {kind!r} needs opset 18")
+        raise UnsupportedOp(f"scatter with reduction {kind!r} needs opset 18")
     name = {None: None, "add": "add", "mul": "mul", "max": "max", "min": "min"}[kind]
     return graph.node(
         "ScatterND", value, graph.value(indices, "int64"), graph.value(updates, value.dtype), reduction=name

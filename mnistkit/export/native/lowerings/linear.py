@@ -6,7 +6,7 @@ from typing import Any
 
 from mnistkit.export.native.graph import Graph, Value
 from mnistkit.export.native.lowerings.elementwise import is_float, result_type
-from mnistkit.export.native.registry import register_op
+from mnistkit.export.native.registry import register_lowering
 
 
 def matmul_values(graph: Graph, a: Value, b: Value, *, dtype: str) -> Value:
@@ -16,14 +16,14 @@ def matmul_values(graph: Graph, a: Value, b: Value, *, dtype: str) -> Value:
     return graph.cast(out, dtype)
 
 
-@register_op("Matmul")
+@register_lowering("Matmul")
 def matmul(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
     """Matrix product with NumPy's broadcasting, which ONNX has too."""
     dtype = result_type(graph, x1, x2)
     return matmul_values(graph, graph.value(x1), graph.value(x2), dtype=dtype)
 
 
-@register_op("Dot")
+@register_lowering("Dot")
 def dot(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
     """``numpy.dot``: scalars multiply, otherwise last axis against the last but one."""
     dtype = result_type(graph, x1, x2)
@@ -35,7 +35,7 @@ def dot(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
     return tensordot_values(graph, a, b, axes=([a.rank - 1], [b.rank - 2]), dtype=dtype)
 
 
-@register_op("Tensordot")
+@register_lowering("Tensordot")
 def tensordot(graph: Graph, op: Any, x1: Any, x2: Any) -> Value:
     """Contract over given axes."""
     dtype = result_type(graph, x1, x2)
@@ -64,7 +64,7 @@ def tensordot_values(graph: Graph, a: Value, b: Value, *, axes: tuple[list[int],
     return einsum_values(graph, equation, [a, b], dtype=dtype)
 
 
-@register_op("Einsum")
+@register_lowering("Einsum")
 def einsum(graph: Graph, op: Any, *operands: Any, **_: Any) -> Value:
     """Einstein summation."""
     dtype = result_type(graph, *operands)
@@ -118,7 +118,7 @@ def _as_matmul(graph: Graph, equation: str, values: list[Value], *, dtype: str) 
     return graph.reshape(out, (*lead, *[sizes[c] for c in free_right]))
 
 
-@register_op("Outer")
+@register_lowering("Outer")
 def outer(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
     """Outer product of flattened vectors."""
     dtype = result_type(graph, x1, x2)
@@ -127,7 +127,7 @@ def outer(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
     return graph.node("Mul", a, b)
 
 
-@register_op("Vdot")
+@register_lowering("Vdot")
 def vdot(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
     """Inner product of flattened vectors."""
     dtype = result_type(graph, x1, x2)
@@ -135,7 +135,7 @@ def vdot(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
     return matmul_values(graph, a, b, dtype=dtype)
 
 
-@register_op("Inner")
+@register_lowering("Inner")
 def inner(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
     """Contract the last axes."""
     dtype = result_type(graph, x1, x2)

@@ -10,10 +10,10 @@ import numpy as np
 from mnistkit.export.native.graph import Graph, Value
 from mnistkit.export.native.lowerings.elementwise import floating
 from mnistkit.export.native.lowerings.reduction import normal_axes, reduce_node, variance_value
-from mnistkit.export.native.registry import register_op
+from mnistkit.export.native.registry import register_lowering
 
 
-@register_op("BatchNorm")
+@register_lowering("BatchNorm")
 def batch_norm(graph: Graph, op: Any, x: Any, mean: Any, variance: Any, offset: Any = None, scale: Any = None) -> Value:
     """``(x - mean) / sqrt(variance + epsilon) * scale + offset``."""
     value = graph.value(x)
@@ -69,7 +69,7 @@ def _scaling(graph: Graph, p: Any, value: Value, axes: list[int]) -> Value:
     return graph.reshape(param, tuple(shape[a] if a in axes else 1 for a in range(value.rank)))
 
 
-@register_op("LayerNorm")
+@register_lowering("LayerNorm")
 def layer_norm(graph: Graph, op: Any, x: Any, gamma: Any = None, beta: Any = None) -> Value:
     """Normalise over axes with scale and offset; with ``rms_scaling`` the mean is kept and there is no offset."""
     value, given = _single(graph, x)
@@ -103,7 +103,7 @@ def _ones(graph: Graph, value: Value, sizes: tuple[int, ...]) -> Value:
     return graph.const(np.ones(sizes, value.dtype), hint="ones")
 
 
-@register_op("RMSNorm")
+@register_lowering("RMSNorm")
 def rms_norm(graph: Graph, op: Any, x: Any, scale: Any = None) -> Value:
     """``x / sqrt(mean(x²) + epsilon) * scale``."""
     value, given = _single(graph, x)
@@ -117,7 +117,7 @@ def rms_norm(graph: Graph, op: Any, x: Any, scale: Any = None) -> Value:
     return graph.cast(out, given)
 
 
-@register_op("Normalize")
+@register_lowering("Normalize")
 def normalize(graph: Graph, op: Any, x: Any) -> Value:
     """Divide by the norm, which is taken to be ``epsilon`` at least."""
     value = floating(graph, x)

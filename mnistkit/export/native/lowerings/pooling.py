@@ -11,11 +11,11 @@ import numpy as np
 from mnistkit.export.native.graph import Graph, Value
 from mnistkit.export.native.lowerings.convolution import channels_last, enter, leave, padding_attributes, spread
 from mnistkit.export.native.lowerings.elementwise import is_float
-from mnistkit.export.native.registry import Unwritable, register_op
+from mnistkit.export.native.registry import UnsupportedOp, register_lowering
 from mnistkit.export.native.symbolic_dim import Dim
 
 
-@register_op("MaxPool", "AveragePool")
+@register_lowering("MaxPool", "AveragePool")
 def pool(graph: Graph, op: Any, inputs: Any) -> Value:
     """Window maximum or average; an average over ``same`` padding counts the real elements only, in ONNX too."""
     x = graph.value(inputs)
@@ -55,7 +55,7 @@ def _uneven(sizes: list[Any], *, kernel: list[int], strides: list[int]) -> list[
     pads = []
     for size, window, stride in zip(sizes, kernel, strides, strict=True):
         if isinstance(size, Dim) and stride > 1:
-            raise Unwritable(
+            raise UnsupportedOp(
                 "this backend averages over 'same' padding differently from size to size; fix the height and width, "
                 "use padding='valid', or export under another backend"
             )
@@ -64,7 +64,7 @@ def _uneven(sizes: list[Any], *, kernel: list[int], strides: list[int]) -> list[
     return pads if any(a != b for a, b in pads) else None
 
 
-@register_op("AdaptiveMaxPool", "AdaptiveAveragePool")
+@register_lowering("AdaptiveMaxPool", "AdaptiveAveragePool")
 def adaptive_pool(graph: Graph, op: Any, inputs: Any) -> Value:
     """Window ``i`` of ``n`` covers ``floor(i * size / n)`` to ``ceil((i + 1) * size / n)``, axis by axis."""
     x = graph.value(inputs)
@@ -79,7 +79,7 @@ def adaptive_pool(graph: Graph, op: Any, inputs: Any) -> Value:
         size = x.shape[axis]
         if isinstance(size, Dim):
             if target != 1:
-                raise Unwritable("adaptive pooling of a free size to more than one element")
+                raise UnsupportedOp("adaptive pooling of a free size to more than one element")
             out = _reduce_keep(graph, out, axis, average=average)
             continue
         parts = []

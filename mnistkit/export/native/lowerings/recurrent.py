@@ -16,10 +16,10 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import activations, ops
+from keras import activations, layers, ops
 
 from mnistkit.export.native.graph import Array, Graph, Value
-from mnistkit.export.native.registry import register_layer_rewrite, register_op
+from mnistkit.export.native.registry import register_layer_decomposition, register_lowering
 from mnistkit.export.native.scan import refuse_stateful, rnn_call
 
 # Keras' function: ONNX's name, alpha and beta (None: has none)
@@ -72,11 +72,11 @@ class Recurrence(keras.Operation):
         )
 
 
-@register_layer_rewrite("LSTM", "GRU", "SimpleRNN")
+@register_layer_decomposition("LSTM", "GRU", "SimpleRNN")
 def recurrent(layer: Any, sequences: Any, initial_state: Any = None, mask: Any = None, **_: Any) -> Any:
     """Record one operator where the activations allow it."""
     refuse_stateful(layer)
-    kind = next(base.__name__ for base in type(layer).__mro__ if base.__name__ in _KINDS)
+    kind = next(name for name in _KINDS if isinstance(layer, getattr(layers, name)))
     used = [layer.cell.activation, getattr(layer.cell, "recurrent_activation", layer.cell.activation)]
     if any(function not in _ACTIVATIONS for function in used):
         return rnn_call(layer, sequences, initial_state=initial_state, mask=mask)
@@ -91,7 +91,7 @@ def recurrent(layer: Any, sequences: Any, initial_state: Any = None, mask: Any =
     return (output, *final) if layer.return_state else output
 
 
-@register_op("Recurrence")
+@register_lowering(Recurrence)
 def recurrence(graph: Graph, op: Recurrence, sequences: Any, initial_state: Any, mask: Any = None) -> list[Value]:
     """Write the operator, with masked steps skipped."""
     layer, kind = op.layer, _KINDS[op.kind]

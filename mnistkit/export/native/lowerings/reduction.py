@@ -6,7 +6,7 @@ from typing import Any
 
 from mnistkit.export.native.graph import Graph, Value
 from mnistkit.export.native.lowerings.elementwise import floating, is_float
-from mnistkit.export.native.registry import register_op
+from mnistkit.export.native.registry import register_lowering
 
 AXES_AS_INPUT = 18  # opset from which all reductions take their axes as an input, as ReduceSum does from 13
 
@@ -74,7 +74,7 @@ def variance_value(graph: Graph, value: Value, axes: list[int], *, keepdims: boo
 
 
 def _simple(name: str, onnx_op: str) -> None:
-    @register_op(name)
+    @register_lowering(name)
     def handler(graph: Graph, op: Any, x: Any) -> Value:
         target = graph.spec[0].dtype
         value = graph.value(x)
@@ -98,7 +98,7 @@ for _keras, _onnx in {
     _simple(_keras, _onnx)
 
 
-@register_op("Any", "All")
+@register_lowering("Any", "All")
 def truth(graph: Graph, op: Any, x: Any) -> Value:
     """Whether any or all elements are true."""
     value = graph.cast(graph.value(x, "bool"), "int32")
@@ -107,21 +107,21 @@ def truth(graph: Graph, op: Any, x: Any) -> Value:
     return graph.cast(reduce_node(graph, onnx_op, value, axes, keepdims=bool(op.keepdims)), "bool")
 
 
-@register_op("Mean")
+@register_lowering("Mean")
 def mean(graph: Graph, op: Any, x: Any) -> Value:
     """Average, of integers in floating point."""
     value = floating(graph, x)
     return mean_value(graph, value, normal_axes(op.axis, value.rank), keepdims=bool(op.keepdims))
 
 
-@register_op("Var")
+@register_lowering("Var")
 def var(graph: Graph, op: Any, x: Any) -> Value:
     """Population variance."""
     value = floating(graph, x)
     return variance_value(graph, value, normal_axes(op.axis, value.rank), keepdims=bool(op.keepdims))
 
 
-@register_op("Std")
+@register_lowering("Std")
 def std(graph: Graph, op: Any, x: Any) -> Value:
     """Population standard deviation."""
     value = floating(graph, x)
@@ -130,7 +130,7 @@ def std(graph: Graph, op: Any, x: Any) -> Value:
     )
 
 
-@register_op("Moments")
+@register_lowering("Moments")
 def moments(graph: Graph, op: Any, x: Any) -> list[Value]:
     """Mean and variance."""
     value = graph.value(x)
@@ -142,12 +142,14 @@ def moments(graph: Graph, op: Any, x: Any) -> list[Value]:
     ]
 
 
-@register_op("Logsumexp")
+@register_lowering("Logsumexp")
 def logsumexp(graph: Graph, op: Any, x: Any) -> Value:
-    """``log(sum(exp(x)))`` with the maximum taken out first."""
+    """``log(sum(exp(x)))`` with the maximum taken out first, unless it is infinite: its difference to itself is NaN."""
     value = floating(graph, x)
     axes = normal_axes(op.axis, value.rank)
     top = reduce_node(graph, "ReduceMax", value, axes, keepdims=True)
+    infinite = graph.pointwise("IsInf", graph.cast(top, "float32"), dtype="bool")
+    top = graph.pointwise("Where", infinite, graph.const(0.0, value.dtype), top, dtype=value.dtype)
     total = reduce_node(
         graph, "ReduceSum", graph.pointwise("Exp", graph.pointwise("Sub", value, top)), axes, keepdims=True
     )
@@ -155,7 +157,7 @@ def logsumexp(graph: Graph, op: Any, x: Any) -> Value:
     return out if op.keepdims else graph.squeeze(out, *axes)
 
 
-@register_op("Argmax", "Argmin")
+@register_lowering("Argmax", "Argmin")
 def argmax(graph: Graph, op: Any, x: Any) -> Value:
     """Index of the first extreme element."""
     value = graph.value(x)
@@ -169,14 +171,14 @@ def argmax(graph: Graph, op: Any, x: Any) -> Value:
     return graph.node(onnx_op, value, axis=op.axis % value.rank, keepdims=int(bool(op.keepdims)), dtype="int64")
 
 
-@register_op("CountNonzero")
+@register_lowering("CountNonzero")
 def count_nonzero(graph: Graph, op: Any, x: Any) -> Value:
     """How many elements are not zero."""
     value = graph.cast(graph.value(x, "bool"), "int32")
     return reduce_node(graph, "ReduceSum", value, normal_axes(op.axis, value.rank), keepdims=False)
 
 
-@register_op("Cumsum")
+@register_lowering("Cumsum")
 def cumsum(graph: Graph, op: Any, x: Any) -> Value:
     """Running sum; over the flattened tensor without an axis."""
     target = graph.spec[0].dtype

@@ -9,7 +9,7 @@ import numpy as np
 
 from mnistkit.export.native.graph import Graph, Value
 from mnistkit.export.native.lowerings.elementwise import together
-from mnistkit.export.native.registry import Unwritable, register_op
+from mnistkit.export.native.registry import UnsupportedOp, register_lowering
 from mnistkit.export.native.symbolic_dim import Dim
 
 
@@ -21,7 +21,7 @@ def slice_axis(graph: Graph, x: Value, *, axis: int, start: Any, stop: Any, step
     return Value(names[0], x.dtype, None, perm=x.perm)
 
 
-@register_op("Reshape")
+@register_lowering("Reshape")
 def reshape(graph: Graph, op: Any, x: Any) -> Value:
     """Reshape; a pooled (batch, channels) brought back to (batch, 1, 1, channels) is kept channels-first."""
     value = graph.value(x)
@@ -46,20 +46,20 @@ def reshape(graph: Graph, op: Any, x: Any) -> Value:
     return graph.reshape(value, target)
 
 
-@register_op("Ravel")
+@register_lowering("Ravel")
 def ravel(graph: Graph, _: Any, x: Any) -> Value:
     """Flatten to one axis."""
     return graph.reshape(graph.value(x), (-1,))
 
 
-@register_op("Transpose")
+@register_lowering("Transpose")
 def transpose(graph: Graph, op: Any, x: Any) -> Value:
     """Permute axes; reverse them when none are given."""
     value = graph.value(x)
     return graph.transpose(value, op.axes if op.axes is not None else tuple(reversed(range(value.rank))))
 
 
-@register_op("Swapaxes")
+@register_lowering("Swapaxes")
 def swapaxes(graph: Graph, op: Any, x: Any) -> Value:
     """Exchange two axes."""
     value = graph.value(x)
@@ -69,7 +69,7 @@ def swapaxes(graph: Graph, op: Any, x: Any) -> Value:
     return graph.transpose(value, perm)
 
 
-@register_op("Moveaxis")
+@register_lowering("Moveaxis")
 def moveaxis(graph: Graph, op: Any, x: Any) -> Value:
     """Move axes to new places."""
     value = graph.value(x)
@@ -82,7 +82,7 @@ def moveaxis(graph: Graph, op: Any, x: Any) -> Value:
     return graph.transpose(value, perm)
 
 
-@register_op("ExpandDims")
+@register_lowering("ExpandDims")
 def expand_dims(graph: Graph, op: Any, x: Any) -> Value:
     """Insert axes of length 1."""
     value = graph.value(x)
@@ -90,7 +90,7 @@ def expand_dims(graph: Graph, op: Any, x: Any) -> Value:
     return graph.unsqueeze(value, *axes)
 
 
-@register_op("Squeeze")
+@register_lowering("Squeeze")
 def squeeze(graph: Graph, op: Any, x: Any) -> Value:
     """Remove axes of length 1."""
     value = graph.value(x)
@@ -102,7 +102,7 @@ def squeeze(graph: Graph, op: Any, x: Any) -> Value:
     return graph.squeeze(value, *axes) if axes else value
 
 
-@register_op("Concatenate")
+@register_lowering("Concatenate")
 def concatenate(graph: Graph, op: Any, xs: Any) -> Value:
     """Join along an axis, in the layout of the first value that has one."""
     values = together(graph, *xs)
@@ -122,7 +122,7 @@ def concat_values(graph: Graph, values: list[Value], axis: int) -> Value:
     return Value(names[0], values[0].dtype, None, perm=perm)
 
 
-@register_op("Stack")
+@register_lowering("Stack")
 def stack(graph: Graph, op: Any, x: Any) -> Value:
     """Join along a new axis."""
     values = together(graph, *x)
@@ -130,7 +130,7 @@ def stack(graph: Graph, op: Any, x: Any) -> Value:
     return graph.node("Concat", *[graph.unsqueeze(v, axis) for v in values], axis=axis)
 
 
-@register_op("Unstack")
+@register_lowering("Unstack")
 def unstack(graph: Graph, op: Any, x: Any) -> list[Value]:
     """Take apart along an axis."""
     value = graph.value(x)
@@ -140,7 +140,7 @@ def unstack(graph: Graph, op: Any, x: Any) -> list[Value]:
     return [graph.node("Squeeze", part, graph.ints(axis)) for part in parts]
 
 
-@register_op("Split", "ArraySplit", "Hsplit", "Vsplit", "Dsplit")
+@register_lowering("Split", "ArraySplit", "Hsplit", "Vsplit", "Dsplit")
 def split(graph: Graph, op: Any, x: Any) -> list[Value]:
     """Split into equal parts, or at indices."""
     value = graph.value(x)
@@ -154,7 +154,7 @@ def split(graph: Graph, op: Any, x: Any) -> list[Value]:
     return [Value(name, value.dtype, None, perm=value.perm) for name in names]
 
 
-@register_op("Flip", "Fliplr", "Flipud")
+@register_lowering("Flip", "Fliplr", "Flipud")
 def flip(graph: Graph, op: Any, x: Any) -> Value:
     """Reverse axes."""
     value = graph.value(x)
@@ -173,7 +173,7 @@ def flip(graph: Graph, op: Any, x: Any) -> Value:
     )
 
 
-@register_op("Roll")
+@register_lowering("Roll")
 def roll(graph: Graph, op: Any, x: Any) -> Value:
     """Shift around the end: the last ``shift`` elements go first."""
     value = graph.plain(graph.value(x))
@@ -192,7 +192,7 @@ def roll(graph: Graph, op: Any, x: Any) -> Value:
 
 def _roll_axis(graph: Graph, value: Value, *, shift: Any, axis: int, size: Any) -> Value:
     if not isinstance(shift, int):
-        raise Unwritable("roll by a computed shift")
+        raise UnsupportedOp("roll by a computed shift")
     cut = (size - shift) % size if isinstance(size, Dim) or isinstance(shift, Dim) else (-shift) % max(size, 1)
     if not isinstance(cut, Dim) and cut == 0:
         return value
@@ -201,7 +201,7 @@ def _roll_axis(graph: Graph, value: Value, *, shift: Any, axis: int, size: Any) 
     return graph.node("Concat", head, tail, axis=axis, shape=value.shape)
 
 
-@register_op("Tile")
+@register_lowering("Tile")
 def tile(graph: Graph, op: Any, x: Any) -> Value:
     """Repeat whole tensors along axes."""
     value = graph.value(x)
@@ -212,13 +212,13 @@ def tile(graph: Graph, op: Any, x: Any) -> Value:
     return graph.node("Tile", value, graph.shape_vector(repeats))
 
 
-@register_op("Repeat")
+@register_lowering("Repeat")
 def repeat(graph: Graph, op: Any, x: Any) -> Value:
     """Repeat each element along an axis."""
     value = graph.value(x)
     repeats = op.repeats
     if not isinstance(repeats, (int, list, tuple, np.ndarray)):
-        raise Unwritable("repeat by a computed number")
+        raise UnsupportedOp("repeat by a computed number")
     if op.axis is None:
         value, axis = graph.reshape(value, (-1,)), 0
         size: Any = math.prod(graph.value(x).shape or ())
@@ -243,7 +243,7 @@ def repeat(graph: Graph, op: Any, x: Any) -> Value:
     return graph.reshape(tiled, tuple(final))
 
 
-@register_op("BroadcastTo")
+@register_lowering("BroadcastTo")
 def broadcast_to(graph: Graph, op: Any, x: Any) -> Value:
     """Repeat axes of length 1."""
     value = graph.value(x)
@@ -262,7 +262,7 @@ def _same(a: tuple[Any, ...], b: tuple[Any, ...]) -> bool:
     )
 
 
-@register_op("Pad")
+@register_lowering("Pad")
 def pad(graph: Graph, op: Any, x: Any, constant_values: Any = None) -> Value:
     """Pad with a constant, the edge, or a reflection."""
     value = graph.value(x)
@@ -309,7 +309,7 @@ def _symmetric(graph: Graph, value: Value, widths: list[Any]) -> Value:
     return value
 
 
-@register_op("Tril", "Triu")
+@register_lowering("Tril", "Triu")
 def triangle(graph: Graph, op: Any, x: Any) -> Value:
     """Keep the elements below or above a diagonal."""
     value = graph.value(x)
@@ -321,7 +321,7 @@ def triangle(graph: Graph, op: Any, x: Any) -> Value:
     return graph.cast(out, given)
 
 
-@register_op("DepthToSpace", "SpaceToDepth")
+@register_lowering("DepthToSpace", "SpaceToDepth")
 def depth_space(graph: Graph, op: Any, x: Any) -> Value:
     """Exchange channels for pixels in blocks, block index first in the channels (ONNX' ``DCR`` order)."""
     value = graph.value(x)

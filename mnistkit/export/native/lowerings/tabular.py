@@ -13,11 +13,16 @@ from keras import ops
 
 from mnistkit.export.native.graph import Graph, Value
 from mnistkit.export.native.keras_hooks import lookup_dtype
-from mnistkit.export.native.registry import Unwritable, register_layer, register_layer_rewrite, register_op
+from mnistkit.export.native.registry import (
+    UnsupportedOp,
+    register_layer_decomposition,
+    register_layer_lowering,
+    register_lowering,
+)
 from mnistkit.export.native.symbolic_dim import Dim
 
 
-@register_op("Digitize")
+@register_lowering("Digitize")
 def digitize(graph: Graph, _: Any, x: Any, bins: Any) -> Value:
     """Count the bin edges that are not over each number: edges rise."""
     value = graph.value(x)
@@ -28,7 +33,7 @@ def digitize(graph: Graph, _: Any, x: Any, bins: Any) -> Value:
     return Value(counts.name, "int32", value.shape)
 
 
-@register_op("SearchSorted")
+@register_lowering("SearchSorted")
 def search_sorted(graph: Graph, op: Any, sorted_sequence: Any, values: Any) -> Value:
     """As :func:`digitize`, with edges that may be a tensor."""
     edges, value = graph.value(sorted_sequence), graph.value(values)
@@ -57,21 +62,21 @@ def encode(indices: Any, mode: str, *, depth: int, dtype: str, count_weights: An
     return ops.sum(hot, axis=1 if len(indices.shape) > 1 else 0)
 
 
-@register_layer_rewrite("CategoryEncoding")
+@register_layer_decomposition("CategoryEncoding")
 def category_encoding(layer: Any, inputs: Any, count_weights: Any = None, **_: Any) -> Any:
     """One-hot, multi-hot or counts."""
     if layer.sparse:
-        raise Unwritable("sparse=True has no ONNX form; set sparse=False")
+        raise UnsupportedOp("sparse=True has no ONNX form; set sparse=False")
     return encode(inputs, layer.output_mode, depth=layer.num_tokens, dtype=layer.dtype, count_weights=count_weights)
 
 
-@register_layer_rewrite("Discretization")
+@register_layer_decomposition("Discretization")
 def discretization(layer: Any, inputs: Any, **_: Any) -> Any:
     """Bin numbers, encoded."""
     if layer.bin_boundaries is None:
-        raise Unwritable("it has no bin boundaries yet; give bin_boundaries or call adapt() first")
+        raise UnsupportedOp("it has no bin boundaries yet; give bin_boundaries or call adapt() first")
     if layer.sparse:
-        raise Unwritable("sparse=True has no ONNX form; set sparse=False")
+        raise UnsupportedOp("sparse=True has no ONNX form; set sparse=False")
     indices = ops.digitize(inputs, np.asarray(layer.bin_boundaries, "float32"))
     depth = len(layer.bin_boundaries) + 1
     return encode(indices, layer.output_mode, depth=depth, dtype=layer.output_dtype)
@@ -92,7 +97,7 @@ class Lookup(keras.Operation):
         return keras.KerasTensor(x.shape, self.dtype)
 
 
-@register_op("Lookup")
+@register_lowering(Lookup)
 def lookup(graph: Graph, op: Lookup, x: Any) -> Value:
     """Write ONNX-ML's LabelEncoder, a hash table in the runtime."""
     value = graph.value(x)
@@ -112,18 +117,18 @@ def lookup(graph: Graph, op: Lookup, x: Any) -> Value:
     return graph.cast(out, op.dtype)
 
 
-@register_layer_rewrite("IntegerLookup", "StringLookup", "IndexLookup")
+@register_layer_decomposition("IntegerLookup", "StringLookup", "IndexLookup")
 def index_lookup(layer: Any, inputs: Any, **_: Any) -> Any:
     """Word or number to index (or back), encoded."""
     if layer.sparse:
-        raise Unwritable("sparse=True has no ONNX form; set sparse=False")
+        raise UnsupportedOp("sparse=True has no ONNX form; set sparse=False")
     if layer.invert:
         words = layer.get_vocabulary()
         kind = "string" if layer.vocabulary_dtype == "string" else "int64"
         return Lookup(list(range(len(words))), words, layer.oov_token, kind).symbolic_call(inputs)
     hashed = layer.vocabulary_dtype == "string" or getattr(layer, "oov_method", "floormod") == "farmhash"
     if layer.num_oov_indices > 1 and hashed:
-        raise Unwritable("more than one out-of-vocabulary index needs a hash of strings; set num_oov_indices=1")
+        raise UnsupportedOp("more than one out-of-vocabulary index needs a hash of strings; set num_oov_indices=1")
     indices = _look_up(layer, inputs)
     if layer.output_mode == "int":
         return indices
@@ -152,28 +157,28 @@ def _look_up(layer: Any, inputs: Any) -> Any:
     return ops.cast(indices, "int64")
 
 
-@register_layer("Hashing")
+@register_layer_lowering("Hashing")
 def hashing(_: Graph, layer: Any, inputs: Any) -> Value:
     """Refuse: FarmHash and SipHash of strings."""
     del layer, inputs
-    raise Unwritable(
+    raise UnsupportedOp(
         "it hashes text with FarmHash or SipHash, which ONNX does not have; use IntegerLookup or StringLookup, "
         "or hash before the model"
     )
 
 
-@register_layer("HashedCrossing")
+@register_layer_lowering("HashedCrossing")
 def hashed_crossing(_: Graph, layer: Any, inputs: Any) -> Value:
     """Refuse: a fingerprint of strings."""
     del layer, inputs
-    raise Unwritable("it hashes text with FarmHash, which ONNX does not have; cross the features before the model")
+    raise UnsupportedOp("it hashes text with FarmHash, which ONNX does not have; cross the features before the model")
 
 
-@register_layer("TextVectorization")
+@register_layer_lowering("TextVectorization")
 def text_vectorization(_: Graph, layer: Any, inputs: Any) -> Value:
     """Refuse: text taken apart by regular expressions."""
     del layer, inputs
-    raise Unwritable(
+    raise UnsupportedOp(
         "it takes text apart with regular expressions, which ONNX does not have; tokenise before the model and "
         "export the model that takes the tokens"
     )
