@@ -1,4 +1,4 @@
-"""What people pass to the engine by accident or need, and what it makes of it: the same as model.fit, or one line."""
+"""Unusual arguments and models: the trainer gives what model.fit gives, or names the reason why it does not."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ pytestmark = without_copy_keyword
 
 
 def assert_as_fit(make, x, y, *, epochs=1, tolerance=1e-5, **extra):
-    """Train twins on the same batches, one with the engine and one with model.fit."""
+    """Train twins on the same batches, one with the trainer and one with model.fit."""
     fast, plain, got, wanted = both(make, (x, y), epochs=epochs, **extra)
     assert_same_state(fast, plain, tolerance=tolerance)
     assert_same_history(got, wanted, tolerance=tolerance)
