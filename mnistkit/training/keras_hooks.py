@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 from typing import TYPE_CHECKING, Any
 
 from mnistkit.training.hook import Hook, first_missing
@@ -30,6 +31,8 @@ _UPDATE_STEP = Hook(
     ("keras:optimizers.Optimizer._backend_update_step",), "update one variable after the other", backend="torch"
 )
 
+_VALUE = Hook(("optimizer:iterations._value",), "find the variables that a step reads")
+
 HOOKS = (
     _SYMBOLIC_BUILD,
     _FLATTEN_LAYERS,
@@ -37,6 +40,7 @@ HOOKS = (
     _COMPILE_METRICS,
     _INITIAL_EPOCH,
     _LEARNING_RATE,
+    _VALUE,
     _STRATEGY,
     _COND,
     _SEED_GENERATOR,
@@ -54,7 +58,7 @@ def missing(model: Any, *, backend: str) -> str | None:
     instances = {"model": model, "optimizer": model.optimizer}
     hooks = [hook for hook in HOOKS if hook.backend in (None, backend)]
     if model.optimizer is None:
-        hooks.remove(_LEARNING_RATE)
+        hooks = [hook for hook in hooks if hook not in (_LEARNING_RATE, _VALUE)]
     return first_missing(hooks, **instances)
 
 
@@ -83,6 +87,15 @@ def resumed_epoch(model: Any) -> int | None:
     """Return the epoch that the callback BackupAndRestore sets for a resumed run, or None."""
     epoch: int | None = model._initial_epoch  # noqa: SLF001
     return epoch
+
+
+def live_variables() -> list[tuple[Any, Any]]:
+    """Return every Keras variable of the process that has a value, with it; takes about a tenth of a second."""
+    import keras
+
+    variables = [thing for thing in gc.get_objects() if issubclass(type(thing), keras.Variable)]
+    found = [(variable, getattr(variable, "_value", None)) for variable in variables]
+    return [(variable, value) for variable, value in found if value is not None]
 
 
 def has_strategy(model: Any) -> bool:

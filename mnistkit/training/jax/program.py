@@ -20,10 +20,11 @@ import numpy as np
 from jax import lax
 
 from mnistkit.training.jax.hooks import jaxpr_as_fun
+from mnistkit.training.keras_hooks import live_variables
 from mnistkit.training.pytree import tree_map
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
 
@@ -64,6 +65,8 @@ class Program:
         spec = functools.partial(jax.tree.map, lambda a: jax.ShapeDtypeStruct(np.shape(a), a.dtype))
         inputs = (spec(self._state()), spec(data), jax.ShapeDtypeStruct((n,), np.int32), 0)
         traced = jax.jit(functools.partial(self._step, size=size), donate_argnums=0).trace(*inputs)
+        if not self._model.jit_compile:
+            _refuse_other_variables(traced.jaxpr.consts)
         if _is_slow_in_loops(traced.jaxpr):
             self._compiled[size] = _in_thread(traced.lower().compile), False
             return
@@ -138,6 +141,13 @@ def _in_thread(compile_: Callable[[], Any]) -> Future[Any]:
 
     threading.Thread(target=work).start()
     return future
+
+
+def _refuse_other_variables(constants: Sequence[Any]) -> None:
+    """Refuse Keras variables outside the model's lists: without compilation, ``model.fit`` reads them in every step."""
+    for variable, value in live_variables():
+        if any(value is constant for constant in constants):
+            raise ValueError(f"a step reads the variable {variable.path}, which is not the model's own")
 
 
 def _is_slow_in_loops(jaxpr: Any) -> bool:

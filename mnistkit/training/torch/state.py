@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import gc
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
-from mnistkit.training.keras_hooks import flatten_layers
+from mnistkit.training.keras_hooks import flatten_layers, live_variables
+from mnistkit.training.torch.graph import written
+from mnistkit.training.torch.untraceable import UntraceableError
 from mnistkit.training.torch.writes import memory_of
 
 if TYPE_CHECKING:
@@ -70,22 +71,29 @@ def captured_state(model: Any, module: Any, *, known: list[State], made: Callabl
         module: the traced step.
         known: state that is an input already.
         made: tells whether a tensor was made by the step itself.
+
+    Raises:
+        UntraceableError: the step changes another tensor.
     """
-    held = [getattr(module, node.target) for node in module.graph.nodes if node.op == "get_attr"]
-    memory = {memory_of(tensor) for tensor in held if isinstance(tensor, torch.Tensor) and not made(tensor)}
-    if not memory:
+    graph = module.graph
+    held = [(node, getattr(module, node.target)) for node in graph.nodes if node.op == "get_attr"]
+    outside = {
+        node: memory_of(tensor) for node, tensor in held if isinstance(tensor, torch.Tensor) and not made(tensor)
+    }
+    if not outside:
         return []
-    found = [one for one in (*buffers_of(model), *_keras_variables()) if memory_of(one.value) in memory]
-    inputs = {id(one) for one in known} | {memory_of(one.value) for one in known}
-    return [one for one in found if id(one) not in inputs and memory_of(one.value) not in inputs]
+    memory = set(outside.values())
+    found = [one for one in (*buffers_of(model), *_variables_of_tensors()) if memory_of(one.value) in memory]
+    explained = {memory_of(one.value) for one in [*known, *found]}
+    changed = written(graph)
+    if any(node in changed and address not in explained for node, address in outside.items()):
+        raise UntraceableError("it changes a tensor that is neither a Keras variable nor a buffer")
+    inputs = {memory_of(one.value) for one in known}
+    return [one for one in found if memory_of(one.value) not in inputs]
 
 
-def _keras_variables() -> list[Any]:
-    """Return every Keras variable of the process that has a value."""
-    import keras
-
-    found = [thing for thing in gc.get_objects() if issubclass(type(thing), keras.Variable)]
-    return [variable for variable in found if isinstance(getattr(variable, "_value", None), torch.Tensor)]
+def _variables_of_tensors() -> list[Any]:
+    return [variable for variable, value in live_variables() if isinstance(value, torch.Tensor)]
 
 
 class PythonAttributes:
@@ -103,7 +111,7 @@ class PythonAttributes:
         things = [*flatten_layers(model), *model.metrics, *keras.tree.flatten(model.loss)]
         things = [thing for thing in things if hasattr(thing, "__dict__")]
         own = [thing for thing in things if type(thing).__module__.split(".")[0] not in ("keras", "builtins")]
-        self._before = [(thing, dict(vars(thing))) for thing in own if not callable(getattr(thing, "__code__", None))]
+        self._before = [(thing, dict(vars(thing))) for thing in own]
 
     def restore(self) -> str | None:
         """Undo what has changed; return the name of a changed attribute, or None."""

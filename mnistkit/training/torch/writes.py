@@ -29,7 +29,8 @@ class RecordedWrites(DispatchMode):
     def __init__(self, known: Iterable[Any] = ()) -> None:
         super().__init__()
         self.before: dict[Any, tuple[Any, Any]] = {}
-        self._made = {memory_of(tensor) for tensor in known}
+        self._known = {memory_of(tensor) for tensor in known}
+        self._made: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -37,7 +38,8 @@ class RecordedWrites(DispatchMode):
             if argument.alias_info is not None and argument.alias_info.is_write:
                 for tensor in tensors_in(args[i] if i < len(args) else kwargs.get(argument.name)):
                     key = (memory_of(tensor), tensor.storage_offset(), tuple(tensor.shape), tensor.stride())
-                    if memory_of(tensor) not in self._made and key not in self.before:
+                    is_old = memory_of(tensor) not in self._made and memory_of(tensor) not in self._known
+                    if is_old and key not in self.before:
                         self.before[key] = tensor, torch.ops.aten.clone.default(tensor)
         out = func(*args, **kwargs)
         known = {memory_of(tensor) for tensor in tensors_in([args, kwargs])}
@@ -51,7 +53,7 @@ class RecordedWrites(DispatchMode):
                 tensor.copy_(before)
 
     def made(self, tensor: Any) -> bool:
-        """Tell whether a tensor's memory was made in the block or was known before."""
+        """Tell whether a tensor's memory was made in the block."""
         return memory_of(tensor) in self._made
 
 

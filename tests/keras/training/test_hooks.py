@@ -86,7 +86,6 @@ def private_names(source):
 
 ALLOWED = {
     "untraceable.py": {"_unsafe_index"},  # an ATen operation, which has this name
-    "state.py": {"_value"},  # asked for with getattr and a default
 }
 
 

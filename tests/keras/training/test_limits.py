@@ -276,6 +276,18 @@ def test_model_fit_gets_the_same_batches(capsys):
         assert_same_state(other, plain)
 
 
+@pytest.mark.parametrize("callbacks", [None, [Each()]], ids=["trainer", "fallback"])
+def test_class_weights_leave_the_held_out_samples_alone(callbacks):
+    ours, theirs, other = mlp(activation="tanh"), mlp(activation="tanh"), mlp(activation="tanh")
+    options = {"epochs": 2, "batch_size": BATCH, "verbose": 0, "shuffle": False, "validation_split": 0.25}
+    got = fit(ours, *pictures(), class_weight={1: 30.0}, callbacks=callbacks, **options).history
+    wanted = theirs.fit(*pictures(), class_weight={1: 30.0}, **options).history
+    assert_same_history(got, wanted)
+    assert_same_state(ours, theirs)
+    unweighted = fit(other, *pictures(), **options).history
+    assert abs(unweighted["loss"][0] - got["loss"][0]) > 1e-2
+
+
 def test_model_fit_gets_the_same_samples_to_hold_out():
     fast, slow = mlp(), mlp()
     options = {"epochs": 2, "batch_size": BATCH, "verbose": 0, "seed": SEED, "validation_split": 0.25}
