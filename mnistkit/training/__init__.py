@@ -1,68 +1,79 @@
-"""The fast trainer: the learning of ``model.fit`` with the epoch inside one compiled or replayed program.
+"""The fast trainer: ``model.fit`` with many steps in one compiled or replayed program.
 
     from mnistkit import fit
     history = fit(model, x, y, epochs=2, batch_size=32, seed=0)
 
-It takes any compiled Keras 3 model and arrays that fit in memory; what it cannot compile goes to ``model.fit``, with
-one line on stderr that says why.
+It trains any compiled Keras 3 model on arrays that fit in memory. What it cannot compile goes to ``model.fit``, with
+one line on stderr that gives the reason.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import sys
+from typing import TYPE_CHECKING, Any, Literal
 
 from mnistkit.core.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
+    from types import ModuleType
 
 __all__ = ["fit"]
 
 
-def fit(
+def fit(  # noqa: PLR0917 - the arguments of model.fit, in its order
     model: Any,
-    x: Any,
+    x: Any = None,
     y: Any = None,
-    *,
+    batch_size: int | None = None,
     epochs: int = 1,
-    batch_size: int | None = 32,
-    validation_data: Any = None,
+    verbose: int | Literal["auto"] = "auto",
+    callbacks: Sequence[Any] | None = None,
     validation_split: float = 0.0,
+    validation_data: Any = None,
+    shuffle: bool = True,  # noqa: FBT001, FBT002 - as above
     class_weight: Mapping[int, float] | None = None,
     sample_weight: Any = None,
-    callbacks: Sequence[Any] | None = None,
-    shuffle: bool = True,
     initial_epoch: int = 0,
-    verbose: int | str = "auto",
+    steps_per_epoch: int | None = None,
+    validation_steps: int | None = None,
+    validation_batch_size: int | None = None,
+    validation_freq: int | Collection[int] = 1,
+    *,
     seed: int | None = None,
 ) -> Any:
     """Train a compiled Keras model as ``model.fit`` does, only faster.
 
-    The arguments mean what they mean in ``model.fit``. The differences:
+    The arguments are those of ``model.fit``, in the same order and with the same meaning, and ``seed``. Differences:
 
-    - The order of the samples comes from ``seed`` (``mnistkit.training.order.epoch_order``): the same on every backend,
-      and with ``initial_epoch`` the order the epoch would have had in one long run. Dropout and other random layers
-      draw from Keras' own seed generators, which differ from backend to backend.
+    - The order of the samples comes from ``seed`` (``mnistkit.training.order.epoch_order``). It is the same on every
+      backend. A run with ``initial_epoch`` has the order that these epochs have in one long run. Dropout and other
+      random layers draw from Keras' own seed generators, which differ from backend to backend.
     - The progress bar moves a few times a second, not after every batch.
-    - Ctrl-C takes effect between two stretches of steps; the model is then as after the last finished one.
-    - What callbacks change between epochs counts from then on: weights, optimizer state, learning rate,
-      ``stop_training``, another ``compile``. A changed Python attribute of a layer (a dropout rate) does not, until
-      the next ``compile``, as in any compiled Keras function.
+    - Ctrl-C takes effect between two chunks of steps. The model is then as after the last finished chunk.
+    - Changes that callbacks make between epochs take effect in the next epoch: weights, optimizer state, learning
+      rate, ``stop_training``, another ``compile``. A changed Python attribute of a layer (a dropout rate) takes
+      effect at the next ``compile``, as in any compiled Keras function.
 
     Args:
         model: compiled Keras 3 model, built or not.
-        x: array of shape (n, ...), or a list, tuple or dict of such arrays for several inputs.
+        x: array of shape (n, ...), or a list, tuple or dict of such arrays for several inputs. Anything else that
+            ``model.fit`` takes (generators, data sets) goes to ``model.fit``.
         y: targets in the same way, or None where the model needs none.
-        epochs: number of the epoch to stop before.
         batch_size: samples in a batch; the last batch of an epoch holds what is left. None is 32.
-        validation_data: ``(x, y)`` or ``(x, y, sample_weight)``, evaluated after each epoch.
+        epochs: number of the epoch to stop before.
+        verbose: 0 silent, 1 progress bar, 2 one line an epoch, "auto" is 1.
+        callbacks: Keras callbacks. One with a method for every batch sends the run to ``model.fit``.
         validation_split: share of the samples, from the end, to set apart as validation data.
+        validation_data: ``(x, y)`` or ``(x, y, sample_weight)``, evaluated after each epoch.
+        shuffle: whether to draw a new order for each epoch.
         class_weight: weight of each class label; one output only.
         sample_weight: array of shape (n,), or one array per output.
-        callbacks: Keras callbacks; those that want to run after every batch make the run fall back.
-        shuffle: whether to draw a new order for each epoch.
         initial_epoch: number of the first epoch.
-        verbose: 0 silent, 1 progress bar, 2 one line an epoch, "auto" is 1.
+        steps_per_epoch: sends the run to ``model.fit``.
+        validation_steps: sends the run to ``model.fit``.
+        validation_batch_size: samples in a batch of validation data; None is ``batch_size``.
+        validation_freq: validate after every so many epochs, or after the epochs of these numbers, from 1.
         seed: integer from 0 up; None takes one from NumPy's global generator, which ``keras.utils.set_random_seed``
             sets.
 
@@ -71,58 +82,78 @@ def fit(
 
     Raises:
         InputError: an argument that cannot be right, or a model that was not compiled.
+        MissingExtraError: Keras is not installed.
     """
-    import keras
-    import numpy as np
-
-    from mnistkit.training import fallback
-    from mnistkit.training import pytree as arrays
+    keras = _keras()
+    from mnistkit.training import fallback, pytree
     from mnistkit.training.loop import Run
     from mnistkit.training.programs import Programs
-    from mnistkit.training.support import why_not
+    from mnistkit.training.support import unsupported_reason
 
     if not getattr(model, "compiled", False):
         raise InputError("the model is not compiled: call model.compile(optimizer=..., loss=...) first")
-    batch_size = 32 if batch_size is None else batch_size  # as model.fit
-    for name, value, least in (("batch_size", batch_size, 1), ("epochs", epochs, 0), ("seed", seed, 0)):
-        if name == "seed" and seed is None:
-            continue
-        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
-            raise InputError(f"{name} is {value!r}: give an integer from {least} up")
+    batch_size = _integer("batch_size", 32 if batch_size is None else batch_size, least=1)
+    epochs = _integer("epochs", epochs, least=0)
+    seed = None if seed is None else _integer("seed", seed, least=0)
+    if validation_batch_size is not None:
+        validation_batch_size = _integer("validation_batch_size", validation_batch_size, least=1)
+    if not isinstance(validation_freq, list | tuple | set):
+        validation_freq = _integer("validation_freq", validation_freq, least=1)
     options = {
-        "epochs": epochs,
         "batch_size": batch_size,
-        "validation_data": validation_data,
+        "epochs": epochs,
+        "verbose": verbose,
+        "callbacks": callbacks,
         "validation_split": validation_split,
+        "validation_data": validation_data,
+        "shuffle": shuffle,
         "class_weight": class_weight,
         "sample_weight": sample_weight,
-        "callbacks": callbacks,
-        "shuffle": shuffle,
         "initial_epoch": initial_epoch,
-        "verbose": verbose,
+        "steps_per_epoch": steps_per_epoch,
+        "validation_steps": validation_steps,
+        "validation_batch_size": validation_batch_size,
+        "validation_freq": validation_freq,
     }
-    reason = why_not(model, (x, y, sample_weight, validation_data), callbacks=callbacks, shuffle=shuffle)
+    trees = (x, y, sample_weight, validation_data)
+    reason = unsupported_reason(model, trees, callbacks=callbacks, shuffle=shuffle, options=options)
     if reason is not None:
         return fallback.run(model, x, y, options=options, seed=seed, reason=reason)
 
-    training = arrays.gather(x, y, sample_weight=sample_weight, class_weight=class_weight)
+    training = pytree.prepare_arrays(x, y, sample_weight=sample_weight)
     validation = None
     if validation_data is not None:
         val_x, val_y, val_weight = keras.utils.unpack_x_y_sample_weight(validation_data)
-        validation = arrays.gather(val_x, val_y, sample_weight=val_weight, class_weight=None)
+        validation = pytree.prepare_arrays(val_x, val_y, sample_weight=val_weight)
     elif validation_split:
-        training, validation = arrays.split(training, fraction=validation_split)
-    programs = Programs(model, batch_size=batch_size, training=training, validation=validation)
+        training, validation = pytree.split(training, fraction=validation_split)
+    training = pytree.apply_class_weight(training, class_weight)
+    options["validation_batch_size"] = validation_batch_size = validation_batch_size or batch_size
     try:
+        programs = Programs(
+            model,
+            batch_size=batch_size,
+            validation_batch_size=validation_batch_size,
+            training=training,
+            validation=validation,
+        )
         programs.get(training=True, epoch=initial_epoch)
         if validation is not None:
             programs.get(training=False, epoch=initial_epoch)
     except Exception as error:  # noqa: BLE001 - whatever a framework raises, model.fit is the judge of the model
         reason = f"{keras.backend.backend()} cannot compile it ({fallback.cause(error)})"
         return fallback.run(model, x, y, options=options, seed=seed, reason=reason)
-    if seed is None:
-        seed = int(np.random.randint(2**31 - 1))  # noqa: NPY002 - the generator that keras.utils.set_random_seed sets
-    run = Run(model, programs, training, validation, batch_size=batch_size, shuffle=shuffle, seed=seed)
+    run = Run(
+        model,
+        programs,
+        training,
+        validation,
+        batch_size=batch_size,
+        validation_batch_size=validation_batch_size,
+        validation_freq=validation_freq,
+        shuffle=shuffle,
+        seed=_seed_from_numpy() if seed is None else seed,
+    )
     run.epochs(
         keras.callbacks.CallbackList(
             keras.tree.flatten(callbacks) if callbacks else [],
@@ -137,3 +168,26 @@ def fit(
         epochs=epochs,
     )
     return model.history
+
+
+def _keras() -> ModuleType:
+    """Return Keras with the backend that it is loaded with, or load it."""
+    if "keras" in sys.modules:
+        return sys.modules["keras"]
+    from mnistkit.core.keras_backend import load_keras
+
+    return load_keras()
+
+
+def _integer(name: str, value: Any, *, least: int) -> int:
+    import numpy as np
+
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
+        raise InputError(f"{name} is {value!r}: give an integer from {least} up")
+    return int(value)
+
+
+def _seed_from_numpy() -> int:
+    import numpy as np
+
+    return int(np.random.randint(2**31 - 1))  # noqa: NPY002 - the generator that keras.utils.set_random_seed sets

@@ -1,4 +1,4 @@
-"""Runs that go to ``model.fit``, with the batches that the engine would have drawn wherever a seed can give them."""
+"""Runs that go to ``model.fit``, with the batches that the trainer would have drawn wherever a seed can give them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import sys
 from typing import Any
 
-from mnistkit.training import pytree as arrays
+from mnistkit.training import pytree
 from mnistkit.training.order import epoch_order
 
 
@@ -19,31 +19,29 @@ def run(model: Any, x: Any, y: Any, *, options: dict[str, Any], seed: int | None
         x: as ``model.fit`` takes it.
         y: as ``model.fit`` takes it.
         options: its other arguments.
-        seed: of the order of the samples; None leaves it to Keras.
-        reason: why the engine does not take the run.
+        seed: of the order of the samples; None leaves the order to Keras.
+        reason: why the trainer does not take the run.
     """
     sys.stderr.write(f"mnistkit: training with model.fit, because {reason}\n")
-    if not all(hasattr(leaf, "shape") for leaf in arrays.leaves(x)):
+    if not all(hasattr(leaf, "shape") for leaf in pytree.tree_leaves(x)):
         # a data set has its own batches and its own order; Keras warns of arguments about them
         kept = {name: value for name, value in options.items() if name not in ("batch_size", "shuffle")}
         return model.fit(x, y, shuffle=False, **kept)
-    if seed is None or not arrays.is_in_memory((x, y)) or not _can_be_ordered(model, options):
+    if seed is None or not pytree.is_in_memory((x, y)) or not _can_be_ordered(model, options):
         return model.fit(x, y, **options)
-    data = arrays.gather(x, y, sample_weight=options["sample_weight"], class_weight=options["class_weight"])
-    if options["validation_data"] is None and options["validation_split"]:
-        data, held_out = arrays.split(data, fraction=options["validation_split"])
-        options["validation_data"] = _item(held_out.nest)
-    batches = _in_order(data, batch_size=options["batch_size"], seed=seed)
-    return model.fit(
-        batches,
-        epochs=options["epochs"],
-        initial_epoch=options["initial_epoch"],
-        validation_data=options["validation_data"],
-        validation_batch_size=options["batch_size"],
-        callbacks=[*(options["callbacks"] or []), _telling(batches)],
-        shuffle=False,
-        verbose=options["verbose"],
-    )
+    options = dict(options)
+    data = pytree.prepare_arrays(x, y, sample_weight=options.pop("sample_weight"))
+    fraction = options.pop("validation_split")
+    if options["validation_data"] is None and fraction:
+        data, held_out = pytree.split(data, fraction=fraction)
+        options["validation_data"] = _item(held_out.tree)
+    data = pytree.apply_class_weight(data, options.pop("class_weight"))
+    batch_size = options.pop("batch_size")
+    batches = _in_order(data, batch_size=batch_size, seed=seed)
+    options["validation_batch_size"] = options["validation_batch_size"] or batch_size
+    options["callbacks"] = [*(options["callbacks"] or []), _epoch_setter(batches)]
+    options["shuffle"] = False
+    return model.fit(batches, **options)
 
 
 def cause(error: BaseException) -> str:
@@ -59,21 +57,22 @@ def _can_be_ordered(model: Any, options: dict[str, Any]) -> bool:
     import keras
 
     is_list = options["callbacks"] is None or isinstance(options["callbacks"], list | tuple)
-    return options["shuffle"] is True and is_list and type(model).fit is keras.Model.fit and "fit" not in vars(model)
+    simple = options["shuffle"] is True and is_list and options["steps_per_epoch"] is None
+    return simple and type(model).fit is keras.Model.fit and "fit" not in vars(model)
 
 
-def _item(nest: Any) -> Any:
-    x, y, sample_weight = nest
+def _item(tree: Any) -> Any:
+    x, y, sample_weight = tree
     if sample_weight is not None:
         return x, y, sample_weight
     return (x,) if y is None else (x, y)
 
 
-def _in_order(data: arrays.Arrays, *, batch_size: int, seed: int) -> Any:
+def _in_order(data: pytree.Arrays, *, batch_size: int, seed: int) -> Any:
     import keras
 
     class InOrder(keras.utils.PyDataset):
-        """The batches of the epoch whose number it was told."""
+        """The batches of the epoch that ``start`` was called with."""
 
         def __init__(self) -> None:
             super().__init__(workers=0)
@@ -87,13 +86,13 @@ def _in_order(data: arrays.Arrays, *, batch_size: int, seed: int) -> Any:
 
         def __getitem__(self, index: int) -> Any:
             rows = self._order[index * batch_size : (index + 1) * batch_size]
-            return _item(arrays.map_nest(lambda leaf: leaf[rows], data.nest))
+            return _item(pytree.tree_map(lambda leaf: leaf[rows], data.tree))
 
     return InOrder()
 
 
-def _telling(batches: Any) -> Any:
+def _epoch_setter(batches: Any) -> Any:
     import keras
 
-    # as a callback, because a callback may move the first epoch (BackupAndRestore)
+    # a callback, because another callback may move the first epoch (BackupAndRestore)
     return keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _logs: batches.start(epoch))

@@ -5,79 +5,94 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any, Protocol
 
-from mnistkit.training.pytree import leaves, map_nest
+from mnistkit.training import keras_hooks
+from mnistkit.training.pytree import tree_leaves, tree_map
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from mnistkit.training.pytree import Arrays, Nest
+    from mnistkit.training.pytree import Arrays, PyTree
 
 _ATTRIBUTE = "_mnistkit_programs"
 COMPILE_REST_FROM = 10
-"""Epoch from which the batch that is left at the end of each has a program of its own.
+"""Epoch from which the smaller last batch of each epoch has a program of its own.
 
 Before that, Keras' own step does this one batch, where the backend has such a step: making the program takes as long as
-it saves in many epochs. The number of the epoch decides, not a clock, so that two runs do the same sums.
+it saves in many epochs. The number of the epoch decides, not a clock, so that two runs compute the same.
 """
 
 
 class Program(Protocol):
     """What each backend's ``Program`` does."""
 
-    def compile(self, data: Nest, n: int, *, size: int) -> None:
+    def compile(self, data: PyTree, n: int, *, size: int) -> None:
         """Get ready for batches of ``size``; leave the model as it is."""
 
-    def compile_rest(self, data: Nest, n: int, *, size: int, epoch: int) -> None:
+    def compile_rest(self, data: PyTree, n: int, *, size: int, epoch: int) -> None:
         """Get ready for the last batch of each epoch, of ``size``, if that is worth it in this epoch."""
 
-    def run(self, data: Nest, order: npt.NDArray[np.int64], *, start: int, steps: int, size: int) -> None:
+    def run(self, data: PyTree, order: npt.NDArray[np.int64], *, start: int, steps: int, size: int) -> None:
         """Do ``steps`` steps on batches of ``size`` of ``order``, the first at index ``start``; update the model."""
 
 
 class Programs:
     """The train and test program of one call of ``fit``, with its data on the device.
 
-    Programs outlive the call: they are kept on the model, as Keras keeps its train function, so that a second call
-    with arrays of the same shapes starts at once.
+    Programs are kept on the model, as Keras keeps its train function: a second call with arrays of the same shapes
+    compiles nothing.
+
+    Args:
+        model: compiled Keras model.
+        batch_size: samples in a batch.
+        validation_batch_size: the same for the validation arrays.
+        training: training arrays.
+        validation: validation arrays, or None.
     """
 
-    def __init__(self, model: Any, *, batch_size: int, training: Arrays, validation: Arrays | None) -> None:
+    def __init__(
+        self,
+        model: Any,
+        *,
+        batch_size: int,
+        validation_batch_size: int,
+        training: Arrays,
+        validation: Arrays | None,
+    ) -> None:
         import keras
 
         self._model = model
-        self._batch_size = batch_size
-        self._backend = importlib.import_module(f"mnistkit.training.{keras.backend.backend()}")
+        self._batch_sizes = {True: batch_size, False: validation_batch_size}
+        self._backend = importlib.import_module(f"mnistkit.training.{keras.backend.backend()}.program")
         self._arrays = {True: training, False: validation}
-        self._placed: dict[bool, Nest] = {}
+        self._on_device: dict[bool, PyTree] = {}
         self._store: _Store = vars(model).setdefault(_ATTRIBUTE, _Store())  # past Keras' attribute tracking
 
-    def get(self, *, training: bool, epoch: int) -> tuple[Program, Nest]:
+    def get(self, *, training: bool, epoch: int) -> tuple[Program, PyTree]:
         """Return the program for the model as it is now, and the data to run it on."""
         arrays = self._arrays[training]
         assert arrays is not None
-        if training not in self._placed:
-            self._placed[training] = self._backend.place(arrays.nest)
-        placed = self._placed[training]
-        size = min(self._batch_size, arrays.n)
+        if training not in self._on_device:
+            self._on_device[training] = self._backend.to_device(arrays.tree)
+        on_device = self._on_device[training]
+        size = min(self._batch_sizes[training], arrays.n)
         self._build()
         key = (training, size, *_layout(arrays))
         current = _state_of(self._model)
         known = self._store.entries.get(key)
         if known is None or not _same(known[0], current):
             program = self._backend.Program(self._model, training=training)
-            program.compile(placed, arrays.n, size=size)
+            program.compile(on_device, arrays.n, size=size)
             known = self._store.entries[key] = (current, program)
         if arrays.n % size:
-            known[1].compile_rest(placed, arrays.n, size=arrays.n % size, epoch=epoch)
-        return known[1], placed
+            known[1].compile_rest(on_device, arrays.n, size=arrays.n % size, epoch=epoch)
+        return known[1], on_device
 
     def _build(self) -> None:
         """Create the variables that are missing, as ``model.fit`` does; a callback may have compiled anew."""
         arrays = self._arrays[True]
         assert arrays is not None
-        batch = map_nest(lambda leaf: leaf[: self._batch_size], arrays.nest)
-        self._model._symbolic_build(data_batch=batch)  # noqa: SLF001 - Keras has no public name for it
+        keras_hooks.build(self._model, tree_map(lambda leaf: leaf[: self._batch_sizes[True]], arrays.tree))
 
 
 class _Store:
@@ -94,23 +109,16 @@ class _Store:
 
 
 def _layout(arrays: Arrays) -> tuple[Any, ...]:
-    return (repr(_shape_of(arrays.nest)), *((leaf.shape, leaf.dtype.str) for leaf in leaves(arrays.nest)))
-
-
-def _shape_of(nest: Nest) -> Any:
-    if isinstance(nest, dict):
-        return {key: _shape_of(value) for key, value in nest.items()}
-    if isinstance(nest, list | tuple):
-        return type(nest)(_shape_of(value) for value in nest)
-    return None if nest is None else 0
+    structure = repr(tree_map(lambda _: 0, arrays.tree))
+    return (structure, *((leaf.shape, leaf.dtype.str) for leaf in tree_leaves(arrays.tree)))
 
 
 def _state_of(model: Any) -> list[Any]:
-    """List what a traced step has baked in: the part of each variable, the loss, the optimizer's constants."""
+    """List what a compiled step depends on beside its inputs: variables, what compile() sets, constants."""
     optimizer = model.optimizer
-    constants = {k: v for k, v in vars(optimizer).items() if isinstance(v, int | float | str | bool | None)}
-    parts = [model.trainable_variables, model.non_trainable_variables, model.metrics_variables, optimizer.variables]
-    return [optimizer, model._compile_loss, model._compile_metrics, constants, *(list(part) for part in parts)]  # noqa: SLF001 - what compile() sets
+    numbers = {k: v for k, v in vars(optimizer).items() if isinstance(v, int | float | str | bool | None)}
+    lists = [model.trainable_variables, model.non_trainable_variables, model.metrics_variables, optimizer.variables]
+    return [*keras_hooks.compiled_parts(model), numbers, *(list(variables) for variables in lists)]
 
 
 def _same(old: list[Any], new: list[Any]) -> bool:

@@ -1,7 +1,7 @@
-"""The arrays of a training run: nested as the model takes them, checked, and weighted.
+"""Training data as pytrees of arrays: nested lists, tuples, named tuples and dicts, as Keras models take them.
 
-A nest is None, an array, or a list, tuple or dict of nests. Data travel as one nest ``(x, y, sample_weight)``, which is
-what a Keras train step unpacks.
+The data of a run are one tuple ``(x, y, sample_weight)``, which is what a Keras train step unpacks. None is a tree
+without arrays.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mnistkit.core.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-Nest = Any
+PyTree = Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,40 +25,48 @@ class Arrays:
     """Samples in memory.
 
     Attributes:
-        nest: ``(x, y, sample_weight)``; each leaf has the samples along axis 0.
+        tree: ``(x, y, sample_weight)``; each array has the samples along axis 0.
         n: number of samples.
     """
 
-    nest: Nest
+    tree: PyTree
     n: int
 
 
-def gather(x: Nest, y: Nest, *, sample_weight: Nest, class_weight: Mapping[int, float] | None) -> Arrays:
-    """Check the arrays and turn class weights into sample weights, as ``model.fit`` does.
+def prepare_arrays(x: PyTree, y: PyTree, *, sample_weight: PyTree) -> Arrays:
+    """Convert everything to NumPy arrays and check their lengths.
 
-    Floating-point arrays become ``keras.config.floatx()``.
+    Floating-point arrays become ``keras.config.floatx()``. One weight array is used for every output.
 
     Raises:
-        InputError: no samples, different numbers of samples, both kinds of weights, or class weights for
-            several outputs.
+        InputError: no samples, or different numbers of samples.
     """
-    x, y, sample_weight = (map_nest(_as_array, nest) for nest in (x, y, sample_weight))
-    nested_y = isinstance(y, list | tuple | dict)
-    if class_weight is not None:
-        if sample_weight is not None:
-            raise InputError("class_weight and sample_weight were both given: multiply them into sample_weight")
-        if nested_y or y is None:
-            raise InputError("class_weight needs one array of labels: give sample_weight, one array per output")
-        sample_weight = _per_sample(y, class_weight)
-    elif sample_weight is not None and nested_y and not isinstance(sample_weight, list | tuple | dict):
+    x, y, sample_weight = (tree_map(_as_array, tree) for tree in (x, y, sample_weight))
+    if sample_weight is not None and is_nested(y) and not is_nested(sample_weight):
         weight = sample_weight
-        sample_weight = map_nest(lambda _: weight, y)
-    sizes = {leaf.shape[0] if leaf.ndim else 0 for leaf in leaves((x, y, sample_weight))}
+        sample_weight = tree_map(lambda _: weight, y)
+    sizes = {leaf.shape[0] if leaf.ndim else 0 for leaf in tree_leaves((x, y, sample_weight))}
     if len(sizes) != 1 or 0 in sizes:
         raise InputError(
             f"x, y and sample_weight must hold the same number of samples, at least 1; got {sorted(sizes)}"
         )
-    return Arrays(nest=(x, y, sample_weight), n=sizes.pop())
+    return Arrays(tree=(x, y, sample_weight), n=sizes.pop())
+
+
+def apply_class_weight(data: Arrays, class_weight: Mapping[int, float] | None) -> Arrays:
+    """Turn class weights into sample weights, as ``model.fit`` does; None leaves the data alone.
+
+    Raises:
+        InputError: sample weights are there too, or there are several outputs or no labels.
+    """
+    if class_weight is None:
+        return data
+    x, y, sample_weight = data.tree
+    if sample_weight is not None:
+        raise InputError("class_weight and sample_weight were both given: multiply them into sample_weight")
+    if is_nested(y) or y is None:
+        raise InputError("class_weight needs one array of labels: give sample_weight, one array per output")
+    return Arrays(tree=(x, y, _weight_per_sample(y, class_weight)), n=data.n)
 
 
 def split(data: Arrays, *, fraction: float) -> tuple[Arrays, Arrays]:
@@ -71,32 +79,33 @@ def split(data: Arrays, *, fraction: float) -> tuple[Arrays, Arrays]:
     if not 0 < at < data.n:
         raise InputError(f"validation_split={fraction} of {data.n} samples leaves one side empty: choose another")
     return (
-        Arrays(nest=map_nest(lambda leaf: leaf[:at], data.nest), n=at),
-        Arrays(nest=map_nest(lambda leaf: leaf[at:], data.nest), n=data.n - at),
+        Arrays(tree=tree_map(lambda leaf: leaf[:at], data.tree), n=at),
+        Arrays(tree=tree_map(lambda leaf: leaf[at:], data.tree), n=data.n - at),
     )
 
 
-def map_nest(function: Callable[[Any], Any], nest: Nest) -> Nest:
-    """Apply a function to every array of a nest and keep the shape of the nest; None stays None."""
-    if nest is None:
-        return None
-    if isinstance(nest, dict):
-        return {key: map_nest(function, value) for key, value in nest.items()}
-    if isinstance(nest, list | tuple):
-        return type(nest)(map_nest(function, value) for value in nest)
-    return function(nest)
+def tree_map(function: Callable[[Any], Any], tree: PyTree) -> PyTree:
+    """Apply a function to every array of a tree and keep the structure; None stays None."""
+    import keras
+
+    return keras.tree.map_structure(lambda leaf: None if leaf is None else function(leaf), tree)
 
 
-def leaves(nest: Nest) -> list[Any]:
-    """Return the arrays of a nest from left to right, without the Nones."""
-    found: list[Any] = []
-    map_nest(found.append, nest)
-    return found
+def tree_leaves(tree: PyTree) -> list[Any]:
+    """Return the arrays of a tree, without the Nones, in the order in which ``tree_map`` visits them."""
+    import keras
+
+    return [leaf for leaf in keras.tree.flatten(tree) if leaf is not None]
 
 
-def is_in_memory(nest: Nest) -> bool:
+def is_nested(tree: PyTree) -> bool:
+    """Tell whether a tree is a container, not one array or None."""
+    return isinstance(tree, list | tuple | dict)
+
+
+def is_in_memory(tree: PyTree) -> bool:
     """Tell whether every leaf is a dense numeric array in memory: no generator, text or sparse matrix."""
-    return all(_is_array(leaf) for leaf in leaves(nest))
+    return all(_is_array(leaf) for leaf in tree_leaves(tree))
 
 
 def _is_array(leaf: Any) -> bool:
@@ -119,7 +128,7 @@ def _as_array(leaf: Any) -> np.ndarray[Any, Any]:
     return array
 
 
-def _per_sample(y: np.ndarray[Any, Any], class_weight: Mapping[int, float]) -> np.ndarray[Any, Any]:
+def _weight_per_sample(y: np.ndarray[Any, Any], class_weight: Mapping[int, float]) -> np.ndarray[Any, Any]:
     import keras
 
     if y.ndim > 1:

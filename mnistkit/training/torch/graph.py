@@ -8,9 +8,11 @@ from typing import Any
 
 import torch
 
+from mnistkit.training.torch.hooks import schema_of
+
 _ATEN = torch.ops.aten
-PARTS = "mnistkit_parts"
-"""Where an input notes the inputs that lie in its memory."""
+VIEWS = "mnistkit_views"
+"""Where an input notes the inputs that are views of it."""
 
 _PRODUCTS = {_ATEN.mm.default, _ATEN.bmm.default, _ATEN.addmm.default}
 
@@ -36,19 +38,19 @@ def alike(one: Any, two: Any) -> bool:
 
 def is_pure(node: Any) -> bool:
     """Tell whether a node depends on its inputs alone and changes nothing."""
-    schema = getattr(node.target, "_schema", None)
+    schema = schema_of(node.target)
     return schema is not None and not schema.is_mutable and torch.Tag.nondeterministic_seeded not in node.target.tags
 
 
 def replace(node: Any, other: Any) -> None:
-    """Let those who read a node read another one."""
+    """Use another node wherever this one is used, and erase it."""
     node.replace_all_uses_with(other)
     node.graph.erase_node(node)
 
 
 def targets(node: Any) -> list[Any]:
     """Return the nodes that a node changes in place."""
-    schema = getattr(node.target, "_schema", None)
+    schema = schema_of(node.target)
     return _aliases(node, schema, to_write=True) if schema is not None and schema.is_mutable else []
 
 
@@ -90,7 +92,7 @@ def _owners(graph: Any) -> dict[Any, set[Any]]:
     """Return for each node the nodes that made the memory which its result may share."""
     owners: dict[Any, set[Any]] = {}
     for node in graph.nodes:
-        sources = [*_shared(node), *node.meta.get(PARTS, ())]
+        sources = [*_shared(node), *node.meta.get(VIEWS, ())]
         found: set[Any] = set().union(*(owners[source] for source in sources))
         owners[node] = found or {node}
     return owners
@@ -99,7 +101,7 @@ def _owners(graph: Any) -> dict[Any, set[Any]]:
 def _shared(node: Any) -> list[Any]:
     if node.target is operator.getitem:
         return [node.args[0]]
-    schema = getattr(node.target, "_schema", None)
+    schema = schema_of(node.target)
     if schema is None or all(out.alias_info is None for out in schema.returns):
         return []
     return _aliases(node, schema, to_write=False)

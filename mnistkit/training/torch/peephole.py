@@ -1,4 +1,4 @@
-"""Identities by which a traced step needs fewer operations: each gives the same numbers, or rounds once less."""
+"""Patterns of a few operations that can be replaced by fewer; each gives the same numbers, or rounds once less."""
 
 from __future__ import annotations
 
@@ -16,42 +16,42 @@ from mnistkit.training.torch.graph import (
     untouched_between,
     written,
 )
+from mnistkit.training.torch.hooks import CAST
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _ATEN = torch.ops.aten
-_CAST = _ATEN._to_copy.default  # noqa: SLF001 - its name among the ATen operations
-_ARG = {_ATEN.argmax.default, _ATEN.argmin.default}
+_ARGMAX = {_ATEN.argmax.default, _ATEN.argmin.default}
 _IN_PLACE = {
     _ATEN.add.Tensor: _ATEN.add_.Tensor,
     _ATEN.sub.Tensor: _ATEN.sub_.Tensor,
     _ATEN.mul.Tensor: _ATEN.mul_.Tensor,
 }
-_ELSEWHERE = {in_place: new for new, in_place in _IN_PLACE.items()}
-_TIMES = {_ATEN.mul.Scalar, _ATEN.mul.Tensor}
-_BY_ELEMENT = {_ATEN.div.Scalar, _ATEN.div.Tensor, *_TIMES, _ATEN.neg.default}
+_OUT_OF_PLACE = {in_place: new for new, in_place in _IN_PLACE.items()}
+_MULTIPLY = {_ATEN.mul.Scalar, _ATEN.mul.Tensor}
+_ELEMENTWISE = {_ATEN.div.Scalar, _ATEN.div.Tensor, *_MULTIPLY, _ATEN.neg.default}
 _EXACT_IN_FLOAT32 = 2**24  # integers up to it are the same number in int64, int32 and float32
 
 
-def simplify(graph: Any, constants: dict[Any, Any]) -> None:
+def remove_redundant(graph: Any, constants: dict[Any, Any]) -> None:
     """Drop operations that give one of their inputs, and shorten chains of conversions."""
-    _keep_instead_of_copying(graph)
+    _functionalize(graph)
     for _ in range(2):  # what becomes simple because its readers did
-        _simplify_once(graph, constants)
+        _one_pass(graph, constants)
         graph.eliminate_dead_code()
 
 
-def _simplify_once(graph: Any, constants: dict[Any, Any]) -> None:
+def _one_pass(graph: Any, constants: dict[Any, Any]) -> None:
     changing = written(graph)
     for node in list(graph.nodes):
         if node.op != "call_function" or node in changing:
             continue
-        other = _same_as(node, constants)
+        other = _fold_noop(node, constants)
         if other is not None and other not in changing and alike(node, other):
             replace(node, other)
             continue
-        shorter = _shorter(node)
+        shorter = _shorten_chain(node)
         if shorter is not None and not any(
             source in changing for source in shorter[1] if isinstance(source, torch.fx.Node)
         ):
@@ -61,17 +61,17 @@ def _simplify_once(graph: Any, constants: dict[Any, Any]) -> None:
             replace(node, new)
             continue
         if node.args and _is_op(node.args[0]):
-            _move_inwards(graph, node, node.args[0], changing)
+            _compute_on_smaller_side(graph, node, node.args[0], changing)
 
 
-def _keep_instead_of_copying(graph: Any) -> None:
-    """Turn changes in place into values of their own.
+def _functionalize(graph: Any) -> None:
+    """Turn changes in place into operations with a result of their own, where a copy becomes needless by it.
 
-    They are in the way of the other rules. Where a value is copied and then changed, the copy becomes needless; where
-    one is copied into new memory, the copy is that value.
+    Changes in place stop the other patterns. Two cases: a value is copied and then changed; a value is copied into new
+    memory.
     """
     for node in list(graph.nodes):
-        if node.target is _ATEN.copy_.default and _is_new(node.args[0]) and alike(*node.args[:2]):
+        if node.target is _ATEN.copy_.default and _is_fresh_buffer(node.args[0]) and alike(*node.args[:2]):
             with graph.inserting_before(node):
                 new = graph.call_function(
                     _ATEN.clone.default, (node.args[1],), {"memory_format": torch.contiguous_format}
@@ -79,45 +79,50 @@ def _keep_instead_of_copying(graph: Any) -> None:
             new.meta = dict(node.meta)
             replace(node, new)
             continue
-        if node.target not in _ELSEWHERE or not _is_op(node.args[0]):
+        if node.target not in _OUT_OF_PLACE or not _is_op(node.args[0]):
             continue
         value = node.args[0]
         copies = [user for user in value.users if user.target is _ATEN.clone.default and not user.kwargs]
         if not copies or not alike(value, node) or not owns_memory_until(graph, value, node):
             continue
         with graph.inserting_before(node):
-            new = graph.call_function(_ELSEWHERE[node.target], node.args, node.kwargs)
+            new = graph.call_function(_OUT_OF_PLACE[node.target], node.args, node.kwargs)
         new.meta = dict(node.meta)
         replace(node, new)
 
 
-def _is_new(node: Any) -> bool:
+def _is_fresh_buffer(node: Any) -> bool:
     """Tell whether a node is memory in the usual order that nobody else uses."""
     new = getattr(node, "target", None) is _ATEN.new_empty_strided.default
     return new and len(node.users) == 1 and meta_of(node).is_contiguous()
 
 
-def _is_doubled(node: Any) -> bool:
+def _is_expanded_times_scaled(node: Any, inner: Any) -> bool:
+    product = node.target is _ATEN.mul.Tensor and inner.target is _ATEN.expand.default
+    return product and _is_scaled_by_power_of_two(node.args[1])
+
+
+def _is_scaled_by_power_of_two(node: Any) -> bool:
     """Tell whether a node, read once, is a product with a power of two, which rounds nothing."""
-    times = getattr(node, "target", None) in _TIMES and len(node.users) == 1
+    times = getattr(node, "target", None) in _MULTIPLY and len(node.users) == 1
     if not times or not isinstance(node.args[1], int | float):
         return False
     return alike(node, node.args[0]) and abs(math.frexp(node.args[1])[0]) == 0.5  # noqa: PLR2004 - of 2**n
 
 
-def _move_inwards(graph: Any, node: Any, inner: Any, changing: set[Any]) -> None:
-    """Compute on the smaller side of what spreads or adds up a tensor."""
+def _compute_on_smaller_side(graph: Any, node: Any, inner: Any, changing: set[Any]) -> None:
+    """Compute before a tensor is expanded, or after it is summed, not the other way round."""
     read = {inner, *inner.all_input_nodes, *(source for arg in node.all_input_nodes for source in arg.all_input_nodes)}
     if read & changing:
         return
     alone = node.all_input_nodes == [inner]
-    if alone and node.target in _BY_ELEMENT and inner.target is _ATEN.expand.default:  # f(expand(x)) is expand(f(x))
+    if alone and node.target in _ELEMENTWISE and inner.target is _ATEN.expand.default:  # f(expand(x)) is expand(f(x))
         steps = [(node.target, (inner.args[0], *node.args[1:])), (inner.target, inner.args[1:])]
     elif node.target is _ATEN.sum.dim_IntList and inner.target is _ATEN.neg.default:  # sum(-x) is -sum(x)
         steps = [(node.target, (inner.args[0], *node.args[1:])), (inner.target, ())]
-    elif node.target is _ATEN.mul.Tensor and inner.target is _ATEN.expand.default and _is_doubled(node.args[1]):
-        doubled = node.args[1]  # expand(x) * (y * 2) is expand(x * 2) * y
-        steps = [(doubled.target, (inner, doubled.args[1])), (node.target, (doubled.args[0],))]
+    elif _is_expanded_times_scaled(node, inner):  # expand(x) * (y * 2) is expand(x * 2) * y
+        scaled = node.args[1]
+        steps = [(scaled.target, (inner, scaled.args[1])), (node.target, (scaled.args[0],))]
     else:
         return
     (first, first_args), (second, second_args) = steps
@@ -129,10 +134,10 @@ def _move_inwards(graph: Any, node: Any, inner: Any, changing: set[Any]) -> None
     replace(node, new)
 
 
-def fuse(graph: Any) -> None:
-    """Join neighbours for which there is one operation."""
+def fuse_pairs(graph: Any) -> None:
+    """Replace two operations by the one that does both."""
     for node in list(graph.nodes):
-        rule = _FUSED.get(node.target)
+        rule = _FUSIONS.get(node.target)
         fused = rule(node) if rule is not None else None
         if fused is None:
             continue
@@ -146,8 +151,8 @@ def fuse(graph: Any) -> None:
         graph.erase_node(made)
 
 
-def _same_as(node: Any, constants: dict[Any, Any]) -> Any:
-    """Return the input that a node gives back, or None."""
+def _fold_noop(node: Any, constants: dict[Any, Any]) -> Any:
+    """Return the input that a node only passes on, or None."""
     if node.target is _ATEN.where.self and node.args[0] in constants:
         condition = constants[node.args[0]]
         if condition.numel() and bool((condition == condition.reshape(-1)[0]).all()):
@@ -168,10 +173,10 @@ def _same_as(node: Any, constants: dict[Any, Any]) -> Any:
     return None
 
 
-def _shorter(node: Any) -> tuple[Any, ...] | None:
+def _shorten_chain(node: Any) -> tuple[Any, ...] | None:
     """Return target, arguments and keywords of an operation that gives what a node gives in fewer steps."""
     if node.target is _ATEN.eq.Tensor:
-        both = [_index_behind(value) for value in node.args]
+        both = [_argmax_behind_casts(value) for value in node.args]
         if None not in both:
             return _ATEN.eq.Tensor, tuple(both), {}
     if node.target is _ATEN.clone.default and getattr(node.args[0], "target", None) is _ATEN.clone.default:
@@ -184,20 +189,20 @@ def _shorter(node: Any) -> tuple[Any, ...] | None:
     return None
 
 
-def _index_behind(node: Any) -> Any:
+def _argmax_behind_casts(node: Any) -> Any:
     """Return the argmax that a node converts to a type which holds it exactly, or None."""
     while _is_cast(node) and node.kwargs["dtype"] in (torch.int32, torch.int64, torch.float32):
         node = node.args[0]
-    if getattr(node, "target", None) not in _ARG or max(shape_of(node.args[0]), default=0) > _EXACT_IN_FLOAT32:
+    if getattr(node, "target", None) not in _ARGMAX or max(shape_of(node.args[0]), default=0) > _EXACT_IN_FLOAT32:
         return None
     return node if len(node.args) > 1 and node.args[1] is not None else None
 
 
 def _is_cast(node: Any) -> bool:
-    return getattr(node, "target", None) is _CAST and set(node.kwargs) == {"dtype"}
+    return getattr(node, "target", None) is CAST and set(node.kwargs) == {"dtype"}
 
 
-def _copied(node: Any) -> tuple[Any, ...] | None:
+def _fuse_copy_of_update(node: Any) -> tuple[Any, ...] | None:
     """``x.copy_(x + y)`` is ``x.add_(y)``."""
     target, made = node.args[:2]
     fits = made.op == "call_function" and made.target in _IN_PLACE and made.args[0] is target
@@ -206,7 +211,7 @@ def _copied(node: Any) -> tuple[Any, ...] | None:
     return made, _IN_PLACE[made.target], (target, *made.args[1:]), made.kwargs
 
 
-def _added_in_place(node: Any) -> tuple[Any, ...] | None:
+def _fuse_into_addcmul(node: Any) -> tuple[Any, ...] | None:
     """``v.add_(a * b, alpha=c)`` is ``v.addcmul_(a, b, value=c)``; the same for a quotient.
 
     And ``(a * b).add_(v)``, a product that nobody else reads, is ``addcmul(v, a, b)``.
@@ -222,7 +227,7 @@ def _added_in_place(node: Any) -> tuple[Any, ...] | None:
     return made, both[made.target], (target, *made.args), {"value": node.kwargs.get("alpha", 1)}
 
 
-def _biased(node: Any) -> tuple[Any, ...] | None:
+def _fuse_into_addmm(node: Any) -> tuple[Any, ...] | None:
     """``x @ w + b`` is one operation where ``b`` is a vector, and so is ``v + a * b``."""
     if _is_mul(node.args[1]) and not node.kwargs and alike(node, node.args[1]) and alike(node, node.args[0]):
         return node.args[1], _ATEN.addcmul.default, (node.args[0], *node.args[1].args), {}
@@ -249,8 +254,8 @@ def _is_op(node: Any) -> bool:
     return getattr(node, "op", "") == "call_function"
 
 
-_FUSED: dict[Any, Callable[[Any], tuple[Any, ...] | None]] = {
-    _ATEN.copy_.default: _copied,
-    _ATEN.add_.Tensor: _added_in_place,
-    _ATEN.add.Tensor: _biased,
+_FUSIONS: dict[Any, Callable[[Any], tuple[Any, ...] | None]] = {
+    _ATEN.copy_.default: _fuse_copy_of_update,
+    _ATEN.add_.Tensor: _fuse_into_addcmul,
+    _ATEN.add.Tensor: _fuse_into_addmm,
 }

@@ -1,4 +1,4 @@
-"""What a traced step does not need: copies that copy nothing, constants computed anew, results nobody reads."""
+"""Removes what a traced step does not need: needless copies, repeated constants, unused results."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FACTORIES = {
 _BY_SHAPE = {_ATEN.ones_like.default, _ATEN.zeros_like.default, _ATEN.full_like.default}
 
 
-def clean(module: Any, *, states: int, device: Any) -> list[list[int]]:
+def simplify(module: Any, *, states: int, device: Any) -> list[list[int]]:
     """Rewrite a traced module in place; what it does to its inputs stays the same.
 
     Args:
@@ -30,7 +30,7 @@ def clean(module: Any, *, states: int, device: Any) -> list[list[int]]:
         device: where the step runs.
 
     Returns:
-        For each input added at the end: the numbers of the variables that must be its parts, end to end.
+        For each input added at the end: the numbers of the variables that must be its views, end to end.
     """
     graph = module.graph
     changing = written(graph)
@@ -39,17 +39,17 @@ def clean(module: Any, *, states: int, device: Any) -> list[list[int]]:
         if node.target in _SAME or (node.target is _ATEN.lift_fresh_copy.default and node not in changing):
             replace(node, node.args[0])
     constants = _fold_constants(module, device)
-    peephole.simplify(graph, constants)
+    peephole.remove_redundant(graph, constants)
     _fold_constants(module, device)
     _merge_equals(graph)
     graph.eliminate_dead_code()
     inputs = [node for node in graph.nodes if node.op == "placeholder"]
-    joined = fuse_foreach.join_lists(module, inputs[:states])
-    peephole.fuse(graph)
+    joined = fuse_foreach.fuse_foreach(module, inputs[:states])
+    peephole.fuse_pairs(graph)
     graph.eliminate_dead_code()
     graph.lint()
     module.recompile()
-    return [[inputs.index(node) for node in bundle] for bundle in joined]
+    return [[inputs.index(node) for node in tensors] for tensors in joined]
 
 
 def _fold_constants(module: Any, device: Any) -> dict[Any, Any]:

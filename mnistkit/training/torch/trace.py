@@ -3,35 +3,41 @@
 from __future__ import annotations
 
 import contextlib
-import types
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from unittest import mock
 
 import torch
-from torch.fx.experimental.proxy_tensor import disable_proxy_modes_tracing, make_fx
 from torch.overrides import TorchFunctionMode
 
-from mnistkit.training.pytree import leaves, map_nest
-from mnistkit.training.torch.if_conversion import both_branches
+from mnistkit.training.keras_hooks import replaced_seed_generator, unfused_update
+from mnistkit.training.pytree import tree_leaves, tree_map
+from mnistkit.training.torch.graph import written
+from mnistkit.training.torch.hooks import make_fx, untraced
+from mnistkit.training.torch.if_conversion import if_conversion
+from mnistkit.training.torch.state import PythonAttributes, State, buffers_of, captured_state, keras_state
+from mnistkit.training.torch.untraceable import UntraceableError, UntraceableOperations, check_repeats
+from mnistkit.training.torch.writes import RecordedWrites
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from mnistkit.training.pytree import Nest
+    from mnistkit.training.pytree import PyTree
 
 _READS = {torch.Tensor.numpy, torch.Tensor.__array__, torch.Tensor.tolist}
+_TRACING = threading.Lock()  # torch.fx keeps what it patches while tracing in one variable of the process
 
 
 @dataclass(slots=True)
-class Draw:
-    """Random numbers a step takes from one of Keras' seed generators, drawn outside the graph as Keras draws them.
+class RandomOp:
+    """An operation that takes random numbers from a Keras seed generator; it runs outside the graph.
 
     Attributes:
-        function: the torch function that draws, to be called with its arguments and a generator.
+        function: makes the random numbers from a torch generator.
         seed: the Keras SeedGenerator, or the integer that stands for a fixed seed.
-        nth: how many draws of the same step came before from the same seed generator.
-        stride: how many draws a step takes from it.
+        nth: how many operations of the same step draw from the same seed generator before this one.
+        generator: a torch generator of its own.
+        stride: how many operations of a step draw from the seed generator.
         example: what was drawn while tracing.
     """
 
@@ -43,7 +49,7 @@ class Draw:
     example: Any = None
 
     def first_seed(self) -> int:
-        """Return the seed of the next step's draw."""
+        """Return the seed for the next step."""
         if isinstance(self.seed, int):
             return self.seed
         first, second = self.seed.state.value.tolist()
@@ -60,108 +66,132 @@ class Trace:
     """A traced step.
 
     Attributes:
-        graph: module whose inputs are the variables' tensors, the arrays of the batch, then the draws; it changes the
-            variables in place and returns nothing of interest.
-        variables: Keras variables in the order of the inputs.
-        draws: random inputs.
+        graph: module whose inputs are the state's tensors, the arrays of the batch, then the random numbers; it changes
+            the state in place and returns nothing of interest.
+        state: Keras variables and PyTorch buffers in the order of the inputs.
+        random_ops: random inputs.
     """
 
     graph: Any
-    variables: list[Any]
-    draws: list[Draw]
+    state: list[State]
+    random_ops: list[RandomOp]
 
 
-class UntraceableError(Exception):
-    """The step looks at values, so that one trace cannot stand for all steps."""
-
-
-def trace(model: Any, batch: Nest, *, training: bool) -> Trace:
+def trace(model: Any, batch: PyTree, *, training: bool) -> Trace:
     """Trace a step on one batch and leave the model as it was.
 
     Raises:
         Exception: whatever torch or Keras raises when the step cannot be traced.
     """
-    try:
-        return _trace(model, batch, training=training)
-    except Exception:
-        # Some of Keras' fused optimizers read a tensor's value (SGD its learning rate, Nadam a product); the update
-        # written one variable at a time does not. It is the first in line that is not PyTorch's own: Nadam's keeps a
-        # product that the base class knows nothing of.
-        if not training:
-            raise
-        name = "_backend_update_step"
-        line = [c for c in type(model.optimizer).__mro__ if name in vars(c) and ".backend.torch." not in c.__module__]
-        plain = types.MethodType(vars(line[0])[name], model.optimizer)
-        with mock.patch.dict(vars(model.optimizer), {name: plain}):
+    with _TRACING:
+        try:
             return _trace(model, batch, training=training)
+        except Exception:
+            # Some of Keras' fused optimizers read a tensor's value (SGD its learning rate, Nadam a product); the update
+            # written one variable at a time does not.
+            if not training:
+                raise
+            with unfused_update(model.optimizer):
+                return _trace(model, batch, training=training)
 
 
-def draws_per_step(draws: list[Draw]) -> list[tuple[Any, int]]:
+def draws_per_step(random_ops: list[RandomOp]) -> list[tuple[Any, int]]:
     """Return each seed generator once, with how far a step moves it."""
-    found = {id(draw.seed): (draw.seed, draw.stride) for draw in draws if not isinstance(draw.seed, int)}
+    found = {id(op.seed): (op.seed, op.stride) for op in random_ops if not isinstance(op.seed, int)}
     return list(found.values())
 
 
-def _trace(model: Any, batch: Nest, *, training: bool) -> Trace:
-    variables = list(
-        {id(v): v for v in [*model.variables, *model.metrics_variables, *model.optimizer.variables]}.values()
-    )
-    tensors = [variable.value for variable in variables]
-    watch = _Watch()
+def _trace(model: Any, batch: PyTree, *, training: bool) -> Trace:
+    """Trace, and trace again with what the step turned out to read beside the model's own variables."""
+    state = keras_state(model)
+    while True:
+        traced, captured = _trace_with(state, model, batch, training=training)
+        if not captured:
+            return traced
+        state = [*state, *captured]
 
-    def step(state: list[Any], flat: list[Any]) -> None:
-        del state  # traced because the variables hold these very tensors
+
+def _trace_with(state: list[State], model: Any, batch: PyTree, *, training: bool) -> tuple[Trace, list[State]]:
+    extractor = RandomOpExtractor()
+
+    def step(tensors: list[Any], flat: list[Any]) -> None:
+        del tensors  # traced because the variables hold these very tensors
         remaining = iter(flat)
-        data = map_nest(lambda _: next(remaining), batch)
+        data = tree_map(lambda _: next(remaining), batch)
         model.train_step(data) if training else model.test_step(data)
 
-    saved = [tensor.detach().clone() for tensor in tensors]
-    mode = model.training
+    tensors = [one.value for one in state]
+    kept = [*tensors, *(one.value for one in buffers_of(model))]
+    copies = [tensor.detach().clone() for tensor in kept]
+    writes, attributes, mode = RecordedWrites(kept), PythonAttributes(model), model.training
     model.train(training)
     try:
-        with torch.random.fork_rng(devices=[]), _seeds_watched(watch), watch, contextlib.ExitStack() as stack:
-            stack.enter_context(both_branches())
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(writes)
+            stack.enter_context(UntraceableOperations())
+            stack.enter_context(replaced_seed_generator(extractor.generator))
+            stack.enter_context(extractor)
+            stack.enter_context(if_conversion(extractor.branch))
             if not training:
                 stack.enter_context(torch.no_grad())
-            module = make_fx(step)(tensors, leaves(batch))
+            module = make_fx(step)(tensors, tree_leaves(batch))
     finally:
+        changed = attributes.restore()
         model.train(mode)
         model.zero_grad()
+        writes.undo()
         with torch.no_grad():
-            for tensor, old in zip(tensors, saved, strict=True):
+            for tensor, old in zip(kept, copies, strict=True):
                 tensor.copy_(old)
-    _expose(module, watch.draws)
-    return Trace(graph=module, variables=variables, draws=watch.draws)
+    if changed is not None:
+        raise UntraceableError(f"{changed} changes in every step")
+    check_repeats(module.graph)
+    _expose(module, extractor.random_ops)
+    _check_seed_generators(module, state, extractor.random_ops)
+    captured = captured_state(model, module, known=state, made=writes.made)
+    return Trace(graph=module, state=state, random_ops=extractor.random_ops), captured
 
 
-class _Watch(TorchFunctionMode):
-    """Takes the seeded random draws out of a trace, and refuses reads of values that make_fx would not see."""
+class RandomOpExtractor(TorchFunctionMode):
+    """Takes the seeded random operations out of a trace, and refuses reads of values that make_fx would not see."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.draws: list[Draw] = []
-        self._open: dict[int, Draw] = {}
+        self.random_ops: list[RandomOp] = []
+        self._open: dict[int, RandomOp] = {}
+        self._branches = 0
 
     def generator(self, seed: Any) -> Any:
         """Stand in for the function that makes a torch generator from a Keras seed."""
         fixed = isinstance(seed, int)
         if not fixed and not hasattr(seed, "state"):
             raise UntraceableError("it draws from the global random generator")
-        nth = 0 if fixed else sum(draw.seed is seed for draw in self.draws)
-        draw = Draw(function=torch.rand, seed=seed, nth=nth, generator=torch.Generator())
-        self._open[id(draw.generator)] = draw
-        self.draws.append(draw)
-        return draw.generator
+        if self._branches:
+            raise UntraceableError("it draws random numbers inside keras.ops.cond")
+        nth = 0 if fixed else sum(op.seed is seed for op in self.random_ops)
+        op = RandomOp(function=torch.rand, seed=seed, nth=nth, generator=torch.Generator())
+        self._open[id(op.generator)] = op
+        self.random_ops.append(op)
+        return op.generator
+
+    @contextlib.contextmanager
+    def branch(self) -> Iterator[None]:
+        """Mark a branch of a condition, of which a step takes one and the trace both."""
+        self._branches += 1
+        try:
+            yield
+        finally:
+            self._branches -= 1
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
         if func in _READS:
             raise UntraceableError("it reads the value of a tensor")
-        draw = self._open.pop(id(kwargs.get("generator")), None)
-        if draw is None:
+        op = self._open.pop(id(kwargs.get("generator")), None)
+        if op is None:
             return func(*args, **kwargs)
         del kwargs["generator"]
-        with disable_proxy_modes_tracing():
+        with untraced():
             fixed = []
             for arg in args:
                 if isinstance(arg, torch.Tensor):
@@ -169,21 +199,13 @@ class _Watch(TorchFunctionMode):
                         raise UntraceableError("it draws with probabilities that it computes")
                     arg = arg.detach().clone()  # noqa: PLW2901 - a constant, like the keep probability of a dropout
                 fixed.append(arg)
-            draw.function = lambda generator: func(*fixed, **kwargs, generator=generator)
-            draw.example = draw(draw.first_seed())
-        return draw.example
+            op.function = lambda generator: func(*fixed, **kwargs, generator=generator)
+            op.example = op(op.first_seed())
+        return op.example
 
 
-@contextlib.contextmanager
-def _seeds_watched(watch: _Watch) -> Iterator[None]:
-    import keras
-
-    with mock.patch.object(keras.src.backend.torch.random, "torch_seed_generator", watch.generator):
-        yield
-
-
-def _expose(module: Any, draws: list[Draw]) -> None:
-    """Flatten the inputs, and make the draws inputs too."""
+def _expose(module: Any, random_ops: list[RandomOp]) -> None:
+    """Flatten the inputs, and make the random numbers inputs too."""
     graph = module.graph
     graph.set_codegen(torch.fx.graph.CodeGen())
     placeholders = [node for node in graph.nodes if node.op == "placeholder"]
@@ -192,13 +214,22 @@ def _expose(module: Any, draws: list[Draw]) -> None:
         if node.op == "get_attr":
             used.setdefault(id(getattr(module, node.target)), []).append(node)
     after = placeholders[-1]
-    for i, draw in enumerate(draws):
-        draw.stride = sum(other.seed is draw.seed for other in draws)
+    for i, op in enumerate(random_ops):
+        op.stride = sum(other.seed is op.seed for other in random_ops)
         with graph.inserting_after(after):
-            after = graph.placeholder(f"draw_{i}")
-        for node in used.get(id(draw.example), []):
+            after = graph.placeholder(f"random_{i}")
+        for node in used.get(id(op.example), []):
             node.replace_all_uses_with(after)
             graph.erase_node(node)
     next(node for node in graph.nodes if node.op == "output").args = (None,)
     graph.lint()
     module.recompile()
+
+
+def _check_seed_generators(module: Any, state: list[State], random_ops: list[RandomOp]) -> None:
+    """Refuse a step that moves a seed generator itself: the next seeds are computed outside the graph."""
+    changed = written(module.graph)
+    inputs = [node for node in module.graph.nodes if node.op == "placeholder"]
+    moved = {id(one) for one, node in zip(state, inputs, strict=False) if node in changed}
+    if any(id(op.seed.state) in moved for op in random_ops if not isinstance(op.seed, int)):
+        raise UntraceableError("it calls SeedGenerator.next()")

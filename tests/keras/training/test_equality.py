@@ -1,4 +1,4 @@
-"""The engine learns what model.fit learns from the same batches: weights, optimizer, metrics, History."""
+"""The trainer and model.fit give the same weights, optimizer state, metrics and History from the same batches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people pass to the engine by accident or need, and what it makes of it: the same as model.fit, or one line."""
+"""Unusual arguments and models: the trainer gives what model.fit gives, or names the reason why it does not."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ pytestmark = without_copy_keyword
 
 
 def assert_as_fit(make, x, y, *, epochs=1, tolerance=1e-5, **extra):
-    """Train twins on the same batches, one with the engine and one with model.fit."""
+    """Train twins on the same batches, one with the trainer and one with model.fit."""
     fast, plain, got, wanted = both(make, (x, y), epochs=epochs, **extra)
     assert_same_state(fast, plain, tolerance=tolerance)
     assert_same_history(got, wanted, tolerance=tolerance)
@@ -274,6 +274,18 @@ def test_model_fit_gets_the_same_batches(capsys):
     fit(other, *pictures(n), seed=SEED + 1, sample_weight=weight, **options)
     with pytest.raises(AssertionError):
         assert_same_state(other, plain)
+
+
+@pytest.mark.parametrize("callbacks", [None, [Each()]], ids=["trainer", "fallback"])
+def test_class_weights_leave_the_held_out_samples_alone(callbacks):
+    ours, theirs, other = mlp(activation="tanh"), mlp(activation="tanh"), mlp(activation="tanh")
+    options = {"epochs": 2, "batch_size": BATCH, "verbose": 0, "shuffle": False, "validation_split": 0.25}
+    got = fit(ours, *pictures(), class_weight={1: 30.0}, callbacks=callbacks, **options).history
+    wanted = theirs.fit(*pictures(), class_weight={1: 30.0}, **options).history
+    assert_same_history(got, wanted)
+    assert_same_state(ours, theirs)
+    unweighted = fit(other, *pictures(), **options).history
+    assert abs(unweighted["loss"][0] - got["loss"][0]) > 1e-2
 
 
 def test_model_fit_gets_the_same_samples_to_hold_out():

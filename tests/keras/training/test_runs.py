@@ -1,4 +1,4 @@
-"""What surrounds the steps of the engine: order, callbacks, falling back, progress, interruption."""
+"""What surrounds the steps of the trainer: order, callbacks, falling back, progress, interruption."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ def _keyboard():
 
 
 @pytest.mark.usefixtures("_keyboard")
-def test_ctrl_c_leaves_the_last_finished_stretch():
+def test_ctrl_c_leaves_the_last_finished_chunk():
     class Press(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):  # noqa: ARG002 - the hook's signature
             if epoch == 1:
@@ -225,16 +225,16 @@ def test_ctrl_c_leaves_the_last_finished_stretch():
 
 
 @pytest.mark.usefixtures("_keyboard")
-def test_ctrl_c_waits_for_the_end_of_a_stretch():
+def test_ctrl_c_waits_for_the_end_of_a_chunk():
     finished = []
 
-    def stretch(guard, name):
+    def chunk(guard, name):
         with guard:
             os.kill(os.getpid(), signal.SIGINT)
             finished.append(name)
 
     with pytest.raises(KeyboardInterrupt):
-        stretch(_uninterrupted(), "held back")
+        chunk(_uninterrupted(), "held back")
     with pytest.raises(KeyboardInterrupt):
-        stretch(contextlib.nullcontext(), "not held back")
+        chunk(contextlib.nullcontext(), "not held back")
     assert finished == ["held back"]

@@ -10,10 +10,21 @@ if keras.backend.backend() != "torch":
 
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
+from training_models import (
+    BATCH,
+    assert_same_history,
+    assert_same_state,
+    both,
+    cnn,
+    mlp,
+    pictures,
+    without_copy_keyword,
+)
 
-from mnistkit.training.torch import executor, simplify
-from mnistkit.training.torch.if_conversion import both_branches
+from mnistkit.training.torch import executor, hooks, simplify
+from mnistkit.training.torch.if_conversion import if_conversion
 
+pytestmark = without_copy_keyword
 LISTS = [(3, 2), (4,), (2, 2)]
 
 
@@ -22,10 +33,10 @@ def cleaned(step, *inputs, states):
     wanted = [tensor.clone() for tensor in inputs]
     step(*wanted)
     step(*wanted)
-    with both_branches():
+    with if_conversion():
         module = make_fx(step)(*[tensor.clone() for tensor in inputs])
     module.graph.set_codegen(torch.fx.graph.CodeGen())
-    joined = simplify.clean(module, states=states, device="cpu")
+    joined = simplify.simplify(module, states=states, device="cpu")
     got = [tensor.clone() for tensor in inputs]
     buffers = [torch.cat([got[i].reshape(-1) for i in parts]) for parts in joined]
     for buffer, parts in zip(buffers, joined, strict=True):
@@ -199,9 +210,9 @@ def test_copies_into_the_layout_that_is_there_vanish():
 
 def large_calls(step, *inputs):
     """The operations of a cleaned step whose results have 50 rows."""
-    with both_branches():
+    with if_conversion():
         module = make_fx(step)(*[tensor.clone() for tensor in inputs])
-    simplify.clean(module, states=len(inputs), device="cpu")
+    simplify.simplify(module, states=len(inputs), device="cpu")
     large = [node for node in module.graph.nodes if getattr(node.meta.get("val"), "shape", ())[:1] == (50,)]
     return [str(node.target) for node in large if node.op == "call_function"]
 
@@ -261,18 +272,46 @@ class Convolution:
         return module
 
 
-def test_convolutions_run_in_torchscript():
-    inputs = Convolution.inputs
-    module = Convolution.traced()
-    wanted, got = [tensor.clone() for tensor in inputs], [tensor.clone() for tensor in inputs]
-    step = executor.interpreted(module, list(inputs))
-    assert isinstance(step, torch.jit.ScriptFunction)
+@pytest.fixture(params=executor.EXECUTORS)
+def way(request):
+    """One of the ways to run a traced step."""
+    return executor.EXECUTORS[request.param]
+
+
+def run_twins(step, inputs):
+    """Run a step and the function that was traced, three times each, on tensors of their own."""
+    wanted, got = ([tensor.clone() for tensor in inputs] for _ in range(2))
     for _ in range(3):
         Convolution.step(*wanted)
         step(*got)
-    for a, b, before in zip(got[:2], wanted[:2], inputs, strict=False):
-        torch.testing.assert_close(a, b)
-        assert not torch.equal(a, before)
+    return got, wanted
+
+
+def test_a_step_runs_alike_in_every_way(way):
+    module, inputs = Convolution.traced(), Convolution.inputs
+    written = str(module.graph)
+    kept = [tensor.clone() for tensor in inputs]
+    got, wanted = run_twins(way(module, inputs), inputs)
+    torch.testing.assert_close(got, wanted)
+    assert not any(torch.equal(a, b) for a, b in zip(got[:2], inputs, strict=False))
+    assert all(torch.equal(a, b) for a, b in zip(kept, inputs, strict=True))  # building changes nothing
+    assert str(module.graph) == written
+
+
+def test_another_step_is_seen(way):
+    module = Convolution.traced()
+    for node in module.graph.nodes:
+        if node.target is torch.ops.aten.sub_.Tensor:
+            node.target = torch.ops.aten.add_.Tensor
+    module.recompile()
+    got, wanted = run_twins(way(module, Convolution.inputs), Convolution.inputs)
+    with pytest.raises(AssertionError):
+        torch.testing.assert_close(got, wanted)
+
+
+def test_convolutions_run_in_torchscript():
+    step = executor.build(Convolution.traced(), Convolution.inputs)
+    assert isinstance(step, torch.jit.ScriptFunction)
 
 
 def test_what_torchscript_cannot_hold_runs_in_python():
@@ -280,12 +319,36 @@ def test_what_torchscript_cannot_hold_runs_in_python():
     for node in module.graph.nodes:
         if node.target is torch.ops.aten.convolution_backward.default:
             node.args, node.kwargs = node.args[:-1], {"output_mask": node.args[-1]}
-    step = executor.interpreted(module, list(Convolution.inputs))
+    with pytest.raises(executor.UnavailableError):
+        executor.torchscript(module, Convolution.inputs)
+    step = executor.build(module, Convolution.inputs)
     assert not isinstance(step, torch.jit.ScriptFunction)
-    wanted, got = ([tensor.clone() for tensor in Convolution.inputs] for _ in range(2))
-    Convolution.step(*wanted)
-    step(*got)
-    torch.testing.assert_close(got, wanted)
+    torch.testing.assert_close(*run_twins(step, Convolution.inputs))
+
+
+def test_without_torchscript_steps_run_in_python(monkeypatch):
+    monkeypatch.setattr(hooks, "HAS_TORCHSCRIPT", False)
+    step = executor.build(Convolution.traced(), Convolution.inputs)
+    assert not isinstance(step, torch.jit.ScriptFunction)
+    torch.testing.assert_close(*run_twins(step, Convolution.inputs))
+
+
+@pytest.mark.parametrize("make", [mlp, cnn])
+@pytest.mark.parametrize("name", executor.EXECUTORS)
+def test_training_is_fits_in_every_way(name, make, monkeypatch, capsys):
+    used = []
+
+    def only(module, inputs):
+        used.append(name)
+        return executor.EXECUTORS[name](module, inputs)
+
+    monkeypatch.setattr(executor, "build", only)
+    data = pictures(BATCH * 10 + 3, channels=make is cnn)
+    fast, plain, got, wanted = both(make, data, epochs=2, validation_data=data)
+    assert used == [name, name]
+    assert_same_state(fast, plain)
+    assert_same_history(got, wanted)
+    assert capsys.readouterr().err == ""
 
 
 def test_constants_are_computed_once_and_selections_by_them_vanish():
@@ -316,8 +379,6 @@ def test_a_constant_that_a_step_counts_in_is_new_in_every_step():
 
 
 def test_conditions():
-    core = keras.src.backend.torch.core
-
     def step(x, out, shared):
         flag = torch.zeros(())
 
@@ -330,7 +391,7 @@ def test_conditions():
             out[1:].mul_(3)
             return flag - 1
 
-        out.add_(core.cond(x.sum() > 1, change, change_otherwise) + flag)
+        out.add_(keras.ops.cond(x.sum() > 1, change, change_otherwise) + flag)
         x.add_(1)  # so that the second step takes the other branch
 
     cleaned(step, torch.zeros(2), torch.rand(3), torch.rand(2), states=3)

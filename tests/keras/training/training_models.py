@@ -1,4 +1,4 @@
-"""Small models, data and comparisons for the tests of the engine, on the backend that KERAS_BACKEND names."""
+"""Small models, data and comparisons for the tests of the trainer, on the backend that KERAS_BACKEND names."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def two_input_data(n=N):
 
 
 def plain_fit(model, x, y, *, epochs=EPOCHS, sample_weight=None, **extra):
-    """Keras' own fit on the batches that the engine draws: samples laid out in order, then not shuffled."""
+    """Keras' own fit on the batches that the trainer draws."""
     history = {}
     for epoch in range(epochs):
         rows = epoch_order(len(keras.tree.flatten(x)[0]), seed=SEED, epoch=epoch)
@@ -115,7 +115,7 @@ def plain_fit(model, x, y, *, epochs=EPOCHS, sample_weight=None, **extra):
 
 
 def both(make, data, *, epochs=EPOCHS, **extra):
-    """Train one model with the engine and its twin with model.fit on the same batches."""
+    """Train one model with the trainer and its twin with model.fit on the same batches."""
     fast, plain = make(), make()
     got = fit(fast, *data, epochs=epochs, batch_size=BATCH, seed=SEED, verbose=0, **extra).history
     return fast, plain, got, plain_fit(plain, *data, epochs=epochs, **extra)

@@ -1,0 +1,124 @@
+"""Every private name of Keras that the trainer uses, each with its purpose."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+from typing import TYPE_CHECKING, Any
+
+from mnistkit.training.hook import Hook, first_missing
+from mnistkit.training.thread_patch import ThreadPatch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_SYMBOLIC_BUILD = Hook(("keras:Model._symbolic_build",), "create the variables before the first step")
+_FLATTEN_LAYERS = Hook(("keras:Layer._flatten_layers",), "look at every layer of a model")
+_COMPILE_LOSS = Hook(("model:_compile_loss",), "notice that compile() was called again")
+_COMPILE_METRICS = Hook(("model:_compile_metrics",), "notice that compile() was called again")
+_INITIAL_EPOCH = Hook(("model:_initial_epoch",), "resume where BackupAndRestore says")
+_LEARNING_RATE = Hook(("optimizer:_learning_rate",), "tell a schedule from a number")
+_STRATEGY = Hook(("model:_distribute_strategy",), "notice a model made under tf.distribute", backend="tensorflow")
+_COND = Hook(
+    ("keras.src.backend.torch.ops.core:cond", "keras.src.backend.torch.core:cond"),  # the first from Keras 3.16
+    "trace keras.ops.cond",
+    backend="torch",
+)
+_SEED_GENERATOR = Hook(
+    ("keras.src.backend.torch.random:torch_seed_generator",), "trace random numbers", backend="torch"
+)
+_UPDATE_STEP = Hook(
+    ("keras:optimizers.Optimizer._backend_update_step",), "update one variable after the other", backend="torch"
+)
+
+_VALUE = Hook(("optimizer:iterations._value",), "find the variables that a step reads")
+
+HOOKS = (
+    _SYMBOLIC_BUILD,
+    _FLATTEN_LAYERS,
+    _COMPILE_LOSS,
+    _COMPILE_METRICS,
+    _INITIAL_EPOCH,
+    _LEARNING_RATE,
+    _VALUE,
+    _STRATEGY,
+    _COND,
+    _SEED_GENERATOR,
+    _UPDATE_STEP,
+)
+
+replaced_cond = ThreadPatch(_COND)
+"""``with replaced_cond(function) as original``: ``keras.ops.cond`` under PyTorch, in the calling thread."""
+replaced_seed_generator = ThreadPatch(_SEED_GENERATOR)
+"""The function that makes PyTorch's generator from a Keras seed, in the calling thread."""
+
+
+def missing(model: Any, *, backend: str) -> str | None:
+    """Return the message about the first name that this Keras does not have, or None."""
+    instances = {"model": model, "optimizer": model.optimizer}
+    hooks = [hook for hook in HOOKS if hook.backend in (None, backend)]
+    if model.optimizer is None:
+        hooks = [hook for hook in hooks if hook not in (_LEARNING_RATE, _VALUE)]
+    return first_missing(hooks, **instances)
+
+
+def build(model: Any, batch: Any) -> None:
+    """Create the variables that a model, its loss, metrics and optimizer lack, as ``model.fit`` does."""
+    model._symbolic_build(data_batch=batch)  # noqa: SLF001 - this file is for such names
+
+
+def flatten_layers(model: Any) -> list[Any]:
+    """Return a model and all layers inside it."""
+    return list(model._flatten_layers())  # noqa: SLF001
+
+
+def compiled_parts(model: Any) -> list[Any]:
+    """Return the objects that ``compile`` makes anew, and the learning rate or its schedule."""
+    parts = [model.optimizer, model._compile_loss, model._compile_metrics]  # noqa: SLF001
+    return [*parts, learning_rate(model.optimizer)]
+
+
+def learning_rate(optimizer: Any) -> Any:
+    """Return an optimizer's learning rate as it was given: a variable, a schedule or a function."""
+    return None if optimizer is None else optimizer._learning_rate  # noqa: SLF001
+
+
+def resumed_epoch(model: Any) -> int | None:
+    """Return the epoch that the callback BackupAndRestore sets for a resumed run, or None."""
+    epoch: int | None = model._initial_epoch  # noqa: SLF001
+    return epoch
+
+
+def live_variables() -> list[tuple[Any, Any]]:
+    """Return every Keras variable of the process that has a value, with it; takes about a tenth of a second."""
+    import keras
+
+    variables = [thing for thing in gc.get_objects() if issubclass(type(thing), keras.Variable)]
+    found = [(variable, getattr(variable, "_value", None)) for variable in variables]
+    return [(variable, value) for variable, value in found if value is not None]
+
+
+def has_strategy(model: Any) -> bool:
+    """Tell whether a model was made under ``tf.distribute``."""
+    return getattr(model, "_distribute_strategy", None) is not None
+
+
+@contextlib.contextmanager
+def unfused_update(optimizer: Any) -> Iterator[None]:
+    """Let this optimizer update one variable after the other within the block, without PyTorch's operations on lists.
+
+    The method is the first in line that is not the PyTorch backend's own: Nadam's keeps a product that the base class
+    does not know.
+    """
+    name = "_backend_update_step"
+    line = [c for c in type(optimizer).__mro__ if name in vars(c) and ".backend.torch." not in c.__module__]
+    attributes = vars(optimizer)  # of this object alone, past Keras' tracking
+    before = dict(attributes)
+    attributes[name] = vars(line[0])[name].__get__(optimizer)
+    try:
+        yield
+    finally:
+        if name in before:
+            attributes[name] = before[name]
+        else:
+            del attributes[name]

@@ -1,0 +1,35 @@
+"""Every private, experimental or deprecated name of PyTorch that the trainer uses, each with its purpose."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mnistkit.training.hook import Hook
+
+_MAKE_FX = Hook(("torch.fx.experimental.proxy_tensor:make_fx",), "trace a step")
+_UNTRACED = Hook(
+    ("torch.fx.experimental.proxy_tensor:disable_proxy_modes_tracing",), "keep random numbers out of a trace"
+)
+_DISPATCH_MODE = Hook(("torch.utils._python_dispatch:TorchDispatchMode",), "see which tensors a step changes")
+_SCHEMA = Hook(("torch:ops.aten.add.Tensor._schema",), "know which arguments an operation changes")
+_COPY_LISTS = Hook(("torch:_foreach_copy_",), "copy variables into joined buffers")
+_CAST = Hook(("torch:ops.aten._to_copy.default",), "recognize conversions in a trace")
+_JIT_TRACE = Hook(("torch:jit.trace",), "replay a step in TorchScript", required=False)
+_JIT_UNIT = Hook(("torch:jit.CompilationUnit",), "replay a step in TorchScript", required=False)
+
+HOOKS = (_MAKE_FX, _UNTRACED, _DISPATCH_MODE, _SCHEMA, _COPY_LISTS, _CAST, _JIT_TRACE, _JIT_UNIT)
+
+make_fx = _MAKE_FX.get_or_none()
+untraced = _UNTRACED.get_or_none()
+DispatchMode: Any = _DISPATCH_MODE.get_or_none()
+copy_lists = _COPY_LISTS.get_or_none()
+CAST = _CAST.get_or_none()
+script = _JIT_TRACE.get_or_none()
+ScriptSource = _JIT_UNIT.get_or_none()
+
+HAS_TORCHSCRIPT = script is not None and ScriptSource is not None
+
+
+def schema_of(operation: Any) -> Any:
+    """Return the schema of an ATen operation, or None for any other function."""
+    return getattr(operation, "_schema", None)

@@ -1,0 +1,186 @@
+"""One train step of Keras traced once under PyTorch and replayed, without Python dispatch and without autograd.
+
+The trace (``trace``) is a graph of ATen operations on the model's own tensors. It is simplified (``simplify``) and run
+in TorchScript's interpreter or as a graph module (``executor``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from mnistkit.training.programs import COMPILE_REST_FROM
+from mnistkit.training.pytree import tree_leaves, tree_map
+from mnistkit.training.torch import executor, simplify, trace
+from mnistkit.training.torch.graph import largest_product
+from mnistkit.training.torch.hooks import copy_lists
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from mnistkit.training.pytree import PyTree
+    from mnistkit.training.torch.trace import RandomOp
+
+# Below this many multiplications in the largest product of a step, waking a second thread costs more than it saves.
+_WORTH_THREADS = 20_000_000
+_GATHERED_BYTES = 2**21  # of the data to bring into batch order at once
+
+
+def to_device(tree: PyTree) -> PyTree:
+    """Put the arrays on the default device; on the CPU they share memory with NumPy."""
+    import keras
+
+    def tensor(leaf: npt.NDArray[Any]) -> Any:
+        if leaf.dtype.name == "uint32":
+            leaf = leaf.astype("int64")  # as Keras does
+        if not leaf.flags.writeable or any(stride < 0 for stride in leaf.strides):
+            leaf = leaf.copy()  # torch has no read-only tensors and no negative strides
+        return torch.as_tensor(leaf, device=device)
+
+    device = keras.ops.convert_to_tensor(0.0).device
+    return tree_map(tensor, tree)
+
+
+class _OneThread:
+    """Lets the calling thread compute without helpers within a block.
+
+    PyTorch keeps this number per thread, and once for the process as the default of new threads. So the number that
+    each block gives back is the one from before the first of all blocks that run at the same time.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._before = 1
+
+    @contextlib.contextmanager
+    def __call__(self) -> Iterator[None]:
+        with self._lock:
+            if self._users == 0:
+                self._before = torch.get_num_threads()
+            self._users += 1
+            before = self._before
+            torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                torch.set_num_threads(before)
+
+
+_ONE_THREAD = _OneThread()
+
+
+class Program:
+    """A model's train or test step, replayed over batches of resident data.
+
+    Args:
+        model: a compiled and built Keras model.
+        training: whether to train or to evaluate.
+    """
+
+    def __init__(self, model: Any, *, training: bool) -> None:
+        self._model = model
+        self._training = training
+        self._replays: dict[int, _Replay] = {}
+
+    def compile(self, data: PyTree, n: int, *, size: int) -> None:
+        """Trace for batches of ``size``, so that the first chunk need not and a failure shows before training."""
+        del n
+        batch = tree_map(lambda leaf: leaf[:size].clone(), data)
+        self._replays[size] = _Replay(trace.trace(self._model, batch, training=self._training), tree_leaves(batch))
+
+    def compile_rest(self, data: PyTree, n: int, *, size: int, epoch: int) -> None:
+        """Trace for the last batch of each epoch, once that saves time."""
+        if epoch >= COMPILE_REST_FROM and size not in self._replays:
+            self.compile(data, n, size=size)
+
+    def run(self, data: PyTree, order: npt.NDArray[np.int64], *, start: int, steps: int, size: int) -> None:
+        """Do ``steps`` steps on batches of ``size`` of ``order``, the first at index ``start``; update the model."""
+        flat = tree_leaves(data)
+        rows = torch.as_tensor(order[start : start + steps * size], device=flat[0].device)
+        if size not in self._replays:
+            self._keras_step(tree_map(lambda leaf: leaf[rows], data))
+            return
+        with self._replays[size].threads(), torch.no_grad():
+            self._replays[size](_batches(flat, rows, size))
+
+    def _keras_step(self, batch: PyTree) -> None:
+        """Do one step as ``model.fit`` does it."""
+        model, before = self._model, self._model.training
+        model.train(self._training)
+        try:
+            with contextlib.nullcontext() if self._training else torch.no_grad():
+                model.train_step(batch) if self._training else model.test_step(batch)
+        finally:
+            model.train(before)
+            model.zero_grad()
+
+
+def _batches(flat: list[Any], rows: Any, size: int) -> Iterator[tuple[Any, ...]]:
+    """Bring the data into batch order, as many batches at a time as stay in the processor's cache."""
+    bytes_per_step = size * sum(leaf[0].numel() * leaf.element_size() for leaf in flat)
+    chunk = max(1, _GATHERED_BYTES // max(1, bytes_per_step)) * size
+    size_of_chunk = min(chunk, len(rows))
+    gathered = [leaf.new_empty((size_of_chunk, *leaf.shape[1:])) for leaf in flat]
+    for some in rows.split(chunk):
+        pairs = zip(flat, gathered, strict=True)
+        taken = [torch.index_select(leaf, 0, some, out=out[: len(some)]) for leaf, out in pairs]
+        yield from zip(*(leaf.split(size) for leaf in taken), strict=True)
+
+
+class _Replay:
+    """A simplified trace, ready to run."""
+
+    def __init__(self, traced: trace.Trace, batch: list[Any]) -> None:
+        self._variables = traced.state
+        self._random_ops: list[RandomOp] = traced.random_ops
+        self._one_thread = largest_product(traced.graph.graph) < _WORTH_THREADS
+        device = batch[0].device
+        self._joined = simplify.simplify(traced.graph, states=len(self._variables), device=device)
+        self._buffers = [torch.cat([self._value(i).reshape(-1) for i in parts]) for parts in self._joined]
+        with self._state() as state:
+            examples = [op.example for op in traced.random_ops]
+            self._step = executor.build(traced.graph, [*state, *batch, *examples, *self._buffers])
+
+    def threads(self) -> contextlib.AbstractContextManager[None]:
+        """Use one thread within the block where that is faster."""
+        return _ONE_THREAD() if self._one_thread else contextlib.nullcontext()
+
+    def __call__(self, batches: Iterator[tuple[Any, ...]]) -> None:
+        seeds = [(op, op.first_seed()) for op in self._random_ops]
+        i = 0
+        with self._state() as state:
+            for i, batch in enumerate(batches, start=1):
+                drawn = [op(seed + (i - 1) * op.stride) for op, seed in seeds]
+                self._step(*state, *batch, *drawn, *self._buffers)
+        for generator, stride in trace.draws_per_step(self._random_ops):
+            generator.state.value.data[1] += stride * i
+
+    def _value(self, i: int) -> Any:
+        return self._variables[i].value.detach()
+
+    @contextlib.contextmanager
+    def _state(self) -> Iterator[list[Any]]:
+        """Give the tensors to work on: the variables' own, or parts of a buffer, which are copied back at the end."""
+        state = [variable.value.detach() for variable in self._variables]
+        outside, inside = [], []
+        for buffer, parts in zip(self._buffers, self._joined, strict=True):
+            offset = 0
+            for i in parts:
+                outside.append(state[i])
+                state[i] = buffer[offset : offset + state[i].numel()].view(state[i].shape)
+                inside.append(state[i])
+                offset += state[i].numel()
+        if outside:
+            copy_lists(inside, outside)
+        yield state
+        if outside:
+            copy_lists(outside, inside)

@@ -1,0 +1,132 @@
+"""What a step reads and changes beside its batch: Keras variables, PyTorch buffers, Python attributes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+
+from mnistkit.training.keras_hooks import flatten_layers, live_variables
+from mnistkit.training.torch.graph import written
+from mnistkit.training.torch.untraceable import UntraceableError
+from mnistkit.training.torch.writes import memory_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_PLAIN = (bool, int, float, str, type(None), torch.Tensor)
+
+
+class State(Protocol):
+    """Something that holds a tensor: a Keras variable or a ``Buffer``."""
+
+    @property
+    def value(self) -> Any:
+        """The tensor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """A buffer of a PyTorch module.
+
+    Attributes:
+        module: the module.
+        name: of the buffer in the module.
+    """
+
+    module: Any
+    name: str
+
+    @property
+    def value(self) -> Any:
+        """The tensor."""
+        return getattr(self.module, self.name)
+
+
+def keras_state(model: Any) -> list[State]:
+    """Return the variables of a model, of its metrics and of its optimizer, each once."""
+    variables = [*model.variables, *model.metrics_variables, *model.optimizer.variables]
+    return list({id(variable): variable for variable in variables}.values())
+
+
+def buffers_of(model: Any) -> list[State]:
+    """Return the PyTorch buffers in the layers of a model, each once."""
+    found: dict[tuple[int, str], State] = {}
+    for layer in flatten_layers(model):
+        for module in layer.modules():
+            for name, tensor in module.named_buffers(recurse=False):
+                if tensor is not None:
+                    found[id(module), name] = Buffer(module, name)
+    return list(found.values())
+
+
+def captured_state(model: Any, module: Any, *, known: list[State], made: Callable[[Any], bool]) -> list[State]:
+    """Return the Keras variables and buffers that a trace holds as constants.
+
+    They belong to none of the model's lists: a loss weight that a callback changes, a running mean in a loss.
+
+    Args:
+        model: the model.
+        module: the traced step.
+        known: state that is an input already.
+        made: tells whether a tensor was made by the step itself.
+
+    Raises:
+        UntraceableError: the step changes another tensor.
+    """
+    graph = module.graph
+    held = [(node, getattr(module, node.target)) for node in graph.nodes if node.op == "get_attr"]
+    outside = {
+        node: memory_of(tensor) for node, tensor in held if isinstance(tensor, torch.Tensor) and not made(tensor)
+    }
+    if not outside:
+        return []
+    memory = set(outside.values())
+    found = [one for one in (*buffers_of(model), *_variables_of_tensors()) if memory_of(one.value) in memory]
+    explained = {memory_of(one.value) for one in [*known, *found]}
+    changed = written(graph)
+    if any(node in changed and address not in explained for node, address in outside.items()):
+        raise UntraceableError("it changes a tensor that is neither a Keras variable nor a buffer")
+    inputs = {memory_of(one.value) for one in known}
+    return [one for one in found if memory_of(one.value) not in inputs]
+
+
+def _variables_of_tensors() -> list[Any]:
+    return [variable for variable, value in live_variables() if isinstance(value, torch.Tensor)]
+
+
+class PythonAttributes:
+    """Numbers, text and tensors in attributes of the layers, metrics and losses that are not Keras' own.
+
+    ``model.fit`` runs their code in every step; a replayed trace does not.
+
+    Args:
+        model: the model; its attributes are noted now.
+    """
+
+    def __init__(self, model: Any) -> None:
+        import keras
+
+        things = [*flatten_layers(model), *model.metrics, *keras.tree.flatten(model.loss)]
+        things = [thing for thing in things if hasattr(thing, "__dict__")]
+        own = [thing for thing in things if type(thing).__module__.split(".")[0] not in ("keras", "builtins")]
+        self._before = [(thing, dict(vars(thing))) for thing in own]
+
+    def restore(self) -> str | None:
+        """Undo what has changed; return the name of a changed attribute, or None."""
+        changed = None
+        for thing, before in self._before:
+            now = vars(thing)
+            for name in [*now]:
+                old, new = before.get(name), now[name]
+                if isinstance(old, _PLAIN) and isinstance(new, _PLAIN) and not _is_same(old, new):
+                    changed = f"{type(thing).__name__}.{name}"
+                    now[name] = old
+        return changed
+
+
+def _is_same(old: Any, new: Any) -> bool:
+    if isinstance(old, torch.Tensor) or isinstance(new, torch.Tensor):
+        return old is new
+    return type(old) is type(new) and (old == new or old != old)  # noqa: PLR0124 - NaN is NaN

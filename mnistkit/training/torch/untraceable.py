@@ -1,0 +1,54 @@
+"""What one trace cannot stand for: operations whose results depend on more than their inputs and shapes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from mnistkit.training.torch.hooks import DispatchMode, schema_of
+from mnistkit.training.torch.writes import tensors_in
+
+_ATEN = torch.ops.aten
+_INDEX = {_ATEN.index.Tensor, _ATEN._unsafe_index.Tensor}  # noqa: SLF001 - its name among the ATen operations
+_REPEAT = _ATEN.repeat_interleave.Tensor
+_DROPOUT_RATES = ("dropout_p", "dropout")
+
+
+class UntraceableError(Exception):
+    """The step looks at values or at hidden state, so that one trace cannot stand for all steps."""
+
+
+class UntraceableOperations(DispatchMode):
+    """Refuses operations within the block, before they run."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if torch.Tag.dynamic_output_shape in func.tags and func is not _REPEAT and not _indexes_by_numbers(func, args):
+            raise UntraceableError(f"the result of {func} has a shape that depends on values")
+        if torch.Tag.nondeterministic_seeded in func.tags and _draws_globally(func, args, kwargs):
+            raise UntraceableError(f"{func} draws from PyTorch's global random generator")
+        return func(*args, **kwargs)
+
+
+def check_repeats(graph: Any) -> None:
+    """Refuse repetitions by computed numbers; by a given number they are the same operation, on a constant."""
+    computed: set[Any] = set()
+    for node in graph.nodes:
+        if node.op == "placeholder" or computed.intersection(node.all_input_nodes):
+            computed.add(node)
+            if node.target is _REPEAT:
+                raise UntraceableError(f"the result of {node.target} has a shape that depends on values")
+
+
+def _indexes_by_numbers(func: Any, args: Any) -> bool:
+    return func in _INDEX and all(index.dtype not in (torch.bool, torch.uint8) for index in tensors_in(list(args[1])))
+
+
+def _draws_globally(func: Any, args: Any, kwargs: Any) -> bool:
+    given = {argument.name: value for argument, value in zip(schema_of(func).arguments, args, strict=False)} | kwargs
+    if given.get("generator") is not None:
+        return False
+    # attention and recurrent kernels, which draw only where they drop out
+    rates = [argument.name for argument in schema_of(func).arguments if argument.name in _DROPOUT_RATES]
+    return not rates or any(given.get(name, 0) for name in rates)

@@ -1,0 +1,278 @@
+"""State outside the model's lists, and data and metrics of unusual kinds: the trainer gives what model.fit gives."""
+
+from __future__ import annotations
+
+import collections
+
+import keras
+import numpy as np
+import pytest
+from training_models import BATCH, assert_same_history, assert_same_state, both, pictures, without_copy_keyword
+
+from mnistkit.training import fit, keras_hooks
+
+BACKEND = keras.backend.backend()
+DATA = pictures(BATCH * 6)
+pytestmark = without_copy_keyword
+on_torch = pytest.mark.skipif(BACKEND != "torch", reason="model.fit traces its step on the other backends too")
+
+
+def net(*layers, loss="categorical_crossentropy", metrics=None, **options):
+    keras.utils.set_random_seed(3)
+    model = keras.Sequential([keras.Input((64,)), *layers, keras.layers.Dense(10, activation="softmax")])
+    model.compile(keras.optimizers.SGD(0.1), loss, metrics=metrics, **options)
+    return model
+
+
+class Weighted(keras.losses.Loss):
+    """A loss with a weight that a callback changes, as in KL annealing."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = keras.Variable(1.0, trainable=False)
+
+    def call(self, y, p):
+        return self.weight * keras.ops.mean(keras.ops.square(y - p), axis=-1)
+
+
+class Running(Weighted):
+    """A loss that divides by its own running mean."""
+
+    def call(self, y, p):
+        loss = keras.ops.mean(keras.ops.square(y - p), axis=-1)
+        self.weight.assign(0.9 * self.weight + 0.1 * keras.ops.stop_gradient(keras.ops.mean(loss)))
+        return loss / self.weight
+
+
+def triple(model):
+    change = lambda _epoch, _logs: model.loss.weight.assign(model.loss.weight.value * 3)  # noqa: E731
+    return keras.callbacks.LambdaCallback(on_epoch_end=change)
+
+
+def run(make, fitted, *, callback=None):
+    model = make()
+    # Keras draws from PyTorch's global generator to build a model, and the trainer builds it before it falls back
+    keras_hooks.build(model, keras.tree.map_structure(lambda array: array[:BATCH], DATA))
+    callbacks = [callback(model)] if callback else None
+    options = {"epochs": 3, "batch_size": BATCH, "shuffle": False, "verbose": 0, "callbacks": callbacks}
+    history = fitted(model, *DATA, **options).history
+    return model, history
+
+
+def assert_as_model_fit(make, *, callback=None):
+    """Run twins with the trainer and with model.fit alone; return the trainer's."""
+    ours, got = run(make, fit, callback=callback)
+    theirs, wanted = run(make, type(make()).fit, callback=callback)
+    assert_same_history(got, wanted)
+    assert_same_state(ours, theirs)
+    return ours, theirs
+
+
+def losses(make, callback=None):
+    return run(make, fit, callback=callback)[1]["loss"]
+
+
+@pytest.mark.skipif(BACKEND == "jax", reason="model.fit reads such a variable once, when it compiles")
+def test_a_loss_weight_that_a_callback_changes(capsys):
+    assert_as_model_fit(lambda: net(loss=Weighted()), callback=triple)
+    assert capsys.readouterr().err == ""
+    constant, changed = losses(lambda: net(loss=Weighted())), losses(lambda: net(loss=Weighted()), triple)
+    assert changed[1] > 2 * constant[1]
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="the other backends read it in each step")
+def test_a_loss_weight_that_a_callback_changes_without_compilation(capsys):
+    assert_as_model_fit(lambda: net(loss=Weighted(), jit_compile=False), callback=triple)
+    assert "which is not the model's own" in capsys.readouterr().err
+
+
+@on_torch
+def test_a_loss_with_a_running_mean(capsys):
+    ours, theirs = assert_as_model_fit(lambda: net(loss=Running()))
+    assert capsys.readouterr().err == ""
+    assert float(ours.loss.weight.value) == pytest.approx(float(theirs.loss.weight.value), abs=1e-6)
+    assert float(ours.loss.weight.value) != 1.0
+
+
+def torch_layers():
+    import torch
+
+    class Center(keras.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("mean", torch.zeros(64))
+
+        def call(self, x, *, training=False):
+            if training:
+                self.mean.mul_(0.9).add_(x.mean(0).detach(), alpha=0.1)
+            return x - self.mean
+
+    class Count(keras.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.steps = 0
+
+        def call(self, x, *, training=False):
+            if training:
+                self.steps += 1
+            return x / (1 + self.steps)
+
+    class Next(keras.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.generator = keras.random.SeedGenerator(7)
+
+        def call(self, x, *, training=False):
+            if not training:
+                return x
+            first = keras.random.normal((1, 64), seed=self.generator)
+            self.generator.next()
+            return x + first + keras.random.normal((1, 64), seed=self.generator)
+
+    class Branch(Next):
+        def call(self, x, *, training=False):
+            if not training:
+                return x
+            noise = keras.ops.cond(
+                keras.ops.sum(x) > 0,
+                lambda: keras.random.normal((1, 64), seed=self.generator),
+                lambda: keras.ops.zeros((1, 64)),
+            )
+            return x + noise
+
+    wrapped = keras.layers.TorchModuleWrapper
+    return {
+        "buffer": Center,
+        "counter": Count,
+        "next seed": Next,
+        "random in a condition": Branch,
+        "batch normalization": lambda: wrapped(torch.nn.BatchNorm1d(64)),
+        "dropout": lambda: wrapped(torch.nn.Dropout(0.5)),
+    }
+
+
+FALLS_BACK = {
+    "counter": "Count.steps changes in every step",
+    "next seed": "it calls SeedGenerator.next()",
+    "random in a condition": "it draws random numbers inside keras.ops.cond",
+    "dropout": "draws from PyTorch's global random generator",
+}
+
+
+@on_torch
+@pytest.mark.parametrize(
+    "kind", ["buffer", "counter", "next seed", "random in a condition", "batch normalization", "dropout"]
+)
+def test_layers_with_state_of_their_own(kind, capsys):
+    ours, theirs = assert_as_model_fit(lambda: net(torch_layers()[kind]()))
+    err = capsys.readouterr().err
+    assert FALLS_BACK[kind] in err if kind in FALLS_BACK else err == ""
+    buffers = [dict(layer.named_buffers()) for layer in (ours.layers[0], theirs.layers[0])]
+    for name, tensor in buffers[0].items():
+        np.testing.assert_allclose(tensor.numpy(), buffers[1][name].numpy(), rtol=0, atol=1e-5)
+        assert np.abs(tensor.numpy()).max() > 0
+    assert bool(buffers[0]) == (kind in {"buffer", "batch normalization"})
+
+
+@on_torch
+def test_no_epoch_moves_no_buffer():
+    model = net(torch_layers()["batch normalization"]())
+    fit(model, *DATA, epochs=0, batch_size=BATCH, verbose=0)
+    assert int(dict(model.layers[0].named_buffers())["module.num_batches_tracked"]) == 0
+
+
+@on_torch
+@pytest.mark.parametrize("kind", ["masked size", "masked mean", "unique"])
+def test_shapes_that_depend_on_values(kind, capsys):
+    def loss(y, p):
+        known = y[:, 0] > 0
+        if kind == "masked size":
+            return ((p - y) ** 2 * ~known[:, None]).sum() / p[~known].shape[0]
+        if kind == "masked mean":
+            return ((p[~known] - y[~known]) ** 2).mean()
+        return ((p - y) ** 2).sum() / y.argmax(1).unique().shape[0]
+
+    assert_as_model_fit(lambda: net(loss=loss))
+    assert "has a shape that depends on values" in capsys.readouterr().err
+
+
+def test_a_schedule_that_a_callback_replaces():
+    schedule = keras.optimizers.schedules.ExponentialDecay
+
+    def make():
+        model = net()
+        model.compile(keras.optimizers.SGD(schedule(0.5, 10, 0.9)), "categorical_crossentropy")
+        return model
+
+    def stop(model):
+        def change(_epoch, _logs):
+            model.optimizer.learning_rate = schedule(1e-6, 10, 0.9)
+
+        return keras.callbacks.LambdaCallback(on_epoch_end=change)
+
+    constant, changed = losses(make), losses(make, stop)
+    assert constant[2] < changed[2] - 1e-2
+    if BACKEND == "torch":  # on the others model.fit keeps the schedule that it compiled
+        assert_as_model_fit(make, callback=stop)
+
+
+def test_a_metric_with_several_values(capsys):
+    def make():
+        return net(metrics=[keras.metrics.F1Score()])
+
+    _, got = run(make, fit)
+    _, wanted = run(make, keras.Model.fit)
+    assert got["f1_score"][0].shape == (10,)
+    np.testing.assert_allclose(
+        np.array(got["f1_score"]), np.array([np.asarray(f) for f in wanted["f1_score"]]), atol=1e-5
+    )
+    assert (got["f1_score"][0] != got["f1_score"][2]).any()
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.filterwarnings("ignore:The structure of `inputs` doesn't match")  # model.fit says so too
+def test_inputs_in_a_named_tuple(capsys):
+    pair = collections.namedtuple("pair", "left right")  # noqa: PYI024 - what users have
+
+    def make():
+        keras.utils.set_random_seed(3)
+        left, right = keras.Input((32,)), keras.Input((32,))
+        model = keras.Model([left, right], keras.layers.Dense(10, "softmax")(keras.layers.Concatenate()([left, right])))
+        model.compile("sgd", "categorical_crossentropy")
+        return model
+
+    x, y = DATA
+    fast, plain, got, wanted = both(make, (pair(x[:, :32], x[:, 32:]), y), epochs=2)
+    assert_same_state(fast, plain)
+    assert_same_history(got, wanted)
+    assert capsys.readouterr().err == ""
+
+
+class Saves(keras.callbacks.ModelCheckpoint):
+    seen = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.seen += 1
+        super().on_train_batch_end(batch, logs)
+
+
+def test_batch_hooks_in_a_subclass_of_keras_callbacks(tmp_path, capsys):
+    own, usual = Saves(tmp_path / "own.keras"), keras.callbacks.ModelCheckpoint(tmp_path / "usual.keras")
+    fit(net(), *DATA, batch_size=BATCH, verbose=0, callbacks=[own])
+    assert own.seen == 6
+    assert "Saves has on_train_batch_end" in capsys.readouterr().err
+    fit(net(), *DATA, batch_size=BATCH, verbose=0, callbacks=[usual])
+    assert capsys.readouterr().err == ""
+
+
+class OwnEvaluate(keras.Sequential):
+    def evaluate(self, *args, **kwargs):
+        return {**super().evaluate(*args, **kwargs), "extra": 1.0}
+
+
+def test_a_model_with_its_own_evaluate(capsys):
+    model = OwnEvaluate(net().layers)
+    model.compile("sgd", "categorical_crossentropy")
+    history = fit(model, *DATA, batch_size=BATCH, verbose=0, validation_data=DATA).history
+    assert history["val_extra"] == [1.0]
+    assert "OwnEvaluate has its own evaluate" in capsys.readouterr().err
