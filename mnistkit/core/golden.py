@@ -40,21 +40,15 @@ class GoldenPair:
     outputs: dict[str, NDArray[Any]]
 
 
-def golden_pair(inputs: Mapping[str, NDArray[Any]], answers: Mapping[str, NDArray[Any]]) -> GoldenPair:
-    """A pair as it is stored: floats rounded to `GOLDEN_DECIMALS` decimals, everything else as it is.
-
-    Args:
-        inputs: Arrays by input name, with a batch axis where the model has one.
-        answers: What the model answers, arrays by output name.
-    """
-    rounded = {
+def rounded(answers: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Answers as golden pairs keep them: floats with `GOLDEN_DECIMALS` decimals, everything else as it is."""
+    return {
         # in double: float16 would overflow on the way, decimals times answer
         name: np.round(array.astype(np.float64), GOLDEN_DECIMALS).astype(array.dtype)
         if array.dtype.kind == "f"
         else array
         for name, array in answers.items()
     }
-    return GoldenPair(dict(inputs), rounded)
 
 
 def encode_golden(pairs: Sequence[GoldenPair]) -> str:

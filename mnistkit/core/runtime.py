@@ -181,6 +181,9 @@ def _read_model(model: str | os.PathLike[str] | bytes) -> tuple[str, bytes]:
     except OSError as error:
         raise ModelFileError(f"{path}: cannot be read ({error.strerror})") from error
     kind = sniff_kind(content[:512])
+    if kind and kind.name == "a zip archive":
+        what = "a Keras file" if path.suffix == ".keras" else "a zip archive, as .keras files are"
+        raise ModelFileError(f"{path}: {what}, and not an ONNX model; export it with `python -m mnistkit.export`")
     if kind:
         raise ModelFileError(f"{path}: {kind.name}, not an ONNX model; {kind.cure or 'export it again'}")
     return str(path), content

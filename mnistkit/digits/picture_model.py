@@ -166,7 +166,8 @@ def _describe(model: onnx.ModelProto, inherited: dict[str, str]) -> None:
     """The classifier's metadata with its own golden pairs."""
     runtime = Runtime(model.SerializeToString(deterministic=True), device="cpu", exact=True)
     pairs = [
-        golden.golden_pair({"picture": picture}, runtime.run({"picture": picture})) for picture in example_pictures()
+        golden.GoldenPair({"picture": picture}, golden.rounded(runtime.run({"picture": picture})))
+        for picture in example_pictures()
     ]
     entries = dict(inherited)
     entries[contract.PREFIX + "golden"] = golden.encode_golden(pairs)

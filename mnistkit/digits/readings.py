@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,15 +29,21 @@ class Reading:
         source: The picture, as it was named.
         prediction: The digit, or ``None`` when there is an error.
         error: Why there is no digit, or ``None``.
-        seen: What the picture was made into, float32 ``[28, 28]``, or ``None`` when it cannot be read.
+        image28: What the picture was made into, float32 ``[28, 28]``, or ``None`` when it cannot be read.
         labels: Names of the ten classes.
     """
 
     source: str
     prediction: Prediction | None
     error: MnistkitError | None
-    seen: NDArray[np.float32] | None = None
+    image28: NDArray[np.float32] | None = None
     labels: tuple[str, ...] = DIGITS
+
+    @property
+    def seen(self) -> NDArray[np.float32] | None:
+        """The earlier name of `image28`."""
+        warnings.warn("Reading.seen is now called image28", DeprecationWarning, stacklevel=2)
+        return self.image28
 
     @property
     def runner_up(self) -> int | None:
@@ -134,16 +141,16 @@ def read_files(
     """
     for source in sources:
         try:
-            seen = read_picture(source)
-            prediction = classifier.predict(seen)[0]
+            image28 = read_picture(source)
+            prediction = classifier.predict(image28)[0]
         except PictureError as error:
             yield Reading(str(source), None, error)
             continue
         if prediction.confidence < min_confidence:
             doubt = _doubt(source, prediction.label, prediction.confidence, min_confidence)
-            yield Reading(str(source), None, doubt, seen)
+            yield Reading(str(source), None, doubt, image28)
         else:
-            yield Reading(str(source), prediction, None, seen, classifier.labels)
+            yield Reading(str(source), prediction, None, image28, classifier.labels)
 
 
 def read_numbers(

@@ -38,9 +38,9 @@ def show(reading: Reading | NumberReading) -> str:
 
     if isinstance(reading, Reading):
         assert reading.prediction is not None
-        assert reading.seen is not None
-        path = save(reading.source, reading.seen, reading.prediction)
-        return f"{as_characters(reading.seen)}\n{path}"
+        assert reading.image28 is not None
+        path = save(reading.source, reading.image28, reading.prediction)
+        return f"{as_characters(reading.image28)}\n{path}"
     assert reading.number is not None
     return str(save_digits(reading.source, reading.number))
 

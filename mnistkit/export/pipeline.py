@@ -15,6 +15,7 @@ from mnistkit.core import contract, golden
 from mnistkit.core import keras_backend as backends
 from mnistkit.core.errors import InputError, ParityError, one_line
 from mnistkit.core.files import check_writable, write_json
+from mnistkit.core.golden import GoldenPair
 from mnistkit.core.keras_files import load_model, weights_of
 from mnistkit.core.runtime import Runtime
 from mnistkit.digits import profile
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-    from mnistkit.core.golden import GoldenPair
     from mnistkit.core.runtime import TensorInfo
     from mnistkit.export.atomic_save import Stage
     from mnistkit.export.choose import Chosen
@@ -342,7 +342,7 @@ def _describe(
 def _golden_pair(runtime: Runtime, sample: Sample) -> GoldenPair:
     """The sample's first batch."""
     inputs = {name: array[: sample.batch_sizes[0]] for name, array in sample.inputs.items()}
-    return golden.golden_pair(inputs, run_in_steps(runtime, inputs, sample.batch_sizes[0]))
+    return _pair(inputs, run_in_steps(runtime, inputs, sample.batch_sizes[0]))
 
 
 def _golden_rows(sample: Sample, answers: dict[str, NDArray[Any]]) -> list[GoldenPair]:
@@ -359,12 +359,16 @@ def _golden_rows(sample: Sample, answers: dict[str, NDArray[Any]]) -> list[Golde
     last = 2 * (edge > 0.4) + ((surest < 0.5) | (surest > 0.9))  # noqa: PLR2004  # explained above
     order = np.argsort(last, kind="stable")[:_GOLDEN_PAIRS]
     return [
-        golden.golden_pair(
+        _pair(
             {name: array[i : i + 1] for name, array in sample.inputs.items()},
             {name: array[i : i + 1] for name, array in answers.items()},
         )
         for i in order
     ]
+
+
+def _pair(inputs: dict[str, NDArray[Any]], answers: dict[str, NDArray[Any]]) -> GoldenPair:
+    return GoldenPair(inputs, golden.rounded(answers))
 
 
 def _accuracy(scores: NDArray[Any], data: Dataset) -> float:

@@ -51,7 +51,7 @@ BAD = {
         r"a Git LFS pointer, not an ONNX model; run `git lfs pull`",
     ),
     "html": (b"<html></html>", "a web page, not an ONNX model; download the file itself"),
-    "keras": (b"PK\x03\x04 and so on", "a zip archive, not an ONNX model; export it again"),
+    "keras": (b"PK\x03\x04 and so on", "a zip archive, as .keras files are, and not an ONNX model; export it with"),
     "noise": (bytes(range(256)), r"not a model that onnxruntime .* reads"),
 }
 

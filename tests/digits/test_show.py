@@ -9,6 +9,7 @@ from PIL import Image
 from mnistkit.cli import main
 from mnistkit.core.errors import OutputError
 from mnistkit.digits.pictures import read_picture
+from mnistkit.digits.readings import read_files
 from mnistkit.digits.show import as_characters, save, shown_path
 
 
@@ -71,3 +72,9 @@ def test_nothing_drawn_is_an_error(tmp_path, capsys):
     Image.new("L", (40, 40), 255).save(tmp_path / "blank.png")
     assert main(["predict", str(tmp_path / "blank.png")]) == 1
     assert "no digit found" in capsys.readouterr().err
+
+
+def test_the_earlier_name_of_a_readings_image_warns(picture, classifier):
+    (reading,) = read_files(classifier, [picture])
+    with pytest.warns(DeprecationWarning, match=r"Reading\.seen is now called image28"):
+        assert reading.seen is reading.image28

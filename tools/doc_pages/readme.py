@@ -23,23 +23,23 @@ def results_table(exports: Path) -> str:
         "| trained on | test accuracy, Keras | test accuracy, onnxruntime | largest difference, 10,000 images | file |",
         "|---|---|---|---|---|",
     ]
-    for path in sorted(exports.glob("mnist-*.json")):
-        found = _read(path)
+    for found in _export_reports(exports):
         trained = found.get("training")
-        if not trained or trained["model"] != "mlp" or path.name.endswith((".train.json", "-picture.json")):
+        if not trained or trained["model"] != "mlp":
             continue
         here = trained["backend"]
-        accuracy, proof = found["accuracy"], found["proof"]
+        accuracy, verified = found["accuracy"], found.get("verification") or found["proof"]  # the earlier name
         lines.append(
             f"| {here['name']} {here['version']} | {accuracy['keras']:.4f} | {accuracy['onnxruntime']:.4f} "
-            f"| {proof['largest']:.1e} | [`{found['file']}`](exports/{found['file']}) |"
+            f"| {verified['largest']:.1e} | [`{found['file']}`](exports/{found['file']}) |"
         )
     return "\n".join(lines)
 
 
 def package_model(exports: Path) -> str:
     """A paragraph on the model inside the package."""
-    trained, exported = _read(exports / "mnist-cnn.train.json"), _read(exports / "mnist-cnn.json")
+    trained = _read(exports / "mnist-cnn.train.json")
+    exported = next(found for found in _export_reports(exports) if found["file"] == "mnist-cnn.onnx")
     backend, minutes = trained["backend"], trained["seconds"]["training"] / 60
     size = (exports / exported["file"]).stat().st_size / 1000
     return (
@@ -49,6 +49,12 @@ def package_model(exports: Path) -> str:
         f"`KERAS_BACKEND={backend['name']} python -m mnistkit.train --model {trained['model']}` trained it in "
         f"{minutes:.0f} minutes on a {backend['device'].upper()}."
     )
+
+
+def _export_reports(exports: Path) -> list[dict[str, Any]]:
+    """The JSON of each exported file, by the file's name; other JSON does not name a file."""
+    found = [_read(path) for path in exports.glob("*.json")]
+    return sorted((one for one in found if "file" in one), key=lambda one: str(one["file"]))
 
 
 def _read(path: Path) -> Any:
