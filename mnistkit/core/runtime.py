@@ -177,6 +177,9 @@ def _read_model(model: str | os.PathLike[str] | bytes) -> tuple[str, bytes]:
         raise ModelFileError(f"{path}: an empty file, not an ONNX model; export it again")
     if content.startswith(b"version https://git-lfs"):
         raise ModelFileError(f"{path}: a Git LFS pointer, not an ONNX model; run `git lfs pull`")
+    if content.startswith(b"PK\x03\x04"):
+        what = "a Keras file" if path.suffix == ".keras" else "a zip archive, as .keras files are"
+        raise ModelFileError(f"{path}: {what}, and not an ONNX model; export it with `python -m mnistkit.export`")
     return str(path), content
 
 
@@ -219,7 +222,10 @@ def _cpu_count() -> int:
 
 def _wanted_providers(ort: ModuleType, device: str, *, exact: bool) -> tuple[list[Any], bool]:
     """Providers to ask for, and whether the first of them must be the one that is used."""
+    if not isinstance(device, str):
+        raise DeviceError(f"unknown device {device!r}; use 'auto', 'cpu', 'cuda' or 'cuda:N'")
     kind, _, index = device.partition(":")
+    kind = "cuda" if kind == "gpu" else kind
     if kind not in {"auto", "cpu", "cuda"} or (index and (kind != "cuda" or not index.isdigit())):
         raise DeviceError(f"unknown device {device!r}; use auto, cpu, cuda or cuda:N")
     available = ort.get_available_providers()

@@ -52,6 +52,10 @@ class TrainReport:
     path: Path
     provenance: dict[str, Any]
 
+    def __repr__(self) -> str:
+        test = self.provenance["test"]
+        return f"TrainReport({str(self.path)!r}, test loss {test['loss']:.4f}, test accuracy {test['accuracy']:.4f})"
+
 
 def train(
     settings: Settings | None = None,

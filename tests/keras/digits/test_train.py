@@ -50,6 +50,12 @@ def test_provenance(trained, here, small):
     assert 0.5 < found["test"]["accuracy"] <= 1
 
 
+def test_what_a_report_looks_like(trained):
+    test = trained.provenance["test"]
+    told = f"test loss {test['loss']:.4f}, test accuracy {test['accuracy']:.4f}"
+    assert repr(trained) == f"TrainReport({str(trained.path)!r}, {told})"
+
+
 def test_it_learns(trained):
     losses = trained.provenance["history"]["loss"]
     assert losses[1] < losses[0]
