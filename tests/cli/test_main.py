@@ -48,6 +48,12 @@ def test_help_of_the_package(python, tmp_path):
     assert ran.out.startswith("usage: python -m mnistkit verify [-h]")
 
 
+def test_the_module_of_the_command_line(python, tmp_path):
+    ran = python("-m", "mnistkit.cli", "verify", "--help", cwd=tmp_path)
+    assert ran.code == 0
+    assert ran.out.startswith("usage: mnistkit verify [-h]")
+
+
 def test_version(cli):
     assert cli("--version").out == f"mnistkit {mnistkit.__version__}\n"
 
