@@ -37,6 +37,7 @@ LIGHT = [
     "core.keras_names",
     "core.modules",
     "core.runtime",
+    "core.startup_lines",
     "digits",
     "digits.classifier",
     "digits.data",

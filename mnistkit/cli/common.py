@@ -59,7 +59,7 @@ def start_keras(options: argparse.Namespace) -> None:
     from mnistkit.core import keras_backend as backends
 
     if not options.verbose:
-        backends.silence()
+        backends.quiet_startup_logs()
     backends.check_keras()
     chosen = backends.select_backend(options.backend)
     if "keras" not in sys.modules and not options.quiet and sys.stderr.isatty():

@@ -26,7 +26,8 @@ _ONLY_FASTER = ("uvloop",)
 
 # Run in a child: only a real import under a real Keras shows whether a backend works, and a process has only one.
 _PROBE = (
-    "import json; from mnistkit.core.keras_backend import active, silence; silence(); i = active(); import keras; "
+    "import json; from mnistkit.core import keras_backend as b; b.quiet_startup_logs(); i = b.active_backend(); "
+    "import keras; "
     "keras.ops.matmul(keras.ops.ones((2, 2)), keras.ops.ones((2, 2))); print(json.dumps([i.version, i.device]))"
 )
 

@@ -72,8 +72,7 @@ def parse(given: Sequence[str], *, prog: str = "mnistkit") -> argparse.Namespace
     """
     verb = given[0] if given else ""
     known = verb in VERBS
-    # All verbs are loaded only where their flags are needed.
-    parser = build_parser(prog, verbs=(verb,) if known else None if verb.startswith("--p") else ())
+    parser = build_parser(prog, verbs=(verb,) if known else ())
     if not given:
         return argparse.Namespace(run=lambda _: _print_help(parser), verbose=0)
     if not known and not verb.startswith("-"):
@@ -84,7 +83,7 @@ def parse(given: Sequence[str], *, prog: str = "mnistkit") -> argparse.Namespace
         (parser.verbs[verb] if known else parser).refuse(extra)
     if options.print_completion is not None:
         shell = options.print_completion
-        return argparse.Namespace(run=lambda _: _print_completion(parser, shell), verbose=0)
+        return argparse.Namespace(run=lambda _: _print_completion(shell), verbose=0)
     return options
 
 
@@ -168,7 +167,8 @@ def _print_help(parser: Parser) -> int:
     return 0
 
 
-def _print_completion(parser: Parser, shell: str) -> int:
+def _print_completion(shell: str) -> int:
+    """Of the command ``mnistkit``, however this process was started: `python` has other arguments to complete."""
     try:
         shtab: Any = importlib.import_module("shtab")
     except ImportError as error:
@@ -176,5 +176,5 @@ def _print_completion(parser: Parser, shell: str) -> int:
 
         raise MissingExtraError(f"shtab is not installed; run {install_hint('completion')}") from error
     complete: Callable[..., str] = shtab.complete
-    sys.stdout.write(complete(parser, shell=shell) + "\n")
+    sys.stdout.write(complete(build_parser(), shell=shell) + "\n")
     return 0

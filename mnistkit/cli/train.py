@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
         data=data,
         backend=options.backend,
         resume=options.resume,
-        talk=None if options.quiet else sys.stderr,
+        log=None if options.quiet else sys.stderr,
     )
     test = report.provenance["test"]
     if options.json:

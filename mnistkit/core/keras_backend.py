@@ -18,18 +18,17 @@ import importlib.metadata
 import importlib.util
 import json
 import os
-import re
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mnistkit.core.errors import BackendError, MissingExtraError, one_line
+from mnistkit.core.errors import BackendError, MissingExtraError, did_you_mean, one_line
 from mnistkit.core.install import install_hint
+from mnistkit.core.modules import moved
+from mnistkit.core.startup_lines import startup_lines_held_back
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from types import ModuleType
 
 BACKENDS: tuple[str, ...] = ("jax", "torch", "tensorflow")
@@ -38,9 +37,10 @@ BACKENDS: tuple[str, ...] = ("jax", "torch", "tensorflow")
 EXPORTERS: dict[str, str] = {"tf2onnx": "tensorflow", "jax2onnx": "jax", "torch": "torch"}
 """Keras' own ONNX exporters, each with the backend it runs under."""
 
-_STDERR = 2
-_START_UP = re.compile(rb"WARNING: All log messages before absl::InitializeLog\(\)|I\d{4} [\d:.]+ +\d+ \S+\]")
-_silent = False
+ALIASES: dict[str, str] = {"pytorch": "torch", "tf": "tensorflow"}
+"""Other spellings of a backend's name, where one is asked for by name; Keras itself knows none."""
+
+_quiet = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +64,21 @@ def select_backend(name: str | None = None) -> str:
     """Choose the backend for this process and return its name; call before anything imports Keras.
 
     Raises:
-        BackendError: The name is unknown, the framework is not installed, or Keras is already loaded with another one.
+        BackendError: The name is unknown, the framework is not installed, or Keras is already loaded with another one
+            than the argument or ``KERAS_BACKEND`` names.
     """
     chosen, source = _wanted(name)
     if chosen not in BACKENDS:
-        raise BackendError(f"unknown backend {chosen!r} ({source}); use one of {', '.join(sorted(BACKENDS))}")
+        close = f"; did you mean {ALIASES[chosen]}?" if chosen in ALIASES else did_you_mean(chosen, BACKENDS)
+        raise BackendError(f"unknown backend {chosen!r} ({source}); use one of {', '.join(sorted(BACKENDS))}{close}")
     if "keras" in sys.modules:
         loaded = _loaded_backend()
-        if name is not None and loaded != name:
+        # Keras reads the variable once: one that was changed since then asks for what this process does not do.
+        demanded = name is not None or bool(os.environ.get("KERAS_BACKEND"))
+        if demanded and loaded != chosen:
             raise BackendError(
-                f"Keras is already loaded with {loaded}, so {name} cannot be used in this process; "
-                f"set KERAS_BACKEND={name} before the first `import keras`, or start a new process"
+                f"Keras is already loaded with {loaded}, so {chosen} ({source}) cannot be used in this process; "
+                f"set KERAS_BACKEND={chosen} before the first `import keras`, or start a new process"
             )
         return loaded
     if not is_installed(chosen):
@@ -96,7 +100,7 @@ def load_keras(name: str | None = None) -> ModuleType:
     check_keras()
     chosen = select_backend(name)
     try:
-        with _start_up_lines_held_back() if _silent else contextlib.nullcontext():
+        with startup_lines_held_back() if _quiet else contextlib.nullcontext():
             return importlib.import_module("keras")
     except Exception as error:  # a broken installation can raise anything
         raise BackendError(
@@ -117,7 +121,7 @@ def check_keras() -> None:
         )
 
 
-def active() -> BackendInfo:
+def active_backend() -> BackendInfo:
     """Describe the backend that Keras is loaded with in this process, as it really runs."""
     keras = load_keras()
     name = keras.backend.backend()
@@ -144,47 +148,15 @@ def version_of(name: str) -> str:
     return "not installed"
 
 
-def silence() -> None:
+def quiet_startup_logs() -> None:
     """Keep the frameworks' start-up lines off the terminal; for command lines only, before the first import."""
-    global _silent  # noqa: PLW0603 - of the process, as the environment is
-    _silent = True
+    global _quiet  # noqa: PLW0603 - of the process, as the environment is
+    _quiet = True
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 
-@contextlib.contextmanager
-def _start_up_lines_held_back() -> Iterator[None]:
-    """Let through what an import writes to standard error, but for TensorFlow's information about itself.
-
-    No variable silences what it logs before its logging is set up. C++ writes past ``sys.stderr``, so this is done at
-    the descriptor.
-    """
-    try:
-        kept = os.dup(_STDERR)
-    except OSError:  # closed: there is nothing to keep quiet
-        yield
-        return
-    with tempfile.TemporaryFile() as written:
-        _flush()
-        os.dup2(written.fileno(), _STDERR)
-        try:
-            yield
-        finally:
-            _flush()
-            os.dup2(kept, _STDERR)
-            os.close(kept)
-            written.seek(0)
-            lines = [line for line in written if not _START_UP.match(line)]
-            with open(_STDERR, "wb", closefd=False) as errors:
-                errors.writelines(lines)
-
-
-def _flush() -> None:
-    if sys.stderr is not None:  # as under pythonw
-        sys.stderr.flush()
-
-
-def deterministic(seed: int) -> None:
+def enable_determinism(seed: int) -> None:
     """Make this process' own random draws and kernels repeatable.
 
     Weights and batch order do not depend on it: they come from NumPy generators. What remains are the seeds of layers
@@ -205,7 +177,7 @@ def deterministic(seed: int) -> None:
 
 def _wanted(name: str | None) -> tuple[str, str]:
     if name is not None:
-        return name, "asked for by name"
+        return ALIASES.get(name.lower(), name), "asked for by name"
     if from_environment := os.environ.get("KERAS_BACKEND"):
         return from_environment, "from KERAS_BACKEND"
     configured, path = _configured()
@@ -217,7 +189,9 @@ def _wanted(name: str | None) -> tuple[str, str]:
 
 
 def _configured() -> tuple[str | None, Path]:
-    path = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "keras.json"
+    # Not Path.home(), which raises for a user without a home; Keras takes the same function and goes on.
+    folder = os.environ.get("KERAS_HOME") or os.path.join(os.path.expanduser("~"), ".keras")  # noqa: PTH111, PTH118
+    path = Path(folder) / "keras.json"
     try:
         return json.loads(path.read_text(encoding="utf-8")).get("backend"), path
     except (OSError, ValueError, AttributeError):
@@ -243,3 +217,12 @@ def _device(name: str) -> str:
 
     gpus = tf.config.list_physical_devices("GPU")
     return tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU") if gpus else "cpu"
+
+
+_RENAMED = {"active": "active_backend", "deterministic": "enable_determinism", "silence": "quiet_startup_logs"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _RENAMED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return moved(__name__, name, {name: __name__}, new=_RENAMED[name])

@@ -230,7 +230,10 @@ def _cpu_count() -> int:
 
 def _wanted_providers(ort: ModuleType, device: str, *, exact: bool) -> tuple[list[Any], bool]:
     """Providers to ask for, and whether the first of them must be the one that is used."""
+    if not isinstance(device, str):
+        raise DeviceError(f"unknown device {device!r}; use 'auto', 'cpu', 'cuda' or 'cuda:N'")
     kind, _, index = device.partition(":")
+    kind = "cuda" if kind == "gpu" else kind
     if kind not in {"auto", "cpu", "cuda"} or (index and (kind != "cuda" or not index.isdigit())):
         raise DeviceError(f"unknown device {device!r}; use auto, cpu, cuda or cuda:N")
     available = ort.get_available_providers()

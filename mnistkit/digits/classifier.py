@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,14 +23,13 @@ from mnistkit.core.runtime import Runtime, TensorInfo, cast
 from mnistkit.digits.profile import CLASSES, DIGITS, SIDE
 
 if TYPE_CHECKING:
-    import os
-
     from numpy.typing import ArrayLike, NDArray
 
     from mnistkit.digits.numbers import DigitString
     from mnistkit.digits.pictures import Source
 
 _PIXELS = SIDE * SIDE
+_READ = "make an array with mnistkit.read_picture, which takes files and Pillow images of any size and polarity"
 _BATCH = 4096  # images a run: large enough to be fast, small enough for any memory
 
 
@@ -48,6 +48,12 @@ class Prediction:
     label: str
     confidence: float
     probabilities: NDArray[np.float32]
+
+    def __str__(self) -> str:
+        return f"{self.label} ({100 * self.confidence:.1f} %)"
+
+    def __repr__(self) -> str:
+        return f"Prediction(digit={self.digit}, label={self.label!r}, confidence={self.confidence:.4f})"
 
 
 def default_model() -> Path:
@@ -95,6 +101,11 @@ class Classifier:
         if len(self.labels) != CLASSES:
             raise ModelFileError(f"{self._runtime.name}: {len(self.labels)} labels for {CLASSES} classes")
         self._is_logits = _gives_logits(self._raw(_probe()), self._runtime.name)
+
+    def __repr__(self) -> str:
+        accuracy = self._runtime.metadata.get("test_accuracy")
+        told = f", test accuracy {accuracy}" if accuracy else ""
+        return f"Classifier({self._runtime.name!r}, {self.providers[0]}{told})"
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -168,12 +179,15 @@ def as_images(images: ArrayLike) -> NDArray[np.float32]:
     Raises:
         InputError: Wrong shape, type or range.
     """
+    if isinstance(images, (str, os.PathLike)) or type(images).__module__.startswith("PIL."):
+        what = "a path" if isinstance(images, (str, os.PathLike)) else "a Pillow image"
+        raise InputError(f"images: expected numbers, got {what}; {_READ}")
     try:
         array = np.asarray(images)
     except ValueError as error:
         raise InputError("images: the lists are ragged; every row needs the same length") from error
     if array.dtype.kind not in "buif":
-        raise InputError(f"images: expected numbers, got {array.dtype}")
+        raise InputError(f"images: expected numbers, got {array.dtype}; of picture files, {_READ}")
     flat = array.reshape(_batch_shape(array.shape))
     return np.ascontiguousarray(_scaled(flat), dtype=np.float32)
 

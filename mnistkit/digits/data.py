@@ -23,7 +23,7 @@ from mnistkit.digits.profile import CLASSES, DIGITS, SIDE
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -60,6 +60,14 @@ class Dataset:
     y_test: NDArray[np.uint8]
     labels: tuple[str, ...]
     name: str
+
+    def __iter__(self) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
+        """Unpack as Keras' data sets do: ``(x_train, y_train), (x_test, y_test) = load_data()``."""
+        yield self.x_train, self.y_train
+        yield self.x_test, self.y_test
+
+    def __repr__(self) -> str:
+        return f"Dataset({self.name!r}, {len(self.x_train)} training and {len(self.x_test)} test images)"
 
     @property
     def sha256(self) -> str:

@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import json
 import time
+import warnings
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,10 @@ class TrainReport:
     path: Path
     provenance: dict[str, Any]
 
+    def __repr__(self) -> str:
+        test = self.provenance["test"]
+        return f"TrainReport({str(self.path)!r}, test loss {test['loss']:.4f}, test accuracy {test['accuracy']:.4f})"
+
 
 def train(
     settings: Settings | None = None,
@@ -60,6 +65,7 @@ def train(
     data: Dataset | None = None,
     backend: str | None = None,
     resume: bool = False,
+    log: TextIO | None = None,
     talk: TextIO | None = None,
 ) -> TrainReport:
     """Train a model, test it, and write ``OUT.keras`` and ``OUT.train.json``, each completely or not at all.
@@ -70,7 +76,8 @@ def train(
         data: The images; the embedded MNIST by default.
         backend: Keras backend; see `mnistkit.core.keras_backend`.
         resume: Go on after the last epoch that an interrupted run with the same settings finished.
-        talk: Stream for the tutorial's steps and the live progress; ``None`` for silence.
+        log: Stream for the tutorial's steps and the live progress; ``None`` for silence.
+        talk: The old name of ``log``, which goes in the next release.
 
     Raises:
         InputError: A setting is out of range or unknown.
@@ -78,43 +85,46 @@ def train(
         ModelFileError: The checkpoint to resume from does not fit the settings.
         OutputError: The files cannot be written.
     """
+    if talk is not None:
+        warnings.warn("train(talk=...) is now train(log=...)", DeprecationWarning, stacklevel=2)
+        log = log or talk
     settings = settings or Settings()
     path = Path(out)
     if path.suffix != ".keras":
         raise InputError(f"{path}: Keras' own format needs a name that ends in .keras")
     check_writable(path)
     keras = backends.load_keras(backend)
-    backends.deterministic(settings.seed)
+    backends.enable_determinism(settings.seed)
     # Built before anything is printed: a name that is not known is an error at once.
     model = build_model(
         settings.model, hidden=settings.hidden_layers, activation=settings.activation, seed=settings.seed
     )
     if settings.model != AUGMENTED:
         _compile(model, settings)
-    here = backends.active()
-    _say(talk, f"backend {here.name} {here.version}, Keras {here.keras_version}, device {here.device}")
+    here = backends.active_backend()
+    _say(log, f"backend {here.name} {here.version}, Keras {here.keras_version}, device {here.device}")
 
     data = data or load_data()
     x_train, y_train = _inputs(data.x_train), keras.utils.to_categorical(data.y_train, 10)
     x_test, y_test = _inputs(data.x_test), keras.utils.to_categorical(data.y_test, 10)
-    _say(talk, f"data {data.name}: {len(x_train)} training and {len(x_test)} test images")
-    _say(talk, f"images {list(data.x_train.shape)} uint8 -> {list(x_train.shape)} float32 in [0, 1]")
-    _say(talk, f"labels {list(data.y_train.shape)} -> one-hot {list(y_train.shape)}")
+    _say(log, f"data {data.name}: {len(x_train)} training and {len(x_test)} test images")
+    _say(log, f"images {list(data.x_train.shape)} uint8 -> {list(x_train.shape)} float32 in [0, 1]")
+    _say(log, f"labels {list(data.y_train.shape)} -> one-hot {list(y_train.shape)}")
 
     checkpoint = path.with_suffix(".resume.keras")
     progress = _Progress.start(settings, data)
     if resume and checkpoint.exists():
         model, progress = _load_checkpoint(checkpoint, settings, data)
-        _say(talk, f"resuming after epoch {progress.epochs_done} from {checkpoint}")
+        _say(log, f"resuming after epoch {progress.epochs_done} from {checkpoint}")
     elif resume:
-        _say(talk, f"nothing to resume at {checkpoint}; starting from the first epoch")
-    if talk is not None:
-        model.summary(print_fn=lambda line: _say(talk, line))
+        _say(log, f"nothing to resume at {checkpoint}; starting from the first epoch")
+    if log is not None:
+        model.summary(print_fn=lambda line: _say(log, line))
 
     started = time.perf_counter()
-    with _redirected(talk):
+    with _redirected(log):
         temperature = _fit(
-            model, x_train, y_train, data=data, settings=settings, progress=progress, checkpoint=checkpoint, talk=talk
+            model, x_train, y_train, data=data, settings=settings, progress=progress, checkpoint=checkpoint, log=log
         )
     seconds = time.perf_counter() - started
     loss, accuracy = (float(value) for value in model.evaluate(x_test, y_test, batch_size=512, verbose=0))
@@ -189,7 +199,7 @@ def _fit(
     settings: Settings,
     progress: _Progress,
     checkpoint: Path,
-    talk: TextIO | None,
+    log: TextIO | None,
 ) -> float | None:
     """Run the epochs that are missing; the temperature of a calibrated model comes back."""
     from mnistkit.training import fit
@@ -204,7 +214,7 @@ def _fit(
         _save_checkpoint(model, checkpoint, progress)
 
     callbacks = [keras.callbacks.LambdaCallback(on_epoch_end=remember)]
-    verbose = 0 if talk is None else (1 if talk.isatty() else 2)
+    verbose = 0 if log is None else (1 if log.isatty() else 2)
     if settings.model == AUGMENTED:
         from mnistkit.digits.train_cnn import fit_augmented
 
@@ -267,16 +277,16 @@ def _load_checkpoint(path: Path, settings: Settings, data: Dataset) -> tuple[Any
     return model, progress
 
 
-def _say(talk: TextIO | None, line: str) -> None:
-    if talk is not None:
-        print(line, file=talk, flush=True)
+def _say(log: TextIO | None, line: str) -> None:
+    if log is not None:
+        print(line, file=log, flush=True)
 
 
 @contextlib.contextmanager
-def _redirected(talk: TextIO | None) -> Iterator[None]:
+def _redirected(log: TextIO | None) -> Iterator[None]:
     """Keras writes its progress bar to stdout, which belongs to results."""
-    if talk is None:
+    if log is None:
         yield
         return
-    with contextlib.redirect_stdout(talk):
+    with contextlib.redirect_stdout(log):
         yield

@@ -81,7 +81,7 @@ def _refuse_bfloat16(model: Any) -> None:
 
 def _fallback(error: UnsupportedError) -> str:
     """The active backend's own exporter, else any that is installed."""
-    here = backends.active().name
+    here = backends.active_backend().name
     for name in sorted(backends.EXPORTERS, key=lambda name: backends.EXPORTERS[name] != here):
         try:
             check_exporter(name)

@@ -166,7 +166,7 @@ def export_onnx(
         "sha256": digest,
         "external_data": asdict(stage.weights) if stage.weights else None,
         "exporter": {"name": chosen.exporter, "reason": chosen.reason},
-        "exported_under": asdict(backends.active()),
+        "exported_under": asdict(backends.active_backend()),
         "opset": max(entry.version for entry in chosen.proto.opset_import if entry.domain in {"", "ai.onnx"}),
         "ir_version": chosen.proto.ir_version,
         "inputs": [str(tensor) for tensor in names.inputs],
@@ -313,7 +313,7 @@ def _describe(
     """Write the metadata into the graph and return both test accuracies of a digit classifier."""
     entries = {
         "format_version": contract.FORMAT_VERSION,
-        "keras_version": backends.active().keras_version,
+        "keras_version": backends.active_backend().keras_version,
         "weights_sha256": contract.weights_sha256(weights_of(model)),
     }
     accuracy = None

@@ -48,6 +48,12 @@ def test_help_of_the_package(python, tmp_path):
     assert ran.out.startswith("usage: python -m mnistkit verify [-h]")
 
 
+def test_the_module_of_the_command_line(python, tmp_path):
+    ran = python("-m", "mnistkit.cli", "verify", "--help", cwd=tmp_path)
+    assert ran.code == 0
+    assert ran.out.startswith("usage: mnistkit verify [-h]")
+
+
 def test_version(cli):
     assert cli("--version").out == f"mnistkit {mnistkit.__version__}\n"
 
@@ -136,17 +142,21 @@ def test_completion_needs_its_package(fails, monkeypatch):
     assert "shtab is not installed; run `pip install" in fails("--print-completion", "bash")
 
 
-def test_completion(cli, monkeypatch):
+def test_completion(cli, monkeypatch, capsys):
     """All flags of all verbs are handed over; what the script looks like is shtab's affair."""
     from types import SimpleNamespace
 
     def complete(parser, *, shell):
-        return f"{shell}: {' '.join(parser.verbs['train'].flags)}"
+        return f"{shell}: {parser.prog}: {' '.join(parser.verbs['train'].flags)}"
 
     monkeypatch.setitem(sys.modules, "shtab", SimpleNamespace(complete=complete))
     ran = cli("--print-completion", "zsh")
     assert (ran.code, ran.err) == (0, "")
-    assert ran.out.startswith("zsh: --help --model --epochs ")
+    assert ran.out.startswith("zsh: mnistkit: --help --model --epochs ")
+    from mnistkit.cli import main
+
+    assert main(["--print-completion", "zsh"], prog="python -m mnistkit") == 0
+    assert capsys.readouterr().out == ran.out
 
 
 def test_info(cli, asset):

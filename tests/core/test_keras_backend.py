@@ -82,8 +82,82 @@ def test_unknown_backends(place, source, words):
 
 def test_unknown_name(place):
     place(*EVERY)
-    with pytest.raises(BackendError, match=r"unknown backend 'pytorch' \(asked for by name\); use one of"):
-        backend.select_backend("pytorch")
+    with pytest.raises(BackendError, match=r"unknown backend 'tensorflo' \(asked for by name\).*mean tensorflow\?"):
+        backend.select_backend("tensorflo")
+
+
+@pytest.mark.parametrize(("alias", "name"), [("pytorch", "torch"), ("PyTorch", "torch"), ("tf", "tensorflow")])
+def test_other_spellings_of_a_name(place, alias, name):
+    place(*EVERY)
+    assert backend.select_backend(alias) == name
+
+
+def test_the_command_line_knows_the_same_spellings():
+    from mnistkit.cli import common
+
+    assert common.BACKEND_ALIASES == backend.ALIASES
+    assert sorted(common.BACKENDS) == sorted(backend.BACKENDS)
+
+
+def test_keras_knows_no_other_spelling_so_the_variable_may_have_none(place):
+    place(*EVERY, environment="pytorch")
+    with pytest.raises(BackendError, match=r"'pytorch' \(from KERAS_BACKEND\); .* did you mean torch\?$"):
+        backend.select_backend()
+
+
+class FakeKeras:
+    """A Keras that was imported earlier."""
+
+    class backend:  # noqa: N801  # as Keras spells it
+        @staticmethod
+        def backend():
+            return "jax"
+
+
+@pytest.mark.parametrize(("name", "environment", "source"), [("torch", "", "asked for by name"),
+                                                             (None, "torch", "from KERAS_BACKEND")])  # fmt: skip
+def test_asked_for_after_keras_was_imported(place, monkeypatch, name, environment, source):
+    place(*EVERY, environment=environment, configured='{"backend": "torch"}')
+    monkeypatch.setitem(sys.modules, "keras", FakeKeras)
+    words = rf"loaded with jax, so torch \({source}\) cannot be used .*; set KERAS_BACKEND=torch before"
+    with pytest.raises(BackendError, match=words):
+        backend.select_backend(name)
+
+
+@pytest.mark.parametrize("environment", ["", "jax"])
+def test_what_nobody_demands_is_no_obstacle(place, monkeypatch, environment):
+    """Keras took another backend than its configuration names now, and nobody asked for one."""
+    place(*EVERY, environment=environment, configured='{"backend": "torch"}')
+    monkeypatch.setitem(sys.modules, "keras", FakeKeras)
+    assert backend.select_backend() == "jax"
+
+
+def test_a_user_without_a_home(place, monkeypatch):
+    """As in a container that runs under a number: no HOME, and no entry in the list of users."""
+    place("torch")
+    for name in ("KERAS_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    if sys.platform != "win32":
+        import pwd
+
+        def unknown(_):
+            raise KeyError
+
+        monkeypatch.setattr(pwd, "getpwuid", unknown)
+        with pytest.raises(RuntimeError):
+            backend.Path.home()
+    assert backend.select_backend() == "torch"
+
+
+OLD = [("silence", "quiet_startup_logs"), ("active", "active_backend"), ("deterministic", "enable_determinism")]
+
+
+@pytest.mark.parametrize(("old", "new"), OLD)
+def test_old_names(old, new):
+    with pytest.warns(DeprecationWarning, match=f"keras_backend.{old} is now mnistkit.core.keras_backend.{new};"):
+        assert getattr(backend, old) is getattr(backend, new)
+    with pytest.raises(AttributeError):
+        _ = backend.nothing
 
 
 def test_not_installed_with_the_cure_and_the_others(place):
@@ -147,7 +221,7 @@ def loaded(python, folder, *, more="", silent=True):
     """What reaches standard error of a process that loads a Keras with much to say."""
     fake(folder, "jax", "")
     fake(folder, "keras", NOISY.format(lines=LINES, more=more))
-    quiet = "from mnistkit.core.keras_backend import silence\nsilence()\n" if silent else ""
+    quiet = "from mnistkit.core.keras_backend import quiet_startup_logs\nquiet_startup_logs()\n" if silent else ""
     code = quiet + LOAD + "print('after', file=sys.stderr)\n"
     ran = python("-c", code, cwd=folder, env={"PYTHONPATH": str(folder), "KERAS_BACKEND": "jax"})
     return ran.err.splitlines()
@@ -171,7 +245,7 @@ def test_a_closed_standard_error_is_no_obstacle(python, tmp_path):
     fake(tmp_path, "jax", "")
     fake(tmp_path, "keras", "")
     code = (
-        "import os\nfrom mnistkit.core.keras_backend import silence\nsilence()\nos.close(2)\n"
+        "import os\nfrom mnistkit.core.keras_backend import quiet_startup_logs\nquiet_startup_logs()\nos.close(2)\n"
         + LOAD
         + "print('loaded')\n"
     )
@@ -179,13 +253,13 @@ def test_a_closed_standard_error_is_no_obstacle(python, tmp_path):
     assert ran.out == "loaded\n"
 
 
-def test_silence_respects_what_is_set(monkeypatch):
+def test_quiet_startup_logs_respects_what_is_set(monkeypatch):
     import os
 
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
     monkeypatch.setenv("GRPC_VERBOSITY", "x")
     monkeypatch.delenv("GRPC_VERBOSITY")
-    monkeypatch.setattr(backend, "_silent", False)
-    backend.silence()
+    monkeypatch.setattr(backend, "_quiet", False)
+    backend.quiet_startup_logs()
     assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0"
     assert os.environ["GRPC_VERBOSITY"] == "ERROR"

@@ -67,6 +67,27 @@ def test_files_that_are_no_model(tmp_path, case):
     assert "\n" not in str(caught.value)
 
 
+def test_a_keras_file_is_told_what_to_do(tmp_path):
+    for name, words in (("m.keras", "a Keras file"), ("m.onnx", "a zip archive, as .keras files are")):
+        path = tmp_path / name
+        path.write_bytes(b"PK\x03\x04 and the rest")
+        with pytest.raises(ModelFileError, match=f"{words}, and not an ONNX model; export it with"):
+            Runtime(path)
+
+
+@pytest.mark.parametrize("device", [0, None, 1.5])
+def test_a_device_is_a_name(asset, device):
+    with pytest.raises(DeviceError, match=f"unknown device {device}; use 'auto', 'cpu', 'cuda' or 'cuda:N'"):
+        Runtime(asset, device=device)
+
+
+@pytest.mark.skipif(HAS_CUDA, reason="this onnxruntime offers CUDA")
+@pytest.mark.parametrize("device", ["gpu", "gpu:1"])
+def test_gpu_means_cuda(asset, device):
+    with pytest.raises(DeviceError, match=f"^{device}: this onnxruntime has no CUDA"):
+        Runtime(asset, device=device)
+
+
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
 def test_truncated(model_file, share):
     content = model_file.read_bytes()
@@ -93,7 +114,7 @@ def test_bytes_that_are_no_model():
 # --- devices --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("device", ["gpu", "cuda:x", "cpu:0", "cuda0", ""])
+@pytest.mark.parametrize("device", ["tpu", "cuda:x", "cpu:0", "cuda0", ""])
 def test_unknown_devices(asset, device):
     with pytest.raises(DeviceError, match=r"unknown device .*; use auto, cpu, cuda or cuda:N"):
         Runtime(asset, device=device)

@@ -185,6 +185,29 @@ def test_what_is_no_array_of_numbers(classifier, case):
 # --- which model ----------------------------------------------------------------------------------------------------
 
 
+def test_what_they_look_like(classifier, images, asset):
+    (first, *_) = classifier.predict(images)
+    assert str(first) == f"7 ({100 * first.confidence:.1f} %)"
+    assert repr(first) == f"Prediction(digit=7, label='7', confidence={first.confidence:.4f})"
+    accuracy = classifier.metadata["test_accuracy"]
+    assert repr(classifier) == f"Classifier({str(asset)!r}, CPUExecutionProvider, test accuracy {accuracy})"
+
+
+def test_a_picture_is_not_an_array(classifier, seven, tmp_path):
+    """Files and Pillow images have their own door: what is dark there may be ink, or background."""
+    from mnistkit import read_picture
+
+    path = tmp_path / "seven.png"
+    seven.save(path)
+    for picture, words in ((str(path), "a path"), (path, "a path"), (seven.resize((28, 28)), "a Pillow image")):
+        for method in (classifier.predict, classifier.probabilities):
+            with pytest.raises(InputError, match=f"got {words}; make an array with mnistkit.read_picture"):
+                method(picture)
+    with pytest.raises(InputError, match="read_picture"):
+        classifier.predict([str(path)])
+    assert classifier.predict(read_picture(path))[0].digit == 7
+
+
 def test_the_model_by_default(asset, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert default_model() == asset

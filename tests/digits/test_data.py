@@ -375,3 +375,15 @@ def test_npz_from_memory_matches_the_format_that_keras_publishes(mnist):
     np.savez(stream, **{key: getattr(mnist, key)[:5] for key in KEYS})
     with np.load(io.BytesIO(stream.getvalue()), allow_pickle=False) as archive:
         assert set(archive.files) == set(KEYS)
+
+
+def test_it_unpacks_as_keras_data_sets_do(mnist):
+    (x_train, y_train), (x_test, y_test) = mnist
+    assert x_train is mnist.x_train
+    assert y_train is mnist.y_train
+    assert x_test is mnist.x_test
+    assert y_test is mnist.y_test
+
+
+def test_what_it_looks_like(mnist):
+    assert repr(mnist) == "Dataset('mnist', 60000 training and 10000 test images)"

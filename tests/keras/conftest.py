@@ -20,7 +20,7 @@ from mnistkit.core import keras_backend as backends
 from mnistkit.digits.data import load_data
 from mnistkit.digits.train import Settings, train
 
-backends.silence()
+backends.quiet_startup_logs()
 keras = backends.load_keras()
 
 
@@ -37,7 +37,7 @@ def _no_determinism_left():
 @pytest.fixture(scope="session")
 def here():
     """The backend of this process."""
-    return backends.active()
+    return backends.active_backend()
 
 
 def save_part(path, *, train, test):

@@ -19,7 +19,14 @@ import numpy as np
 
 from mnistkit.core.errors import BackendError, ExportError, MissingExtraError
 from mnistkit.core.install import install_hint
-from mnistkit.core.keras_backend import EXPORTERS, active, is_installed, load_keras, silence, version_of
+from mnistkit.core.keras_backend import (
+    EXPORTERS,
+    active_backend,
+    is_installed,
+    load_keras,
+    quiet_startup_logs,
+    version_of,
+)
 
 if TYPE_CHECKING:
     import onnx
@@ -67,7 +74,7 @@ def export_with(name: str, model: Any, *, opset: int | None) -> onnx.ModelProto:
 
     check_exporter(name)
     parts = _own_parts(model)
-    here = active().name == EXPORTERS[name]
+    here = active_backend().name == EXPORTERS[name]
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "model.keras", Path(folder) / "model.onnx"
         if parts and here:
@@ -126,7 +133,7 @@ def _last_line(text: str) -> str:
 
 
 def _child(source: str, target: str, opset: int) -> None:
-    silence()
+    quiet_startup_logs()
     load_keras()
     from mnistkit.core.keras_files import load_model
 

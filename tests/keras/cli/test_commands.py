@@ -1,5 +1,6 @@
 """The commands as a user types them, in processes of their own: clean streams, exit codes, no half files."""
 
+import io
 import json
 
 import pytest
@@ -137,10 +138,22 @@ def test_set_after_keras_was_imported(tmp_path, python_here, here):
         f"try:\n    select_backend({other!r})\nexcept BackendError as error:\n    print(error)\n"
     )
     ran = python_here("-c", code, cwd=tmp_path)
-    assert (
-        f"Keras is already loaded with {here.name}, so {other} cannot be used in this process; set KERAS_BACKEND"
-        in ran.out
+    assert f"Keras is already loaded with {here.name}, so {other} (asked for by name) cannot be used in th" in ran.out
+
+
+def test_a_variable_that_was_set_too_late(tmp_path, python_here, here):
+    """Keras reads KERAS_BACKEND once, so the exporter and the trainer would run on another backend than it names."""
+    other = "torch" if here.name != "torch" else "jax"
+    code = (
+        f"import keras, os\nos.environ['KERAS_BACKEND'] = {other!r}\n"
+        "import mnistkit\n"
+        "model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])\n"
+        "try:\n    mnistkit.export_onnx(model, 'm.onnx')\n"
+        "except mnistkit.errors.BackendError as error:\n    print(error)\n"
     )
+    ran = python_here("-c", code, cwd=tmp_path)
+    assert f"loaded with {here.name}, so {other} (from KERAS_BACKEND) cannot be used in this process" in ran.out
+    assert not (tmp_path / "m.onnx").exists()
 
 
 def test_a_full_disk_during_training(tmp_path, python_here, small_npz):
@@ -148,7 +161,7 @@ def test_a_full_disk_during_training(tmp_path, python_here, small_npz):
     code = (
         "import resource, signal, sys\nfrom mnistkit.cli import main\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "from mnistkit.core.keras_backend import load_keras, silence\nsilence(); load_keras()\n"
+        "from mnistkit.core.keras_backend import load_keras, quiet_startup_logs\nquiet_startup_logs(); load_keras()\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
         f"sys.exit(main(['train', '--data', {str(small_npz)!r}, '--epochs', '1', '--quiet', '--out', 'out/m.keras']))\n"
     )
@@ -178,3 +191,47 @@ def test_a_backend_that_cannot_be_imported_fails_the_suite(tmp_path, python):
     assert ran.code != 0
     assert "unknown backend 'theano'" in ran.out + ran.err
     assert "skipped" not in ran.out
+
+
+def test_evaluate_gives_what_training_measured(cli, trained, exported, small, small_npz):
+    """The .keras and the .onnx file of one model: the loss and the accuracy of its provenance, and one matrix."""
+    test = trained.provenance["test"]
+    found = [
+        json.loads(cli("evaluate", path, "--data", small_npz, "--json").out) for path in (trained.path, exported.path)
+    ]
+    for one in found:
+        assert one["accuracy"] == pytest.approx(test["accuracy"], abs=1e-6)
+        assert one["loss"] == pytest.approx(test["loss"], abs=1e-5)
+        assert one["images"] == len(small.x_test)
+    assert found[0]["confusion"] == found[1]["confusion"]
+    assert found[0]["runs_on"].startswith("Keras (")
+
+
+def test_evaluate_of_another_model(fails, tmp_path):
+    import keras
+
+    path = tmp_path / "other.keras"
+    keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]).save(path)
+    assert "other.keras: not a classifier of 28x28 images into 10 classes" in fails("evaluate", path)
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(("quiet", "stream", "told"), [(False, Terminal, True), (True, Terminal, False),
+                                                       (False, io.StringIO, False)])  # fmt: skip
+def test_a_terminal_is_told_that_keras_is_loading(monkeypatch, here, quiet, stream, told):
+    """Seconds pass without a line otherwise. Files and pipes get none."""
+    import sys
+    from types import SimpleNamespace
+
+    from mnistkit.cli import common
+    from mnistkit.core import keras_backend as backends
+
+    monkeypatch.setattr(sys, "stderr", stream())
+    monkeypatch.delitem(sys.modules, "keras")
+    monkeypatch.setattr(backends, "load_keras", lambda _: None)
+    common.start_keras(SimpleNamespace(backend=here.name, quiet=quiet, verbose=0))
+    assert sys.stderr.getvalue() == (f"loading Keras on {here.name} ...\n" if told else "")

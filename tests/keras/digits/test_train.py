@@ -50,6 +50,12 @@ def test_provenance(trained, here, small):
     assert 0.5 < found["test"]["accuracy"] <= 1
 
 
+def test_what_a_report_looks_like(trained):
+    test = trained.provenance["test"]
+    told = f"test loss {test['loss']:.4f}, test accuracy {test['accuracy']:.4f}"
+    assert repr(trained) == f"TrainReport({str(trained.path)!r}, {told})"
+
+
 def test_it_learns(trained):
     losses = trained.provenance["history"]["loss"]
     assert losses[1] < losses[0]
@@ -82,9 +88,9 @@ def test_another_seed_other_bits(small, tmp_path):
 
 
 def test_what_it_says(small, tmp_path, here):
-    talk = io.StringIO()
-    train(ONE, out=tmp_path / "mnist.keras", data=small, talk=talk)
-    said = talk.getvalue()
+    log = io.StringIO()
+    train(ONE, out=tmp_path / "mnist.keras", data=small, log=log)
+    said = log.getvalue()
     for words in (
         f"backend {here.name} {here.version}, Keras {here.keras_version}, device {here.device}",
         "images [1500, 28, 28] uint8 -> [1500, 784] float32 in [0, 1]",
@@ -96,7 +102,14 @@ def test_what_it_says(small, tmp_path, here):
         assert words in said
 
 
-def test_silence_is_silence(small, tmp_path, capsys):
+def test_the_old_name_of_the_log(small, tmp_path):
+    log = io.StringIO()
+    with pytest.warns(DeprecationWarning, match=r"train\(talk=...\) is now train\(log=...\)"):
+        train(ONE, out=tmp_path / "mnist.keras", data=small, talk=log)
+    assert "device" in log.getvalue()
+
+
+def test_without_a_log_nothing_is_printed(small, tmp_path, capsys):
     train(ONE, out=tmp_path / "mnist.keras", data=small)
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("", "")
@@ -156,7 +169,7 @@ def test_a_folder_that_cannot_be_is_noticed_before_training(tmp_path):
 def test_another_backend_than_the_loaded_one(here, tmp_path, small):
     other = "torch" if here.name != "torch" else "jax"
     with pytest.raises(
-        BackendError, match=f"already loaded with {here.name}, so {other} cannot be used .*KERAS_BACKEND"
+        BackendError, match=f"already loaded with {here.name}, so {other} .* cannot be used .*KERAS_BACKEND"
     ):
         train(ONE, out=tmp_path / "mnist.keras", data=small, backend=other)
 
