@@ -21,16 +21,16 @@ def results_table() -> str:
         "| trained on | test accuracy, Keras | test accuracy, onnxruntime | largest difference, 10,000 images | file |",
         "|---|---|---|---|---|",
     ]
-    for path in sorted((ROOT / "exports").glob("mnist-*.json")):
+    for path in sorted((ROOT / "exports").glob("mnist-*.onnx.json")):
         found = json.loads(path.read_text(encoding="utf-8"))
         trained = found.get("training")
-        if not trained or trained["model"] != "mlp" or path.name.endswith((".train.json", "-picture.json")):
+        if not trained or trained["model"] != "mlp":
             continue
         here = trained["backend"]
-        accuracy, proof = found["accuracy"], found["proof"]
+        accuracy, verification = found["accuracy"], found["verification"]
         lines.append(
             f"| {here['name']} {here['version']} | {accuracy['keras']:.4f} | {accuracy['onnxruntime']:.4f} "
-            f"| {proof['largest']:.1e} | [`{found['file']}`](exports/{found['file']}) |"
+            f"| {verification['largest']:.1e} | [`{found['file']}`](exports/{found['file']}) |"
         )
     return "\n".join(lines)
 

@@ -29,7 +29,7 @@ _MAX_GOLDEN_BYTES = 16 * 1024**2
 
 @dataclass(frozen=True, slots=True)
 class GoldenPair:
-    """One input with its proven answer.
+    """One input with its verified answer.
 
     Attributes:
         inputs: Arrays by input name, with a batch axis.
@@ -38,6 +38,17 @@ class GoldenPair:
 
     inputs: dict[str, NDArray[Any]]
     outputs: dict[str, NDArray[Any]]
+
+
+def rounded(answers: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Answers as golden pairs keep them: floats with `GOLDEN_DECIMALS` decimals, everything else as it is."""
+    return {
+        # in double: float16 would overflow on the way, decimals times answer
+        name: np.round(array.astype(np.float64), GOLDEN_DECIMALS).astype(array.dtype)
+        if array.dtype.kind == "f"
+        else array
+        for name, array in answers.items()
+    }
 
 
 def encode_golden(pairs: Sequence[GoldenPair]) -> str:
@@ -60,7 +71,7 @@ def decode_golden(metadata: Mapping[str, str]) -> list[GoldenPair]:
     """
     text = metadata.get("golden")
     if not text:
-        raise ModelFileError("the file carries no golden pairs, so nothing can be re-proven; export it with mnistkit")
+        raise ModelFileError("the file carries no golden pairs, so nothing can be verified; export it with mnistkit")
     try:
         pairs = [
             GoldenPair(_decode_arrays(entry["inputs"]), _decode_arrays(entry["outputs"])) for entry in json.loads(text)

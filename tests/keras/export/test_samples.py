@@ -1,4 +1,4 @@
-"""What a file is proven on: indices that fit their table, whatever type the model's input has."""
+"""What a file is verified on: indices that fit their table, whatever type the model's input has."""
 
 import keras
 import numpy as np
@@ -42,7 +42,7 @@ def taken(x):
 )
 def test_indices_fit_the_table_and_use_it(function, size, dtype):
     model = model_of(function, dtype=dtype)
-    chosen = choose(model, "writer", opset=None, optimize=True, batch=None)
+    chosen = choose(model, "native", opset=None, optimize=True, batch=None)
     assert table_sizes(chosen.proto.graph) == {"x": size}
     arrays = draw(chosen.signature, rows=64, lengths=(), high=2, tables=table_sizes(chosen.proto.graph))["x"]
     assert arrays.dtype == dtype
@@ -55,7 +55,7 @@ def test_an_input_that_is_no_index_is_drawn_as_ever():
     def both(x):
         return layers.Concatenate()([layers.Dense(2)(x), ops.cast(ops.equal(x, 0), "float32")])
 
-    chosen = choose(model_of(both), "writer", opset=None, optimize=True, batch=None)
+    chosen = choose(model_of(both), "native", opset=None, optimize=True, batch=None)
     assert table_sizes(chosen.proto.graph) == {}
     assert draw(chosen.signature, rows=64, lengths=(), high=2)["x"].min() < 0
 
@@ -64,7 +64,7 @@ def test_every_input_has_its_own_table():
     tokens, kinds = keras.Input((None,), dtype="int32", name="tokens"), keras.Input((None,), name="kinds")
     x = layers.Embedding(1000, 4, mask_zero=True)(tokens) + layers.Embedding(2, 4)(kinds)
     model = keras.Model([tokens, kinds], layers.Dense(2)(x))
-    chosen = choose(model, "writer", opset=None, optimize=True, batch=None)
+    chosen = choose(model, "native", opset=None, optimize=True, batch=None)
     tables = table_sizes(chosen.proto.graph)
     assert tables == {"tokens": 1000, "kinds": 2}
     for sample in sample_any(model, chosen.signature, batch_sizes=(3,), tables=tables):
@@ -73,7 +73,7 @@ def test_every_input_has_its_own_table():
             assert sample.inputs["tokens"].max() > 100
 
 
-def test_a_float_input_of_an_embedding_is_exported_with_proof(tmp_path):
+def test_a_float_input_of_an_embedding_is_verified(tmp_path):
     report = export_onnx(model_of(embedded), tmp_path / "m.onnx")
     assert report.largest < 1e-5
 
