@@ -72,8 +72,8 @@ class ExportReport:
 
     @property
     def largest(self) -> float:
-        """Largest difference between Keras and onnxruntime that was seen."""
-        return max(row.comparison.largest for row in self.rows)
+        """Largest difference between Keras and onnxruntime, relative to the sample's largest answer above 1."""
+        return max(row.comparison.largest / max(1.0, row.comparison.allowed / self.atol) for row in self.rows)
 
     @property
     def provenance_path(self) -> Path:
