@@ -1,4 +1,4 @@
-"""The committed results are proven, complete, and what the package ships."""
+"""The committed results are verified, complete, and what the package ships."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ TRAINED = ("jax", "tensorflow", "torch")
 
 
 def about(name):
-    return json.loads((EXPORTS / name).with_suffix(".json").read_text(encoding="utf-8"))
+    return json.loads((EXPORTS / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def test_there_is_one_of_each_backend():
@@ -42,7 +42,7 @@ def test_the_json_beside_it_speaks_of_this_file(name):
     found = about(name)
     assert found["sha256"] == hashlib.sha256((EXPORTS / name).read_bytes()).hexdigest()
     assert found["file"] == name
-    assert found["proof"]["largest"] <= found["proof"]["atol"]
+    assert found["verification"]["largest"] <= found["verification"]["atol"]
 
 
 @pytest.mark.parametrize("backend", TRAINED)

@@ -18,7 +18,7 @@ EXAMPLES = (
     "mnistkit export my.keras --samples real-inputs.npz",
     "mnistkit export exports/mnist.keras --picture",
 )
-_EXPORTERS = ("auto", "writer", "tf2onnx", "jax2onnx", "torch")
+_EXPORTERS = ("auto", "native", "tf2onnx", "jax2onnx", "torch")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     default = str(Path("exports") / "mnist.keras")
     add("model", nargs="?", default=default, metavar="MODEL", help="the .keras file of any Keras 3 model")
     add("-o", "--out", metavar="FILE", help="where the .onnx goes (default: beside the model)")
-    add("--exporter", **one_of(_EXPORTERS, {"native": "writer"}), default="auto", help="what writes the graph")
+    add("--exporter", **one_of(_EXPORTERS, {"writer": "native"}), default="auto", help="what writes the graph")
+    add("--profile", metavar="NAME", help="what the model is: digits or none (default: as its training says)")
     add("--opset", type=int, metavar="N", help="ONNX opset (default: 17, or the named exporter's own)")
     add("--no-optimize", action="store_true", help="write every operation as it is: fold and fuse nothing")
     add("--picture", action="store_true", help="also write NAME-picture.onnx, which takes pictures of any size")
@@ -45,11 +46,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Export, and print how the file was verified."""
     start_keras(options)
-    from mnistkit.export import export_onnx  # needs the backend to be chosen
+    from mnistkit.digits import profile as digits
+    from mnistkit.export import export_onnx, register_profile  # needs the backend to be chosen
 
+    register_profile(digits.NAME, digits.digit_classifier)
     report = export_onnx(
         options.model,
         options.out,
+        profile=options.profile,
         exporter=options.exporter,
         opset=options.opset,
         optimize=not options.no_optimize,
@@ -69,23 +73,16 @@ def run(options: argparse.Namespace) -> int:
     fixed = report.provenance["batch"]
     if fixed is not None and options.batch is None:
         print(f"mnistkit: the model fixes its batch axis to {fixed}, so does the file; see --batch", file=sys.stderr)
+    if report.profile is None and options.profile is None and digits.fits(report.inputs, report.outputs):
+        print(f"mnistkit: {digits.HINT}", file=sys.stderr)
     external = report.provenance["external_data"]
     if external:
-        lie = f"the weights ({external['size'] / 1e9:.1f} GB) are too large for one file and lie beside it"
-        print(f"mnistkit: {lie}, in {external['name']}; keep both together", file=sys.stderr)
+        size = f"{external['size'] / 1e9:.1f} GB"
+        print(f"mnistkit: the weights ({size}) are in {external['name']}; keep both files together", file=sys.stderr)
     if options.json:
         print_json(report.provenance)
         return 0
-    print(f"exporter {report.exporter} ({report.reason})")
-    width = max(len(row.sample) for row in report.rows) + 2
-    print(f"{'sample':<{width}}{'batch':>6}{'rows':>7}{'largest |Keras - onnxruntime|':>31}{'same label':>12}")
-    for row in report.rows:
-        found = row.comparison
-        print(f"{row.sample:<{width}}{row.batch_size:>6}{found.rows:>7}{found.largest:>31.1e}{found.agreement:>12.2%}")
-    print(f"allowed: {report.atol:.1e}, times the largest answer where that is above 1")
-    if report.accuracy is not None:
-        print(f"test accuracy: Keras {report.accuracy[0]:.4f}, onnxruntime {report.accuracy[1]:.4f}")
-    print(f"wrote {report.path}, {report.path.with_suffix('.json')}")
+    print(report)
     return 0
 
 

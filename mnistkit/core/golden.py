@@ -29,7 +29,7 @@ _MAX_GOLDEN_BYTES = 16 * 1024**2
 
 @dataclass(frozen=True, slots=True)
 class GoldenPair:
-    """One input with its proven answer.
+    """One input with its verified answer.
 
     Attributes:
         inputs: Arrays by input name, with a batch axis.
@@ -71,7 +71,7 @@ def decode_golden(metadata: Mapping[str, str]) -> list[GoldenPair]:
     """
     text = metadata.get("golden")
     if not text:
-        raise ModelFileError("the file carries no golden pairs, so nothing can be re-proven; export it with mnistkit")
+        raise ModelFileError("the file carries no golden pairs, so nothing can be verified; export it with mnistkit")
     try:
         pairs = [
             GoldenPair(_decode_arrays(entry["inputs"]), _decode_arrays(entry["outputs"])) for entry in json.loads(text)

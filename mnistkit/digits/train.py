@@ -25,6 +25,7 @@ from mnistkit.core.keras_files import load_model, weights_of
 from mnistkit.digits.data import Dataset, load_data
 from mnistkit.digits.model import build_model, random_state, restore_random_state
 from mnistkit.digits.optimizers import make_optimizer
+from mnistkit.digits.profile import NAME
 from mnistkit.digits.settings import AUGMENTED, OF_ANY_MODEL, Settings
 
 if TYPE_CHECKING:
@@ -130,6 +131,7 @@ def train(
     loss, accuracy = (float(value) for value in model.evaluate(x_test, y_test, batch_size=512, verbose=0))
 
     provenance: dict[str, Any] = {
+        "profile": NAME,
         "model": settings.model,
         "backend": dataclasses.asdict(here),
         "settings": _settings(settings),

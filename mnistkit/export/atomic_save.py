@@ -1,9 +1,9 @@
-"""Where a file waits while it is proven, and how it then takes its place, with weights beside it where it must.
+"""Write a model beside its target, and move it into place only when all checks have passed.
 
 One protobuf message holds 2 GB. A larger model's weights go into a second file, which the graph names. That name has a
 digest of the weights in it, so the new weights never overwrite those of an older export: they are put down first, then
 the graph is replaced in one step, and only then is the older export's second file removed. Whatever happens in between,
-the graph under the final name has the weights that it was proven with.
+the graph under the final name has the weights that it was verified with.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _DIGITS = 12  # of the digest, in the name
 
 
 @dataclass(frozen=True, slots=True)
-class Weights:
+class ExternalData:
     """The second file of a model that is too large for one.
 
     Attributes:
@@ -47,16 +47,16 @@ class Weights:
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
-    """A place to write a graph to and to load it from, not yet its final one.
+class PendingModel:
+    """A model on disk that is not in its final place yet.
 
     Attributes:
         path: The graph's file for the time being.
-        weights: The file of weights beside it, ``None`` when everything is in one file.
+        external_data: The file of weights beside it, ``None`` when everything is in one file.
     """
 
     path: Path
-    weights: Weights | None
+    external_data: ExternalData | None
 
     def write(self, proto: onnx.ModelProto) -> None:
         """Write the graph; again, when it has changed."""
@@ -64,8 +64,8 @@ class Stage:
 
 
 @contextlib.contextmanager
-def staged(target: Path, proto: onnx.ModelProto) -> Iterator[Stage]:
-    """Yield a place for a graph; without an exception what was written there replaces ``target``.
+def pending_model(target: Path, proto: onnx.ModelProto) -> Iterator[PendingModel]:
+    """Yield a temporary place for a graph; without an exception what was written there replaces ``target``.
 
     Args:
         target: The final place of the graph. What stands there stays as it is when the body raises.
@@ -77,7 +77,7 @@ def staged(target: Path, proto: onnx.ModelProto) -> Iterator[Stage]:
     before = _weights_named_by(target)
     if sum(_size(tensor) for tensor in proto.graph.initializer) <= LIMIT:
         with replacing(target) as path:
-            yield Stage(path, None)
+            yield PendingModel(path, None)
         _remove(target, before)
         return
     check_writable(target)
@@ -85,11 +85,11 @@ def staged(target: Path, proto: onnx.ModelProto) -> Iterator[Stage]:
         writing(target),
         tempfile.TemporaryDirectory(prefix=f".{target.stem}.", dir=target.parent) as folder,
     ):
-        stage = Stage(Path(folder) / target.name, _move_weights(proto, Path(folder), target))
-        yield stage
-        _put(stage, target)
-    assert stage.weights is not None
-    _remove(target, before - {stage.weights.name})
+        pending = PendingModel(Path(folder) / target.name, _move_weights(proto, Path(folder), target))
+        yield pending
+        _put(pending, target)
+    assert pending.external_data is not None
+    _remove(target, before - {pending.external_data.name})
 
 
 def is_apart(proto: onnx.ModelProto) -> bool:
@@ -103,7 +103,7 @@ def _size(tensor: onnx.TensorProto) -> int:
     return int(math.prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
 
 
-def _move_weights(proto: onnx.ModelProto, folder: Path, target: Path) -> Weights:
+def _move_weights(proto: onnx.ModelProto, folder: Path, target: Path) -> ExternalData:
     """Write the large initializers into one file and leave their places in it in the graph."""
     digest = hashlib.sha256()
     moved: list[tuple[onnx.TensorProto, int, int]] = []
@@ -127,20 +127,20 @@ def _move_weights(proto: onnx.ModelProto, folder: Path, target: Path) -> Weights
         tensor.data_location = onnx.TensorProto.EXTERNAL
         for key, value in (("location", name), ("offset", str(offset)), ("length", str(length))):
             tensor.external_data.add(key=key, value=value)
-    return Weights(name, written, sha256)
+    return ExternalData(name, written, sha256)
 
 
-def _put(stage: Stage, target: Path) -> None:
-    assert stage.weights is not None
-    source = stage.path.with_name(stage.weights.name)
-    final = target.with_name(stage.weights.name)
-    for path in (source, stage.path):
+def _put(pending: PendingModel, target: Path) -> None:
+    assert pending.external_data is not None
+    source = pending.path.with_name(pending.external_data.name)
+    final = target.with_name(pending.external_data.name)
+    for path in (source, pending.path):
         with path.open("rb+") as stream:
             os.fsync(stream.fileno())
     known = final.exists()  # an older export of the same weights
     source.replace(final)
     try:
-        stage.path.replace(target)
+        pending.path.replace(target)
     except OSError:
         if not known:
             final.unlink()

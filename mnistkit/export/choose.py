@@ -1,7 +1,8 @@
-"""Which exporter writes a model: the writer where it covers it, else one of Keras' own."""
+"""Which exporter converts a model: the native one where it covers it, else one of Keras' own."""
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,22 +12,25 @@ from mnistkit.core import keras_backend as backends
 from mnistkit.core.contract import IR_VERSION, OPSET
 from mnistkit.core.errors import InputError, MissingExtraError, UnsupportedError
 from mnistkit.export.fallback.exporters import check_exporter, export_with
-from mnistkit.export.fallback.normalize import ir_version_for, normalise
+from mnistkit.export.fallback.normalize import ir_version_for, normalize
 from mnistkit.export.native import convert
 from mnistkit.export.native.keras_hooks import flatten_layers
 from mnistkit.export.signature import Signature, signature_of_graph, signature_of_model
 
-EXPORTERS = ("auto", "writer", *backends.EXPORTERS)
+NATIVE = "native"
+EXPORTERS = ("auto", NATIVE, *backends.EXPORTERS)
+
+_OLD_NAME = "writer"  # of the native exporter up to 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """A written graph, not proven yet.
+    """A model as an ONNX graph, not verified yet.
 
     Attributes:
-        proto: The graph, normalised to the contract.
+        proto: The graph, normalized to the contract.
         signature: Its inputs and outputs and how the Keras model is called.
-        exporter: Who wrote it.
+        exporter: The exporter that wrote it.
         reason: Why that one.
     """
 
@@ -37,15 +41,25 @@ class Chosen:
 
 
 def choose(model: Any, exporter: str, *, opset: int | None, optimize: bool, batch: int | None) -> Chosen:
-    """Write a model with the exporter asked for; ``auto`` falls back from the writer to Keras' own.
+    """Convert a model with the exporter asked for; ``auto`` falls back from the native one to Keras' own.
+
+    Args:
+        model: The Keras model.
+        exporter: One of `EXPORTERS`; ``"writer"`` is an old name of ``"native"``.
+        opset: ONNX opset; 17 from the native exporter, the exporter's own choice otherwise.
+        optimize: Let the native exporter fold and fuse.
+        batch: Fix the batch axis to this size.
 
     Raises:
         InputError: The exporter is unknown.
-        UnsupportedError: The writer was asked for, or is all there is, and cannot write parts of the model; or the
-            model computes in bfloat16.
+        UnsupportedError: The native exporter was asked for, or is all there is, and cannot convert parts of the model;
+            or the model computes in bfloat16.
         ExportError: The exporter fails.
         MissingExtraError: The exporter's packages are not installed.
     """
+    if exporter == _OLD_NAME:
+        warnings.warn('the exporter "writer" is called "native" now', DeprecationWarning, stacklevel=2)
+        exporter = NATIVE
     if exporter not in EXPORTERS:
         raise InputError(f"unknown exporter {exporter!r}; use one of {', '.join(EXPORTERS)}")
     newest = onnx.defs.onnx_opset_version()
@@ -59,17 +73,17 @@ def choose(model: Any, exporter: str, *, opset: int | None, optimize: bool, batc
     try:
         proto = convert(model, opset=opset or OPSET, ir_version=IR_VERSION, batch=batch, optimize=optimize).proto
     except UnsupportedError as error:
-        if exporter == "writer":
+        if exporter == NATIVE:
             raise
         name = _fallback(error)
-        return _stock(model, name, f"the writer cannot: {error}", opset=opset, batch=batch)
+        return _stock(model, name, f"the native exporter cannot: {error}", opset=opset, batch=batch)
     proto.ir_version = ir_version_for(proto)
-    reason = "asked for by name" if exporter == "writer" else "it covers the whole model"
-    return Chosen(proto, signature_of_graph(model, proto.graph), "writer", reason)
+    reason = "asked for by name" if exporter == NATIVE else "it covers the whole model"
+    return Chosen(proto, signature_of_graph(model, proto.graph), NATIVE, reason)
 
 
 def _refuse_bfloat16(model: Any) -> None:
-    """No exporter helps here: onnxruntime has next to no bfloat16 kernels for the CPU, so nothing could be proven."""
+    """No exporter helps here: onnxruntime has next to no bfloat16 kernels for the CPU, so nothing could be verified."""
     layers = [layer for layer in flatten_layers(model, include_self=False) if layer.compute_dtype == "bfloat16"]
     if layers:
         names = ", ".join(layer.name for layer in layers[:3]) + (" ..." if len(layers) > 3 else "")  # noqa: PLR2004  # enough to find them
@@ -97,4 +111,4 @@ def _stock(model: Any, name: str, reason: str, *, opset: int | None, batch: int 
     signature = signature_of_model(model)
     if batch is not None:
         signature = signature.with_batch(batch)
-    return Chosen(normalise(export_with(name, model, opset=opset), signature), signature, name, reason)
+    return Chosen(normalize(export_with(name, model, opset=opset), signature), signature, name, reason)

@@ -11,6 +11,7 @@ from mnistkit.core.comparison import compare
 from mnistkit.core.errors import MnistkitError, ParityError
 from mnistkit.core.runtime import Runtime
 from mnistkit.export.atomic_save import is_apart
+from mnistkit.export.choose import NATIVE
 from mnistkit.export.native import convert
 from mnistkit.export.native.names import Namer
 from mnistkit.export.native.thread_patches import Patch, ThreadPatches
@@ -25,9 +26,9 @@ if TYPE_CHECKING:
 def first_difference(model: Any, chosen: Chosen, sample: Sample, atol: float) -> str:
     """A clause for the error message, empty when the layers cannot be compared.
 
-    Only files of the writer can be looked into: it can give every layer's output as an output of the graph.
+    Only files of the native exporter can be looked into: it can give every layer's output as an output of the graph.
     """
-    if chosen.exporter != "writer" or is_apart(chosen.proto):  # too large to be run in memory with every layer's output
+    if chosen.exporter != NATIVE or is_apart(chosen.proto):  # too large to be run in memory with every layer's output
         return ""
     try:
         found = compare_layers(model, chosen, sample, atol=atol)

@@ -1,7 +1,7 @@
 """Which inputs of a graph are looked up in a table, and how many rows the table has.
 
 A model may take token numbers as integers or, as Keras' default input does, as floats. Drawn without care they fall
-outside the table, or all on its first row, and prove little. The graph says what becomes of an input.
+outside the table, or all on its first row, and the check sees little. The graph says what becomes of an input.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def table_sizes(graph: onnx.GraphProto) -> dict[str, int]:
     """Inputs whose numbers are indices, with the number of valid ones: 0 to that, exclusive.
 
     An input that is looked up in several tables gets the size of the smallest. Looked for are ``Gather`` in a weight,
-    ``OneHot``, and a comparison with 0, 1, 2 …, which is how the writer spells one-hot.
+    ``OneHot``, and a comparison with 0, 1, 2 …, which is how the native exporter spells one-hot.
     """
     weights = {tensor.name: tensor for tensor in graph.initializer}
     roots: defaultdict[str, set[str]] = defaultdict(set)

@@ -23,7 +23,9 @@ def register() -> None:
     """Let ``model.export(path, format="onnx")`` of this process go through mnistkit; other formats stay Keras'.
 
     Keras' arguments keep their meaning: ``opset_version`` is the opset, ``input_signature`` gives shapes and types to a
-    model that was never called, ``verbose`` prints what was proven to stderr. Calling it twice changes nothing.
+    model that was never called, ``verbose`` prints what was verified to stderr. No provenance describes a model from
+    memory, so nothing is added to it or renamed; `export_onnx` with a profile does that. Calling it twice changes
+    nothing.
     """
     if _kept:
         return
@@ -57,7 +59,8 @@ def _export(
         model(*[_zeros(part) for part in _as_arguments(input_signature)])
     report = export_onnx(model, filepath, opset=opset_version)
     if verbose:
-        print(f"{report.path}: written by {report.exporter}, proven to {report.largest:.1e}", file=sys.stderr)  # noqa: T201  # asked for
+        told = f"exporter {report.exporter}, verified, largest difference {report.largest:.1e}"
+        print(f"{report.path}: {told}", file=sys.stderr)  # noqa: T201  # asked for
 
 
 def _as_arguments(signature: Any) -> list[Any]:
@@ -73,7 +76,7 @@ def _zeros(part: Any) -> Any:
 
 
 class ExportOnnx(keras.callbacks.Callback):
-    """Export the model whenever an epoch is the best so far; the file is always a proven one.
+    """Export the model whenever an epoch is the best so far; the file is always a verified one.
 
     Args:
         path: Where the ``.onnx`` goes.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,6 @@ import onnx
 from mnistkit.core.contract import BATCH
 from mnistkit.core.errors import ExportError, InputError
 from mnistkit.core.runtime import TensorInfo
-from mnistkit.digits.profile import CLASSES, INPUT_NAME, OUTPUT_NAME, SIDE
 from mnistkit.export.native.signature import signature as input_signature
 from mnistkit.export.native.trace import trace
 
@@ -38,14 +36,9 @@ class Signature:
     structure: Any
     keywords: tuple[str, ...]
 
-    @property
-    def reads_digits(self) -> bool:
-        """Whether the shapes are those of a classifier of 28x28 images into ten classes."""
-        if len(self.inputs) != 1 or len(self.outputs) != 1 or not self.inputs[0].dtype.startswith("float"):
-            return False
-        sizes = [size for size in self.inputs[0].shape[1:] if isinstance(size, int)]
-        is_image = len(sizes) == len(self.inputs[0].shape) - 1 and math.prod(sizes) == SIDE * SIDE
-        return is_image and self.outputs[0].shape[1:] == (CLASSES,)
+    def __str__(self) -> str:
+        inputs, outputs = ("; ".join(map(str, tensors)) or "nothing" for tensors in (self.inputs, self.outputs))
+        return f"{inputs} -> {outputs}"
 
     @property
     def batch(self) -> int | None:
@@ -74,10 +67,6 @@ class Signature:
             raise InputError(f"names used twice: {', '.join(twice)}; give every input and output its own")
         return result
 
-    def for_digits(self) -> Signature:
-        """The same with the contract's names for a digit classifier."""
-        return self.renamed(inputs=[INPUT_NAME], outputs=[OUTPUT_NAME])
-
     def with_batch(self, size: int) -> Signature:
         """The same with the batch axis fixed."""
 
@@ -103,13 +92,13 @@ class Signature:
 
 
 def signature_of_graph(model: Any, graph: onnx.GraphProto) -> Signature:
-    """Signature of a model that the writer wrote: names and shapes are the graph's."""
+    """Signature of a model that the native exporter wrote: names and shapes are the graph's."""
     structure, _, keywords = input_signature(model)
     return Signature(_declared(graph.input), _declared(graph.output), structure, tuple(keywords))
 
 
 def signature_of_model(model: Any) -> Signature:
-    """Signature of a model that another exporter is to write: names and shapes as the writer would give them.
+    """Signature of a model that another exporter is to write: names and shapes as the native exporter would give them.
 
     Raises:
         ExportError: Nothing says what the model is called with.
@@ -121,7 +110,7 @@ def signature_of_model(model: Any) -> Signature:
     )
     try:
         traced = trace(model)
-    except ExportError:  # the writer cannot follow this model; its outputs are known to Keras alone
+    except ExportError:  # the native exporter cannot follow this model; its outputs are known to Keras alone
         flat = [tensor for tensor in keras.tree.flatten(getattr(model, "outputs", None) or []) if tensor is not None]
         found = [(f"output_{n}", str(tensor.dtype), tuple(tensor.shape)) for n, tensor in enumerate(flat)]
     else:

@@ -1,4 +1,4 @@
-"""Prove a written file: onnx's checker, then Keras' own answers against the very session that will serve."""
+"""Verify a written file: onnx's checker, then Keras' answers against a session with the options that will serve."""
 
 from __future__ import annotations
 
@@ -22,17 +22,18 @@ if TYPE_CHECKING:
 
     from mnistkit.export.samples import Sample
 
-BATCH_SIZES = (1, 2, 3, 64)
-"""For digit classifiers, whose answers cost nothing."""
-FEW_BATCH_SIZES = (1, 2, 3)
-"""For any other model."""
-
 _ROOM = 8  # how many standard deviations of accumulated rounding are forgiven
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the proof's table: a sample run at one batch size."""
+class VerificationRow:
+    """One sample run at one batch size.
+
+    Attributes:
+        sample: The sample's name.
+        batch_size: The batch size.
+        comparison: How far the answers are apart.
+    """
 
     sample: str
     batch_size: int
@@ -72,8 +73,8 @@ def check_graph(path: Path) -> None:
         raise ExportError(f"the exported graph is not valid ONNX: {one_line(error, limit=300)}") from error
 
 
-def prove(path: Path, samples: Sequence[Sample], *, atol: float) -> list[Row]:
-    """Hold the file's answers against Keras', every sample at its batch sizes.
+def verify_samples(path: Path, samples: Sequence[Sample], *, atol: float) -> list[VerificationRow]:
+    """Compare the file's answers with Keras', every sample at its batch sizes.
 
     Raises:
         ParityError: An answer differs by more than ``atol``, or is NaN.
@@ -84,7 +85,7 @@ def prove(path: Path, samples: Sequence[Sample], *, atol: float) -> list[Row]:
     if not samples:
         raise ParityError("nothing was compared: there are no samples")
     return [
-        Row(sample.name, size, _prove_one(runtime, sample, size, atol))
+        VerificationRow(sample.name, size, _verify_one(runtime, sample, size, atol))
         for sample in samples
         for size in sample.batch_sizes
     ]
@@ -106,7 +107,7 @@ def run_in_steps(runtime: Runtime, inputs: Mapping[str, NDArray[Any]], step: int
     return {key: np.concatenate([p[key] for p in parts]) if parts[0][key].ndim else parts[0][key] for key in parts[0]}
 
 
-def _prove_one(runtime: Runtime, sample: Sample, size: int, atol: float) -> Comparison:
+def _verify_one(runtime: Runtime, sample: Sample, size: int, atol: float) -> Comparison:
     limit = min(sample.rows, max(size * 4, 256))  # small batches over all 10,000 images would only cost time
     if limit < size or not sample.expected:
         raise ParityError(f"{sample.name}, batch size {size}: nothing was compared")

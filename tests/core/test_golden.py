@@ -45,7 +45,7 @@ def test_golden_pairs_are_the_same_text_on_any_machine(pairs):
 
 @pytest.mark.parametrize("metadata", [{}, {"golden": ""}])
 def test_no_golden_pairs(metadata):
-    with pytest.raises(ModelFileError, match="carries no golden pairs, so nothing can be re-proven; export it"):
+    with pytest.raises(ModelFileError, match="carries no golden pairs, so nothing can be verified; export it"):
         decode_golden(metadata)
 
 

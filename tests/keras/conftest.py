@@ -17,11 +17,14 @@ os.environ.setdefault("KERAS_HOME", tempfile.mkdtemp(prefix="keras-home-"))
 sys.path.insert(0, str(Path(__file__).parent))
 
 from mnistkit.core import keras_backend as backends
+from mnistkit.digits import profile
 from mnistkit.digits.data import load_data
 from mnistkit.digits.train import Settings, train
+from mnistkit.export.profile import register_profile
 
 backends.quiet_startup_logs()
 keras = backends.load_keras()
+register_profile(profile.NAME, profile.digit_classifier)  # an installed package has an entry point; a checkout has none
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +81,7 @@ def trained(tmp_path_factory, small):
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory, trained, small):
-    """Its proven file."""
+    """Its verified file."""
     from mnistkit.export import export_onnx
 
     return export_onnx(trained.path, tmp_path_factory.mktemp("exported") / "mnist.onnx", data=small)

@@ -31,4 +31,4 @@ def test_its_handler_writes_the_layer(tmp_path):
     exec(compile(next(code for code in PYTHON if "register_layer" in code), "README.md", "exec"), names)  # noqa: S102  # our own README
     model = keras.Sequential([keras.Input((3,)), names["Scale"]()])
     model.layers[0].set_weights([np.float32(2.5)])
-    assert export_onnx(model, tmp_path / "scale.onnx", exporter="writer").largest == 0
+    assert export_onnx(model, tmp_path / "scale.onnx", exporter="native").largest == 0

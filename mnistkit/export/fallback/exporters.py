@@ -80,7 +80,9 @@ def export_with(name: str, model: Any, *, opset: int | None) -> onnx.ModelProto:
         if parts and here:
             try:
                 with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # the exporter's own, about itself; the proof judges what it wrote
+                    warnings.simplefilter(
+                        "ignore"
+                    )  # the exporter's own, about itself; the verification judges what it wrote
                     _export(model, str(target), opset or 0)
             except Exception as error:
                 raise ExportError(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mnistkit.export.signature import Signature
 
 
-def normalise(model: onnx.ModelProto, signature: Signature) -> onnx.ModelProto:
+def normalize(model: onnx.ModelProto, signature: Signature) -> onnx.ModelProto:
     """Bring a foreign exporter's file to the contract, in place.
 
     Args:

@@ -78,7 +78,7 @@ def convert(
     """
     if opset < MINIMUM_OPSET:
         raise InputError(
-            f"the writer needs opset {MINIMUM_OPSET} or newer, got {opset}; leave opset out for the default"
+            f"the native exporter needs opset {MINIMUM_OPSET} or newer, got {opset}; leave opset out for the default"
         )
     traced = trace(model, batch=batch, inputs=inputs)
     graph = Graph(opset=opset, layouts=optimize)
@@ -101,7 +101,7 @@ def convert(
 
 
 def find_unsupported(model: Any, *, inputs: Any = None) -> list[UnsupportedItem]:
-    """List every layer or operation of a model that the writer cannot translate; empty when it can write the model.
+    """List every layer or operation of a model that the native exporter cannot translate; empty when it can write the model.
 
     Args:
         model: A built Keras model.

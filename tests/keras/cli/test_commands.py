@@ -58,12 +58,12 @@ def test_export(road):
     assert lines[0].startswith("exporter ")
     assert any(line.startswith("test images") for line in lines)
     assert any(line.startswith("test accuracy: Keras 0.") for line in lines)
-    assert lines[-1] == "wrote exports/mnist.onnx, exports/mnist.json"
+    assert lines[-1] == "wrote exports/mnist.onnx, exports/mnist.onnx.json"
     verify_file(folder / "exports" / "mnist.onnx")
     assert sorted(path.name for path in (folder / "exports").iterdir()) == [
-        "mnist.json",
         "mnist.keras",
         "mnist.onnx",
+        "mnist.onnx.json",
         "mnist.train.json",
     ]
 
@@ -81,7 +81,7 @@ def test_json_of_an_export(cli, tmp_path, monkeypatch, small_npz, trained):
     monkeypatch.chdir(tmp_path)
     ran = cli("export", trained.path, "--out", "mnist.onnx", "--data", small_npz, "--json")
     assert (ran.code, ran.err) == (0, "")
-    assert json.loads(ran.out) == json.loads((tmp_path / "mnist.json").read_text(encoding="utf-8"))
+    assert json.loads(ran.out) == json.loads((tmp_path / "mnist.onnx.json").read_text(encoding="utf-8"))
 
 
 WRONG = {

@@ -1,4 +1,4 @@
-"""Export: one proven file under the contract's names, or one line that says why not and the old file untouched."""
+"""Export: one verified file under the contract's names, or one line that says why not and the old file untouched."""
 
 import io
 import json
@@ -18,6 +18,7 @@ from mnistkit.core.errors import ExportError, InputError, ModelFileError, Output
 from mnistkit.core.keras_files import load_model
 from mnistkit.digits.model import build_model
 from mnistkit.export import export_onnx
+from mnistkit.export.provenance import provenance_path
 
 
 def flattening():
@@ -74,15 +75,15 @@ def test_metadata(exported, trained, small):
 
 
 def test_provenance(exported, trained, here):
-    found = json.loads(exported.path.with_suffix(".json").read_text(encoding="utf-8"))
+    found = json.loads(exported.provenance_path.read_text(encoding="utf-8"))
     assert found == json.loads(json.dumps(exported.provenance))
     assert found["file"] == "mnist.onnx"
     assert found["exporter"]["name"] == exported.exporter
     assert found["exported_under"]["name"] == here.name
     assert found["training"] == trained.provenance
-    assert found["proof"]["largest"] <= found["proof"]["atol"]
-    assert {row["batch_size"] for row in found["proof"]["rows"]} >= {1, 2, 3, 64, 300}
-    assert {row["sample"] for row in found["proof"]["rows"]} >= {"test images", "noise", "edges"}
+    assert found["verification"]["largest"] <= found["verification"]["atol"]
+    assert {row["batch_size"] for row in found["verification"]["rows"]} >= {1, 2, 3, 64, 300}
+    assert {row["sample"] for row in found["verification"]["rows"]} >= {"test images", "noise", "edges"}
 
 
 def test_digest_is_of_the_file(exported):
@@ -92,7 +93,7 @@ def test_digest_is_of_the_file(exported):
 
 
 def test_only_two_files_are_left(exported):
-    assert sorted(path.name for path in exported.path.parent.iterdir()) == ["mnist.json", "mnist.onnx"]
+    assert sorted(path.name for path in exported.path.parent.iterdir()) == ["mnist.onnx", "mnist.onnx.json"]
 
 
 def test_it_answers_as_keras_does(exported, trained, small):
@@ -129,7 +130,7 @@ def test_nothing_of_this_machine_is_in_the_file(exported, trained):
 
 
 def test_the_same_weights_give_the_same_bytes(trained, small, exported, tmp_path):
-    again = export_onnx(trained.model, tmp_path / "again.onnx", data=small)
+    again = export_onnx(trained.model, tmp_path / "again.onnx", profile="digits", data=small)
     assert again.sha256 == exported.sha256
 
 
@@ -140,7 +141,7 @@ def test_the_same_weights_give_the_same_bytes(trained, small, exported, tmp_path
 def test_spellings_of_the_tutorials_model(tmp_path, small, build):
     """None of them was ever called: stock Keras refuses them all."""
     model = build()
-    report = export_onnx(model, tmp_path / "model.onnx", data=small)
+    report = export_onnx(model, tmp_path / "model.onnx", profile="digits", data=small)
     (name, shape), (output, _) = declared(report.path)
     assert (name, output) == ("image", "probabilities")
     assert shape == ["batch", *model.input_shape[1:]]
@@ -152,7 +153,7 @@ def test_spellings_of_the_tutorials_model(tmp_path, small, build):
 def test_after_save_and_load(tmp_path, small):
     model = functional()
     model.save(tmp_path / "model.keras")
-    report = export_onnx(tmp_path / "model.keras", data=small)
+    report = export_onnx(tmp_path / "model.keras", profile="digits", data=small)
     assert report.path == tmp_path / "model.onnx"
     images = small.x_test[:50].reshape(-1, 784).astype(np.float32) / 255
     compare(answers(model, images), Classifier(report.path).probabilities(images), atol=1e-6, what="images")
@@ -166,13 +167,13 @@ def test_built_four_times_the_same_bytes(tmp_path, small, build):
     for number in range(4):
         model = build()
         model.set_weights(weights)
-        digests.add(export_onnx(model, tmp_path / f"{number}.onnx", data=small).sha256)
+        digests.add(export_onnx(model, tmp_path / f"{number}.onnx", profile="digits", data=small).sha256)
     assert len(digests) == 1
 
 
 def test_logits_keep_their_name_and_are_made_probabilities_when_read(tmp_path, small):
     model = keras.Sequential([keras.Input((784,), name="pixels"), keras.layers.Dense(10, name="scores")])
-    report = export_onnx(model, tmp_path / "model.onnx", data=small)
+    report = export_onnx(model, tmp_path / "model.onnx", profile="digits", data=small)
     assert [name for name, _ in declared(report.path)] == ["pixels", "scores"]
     found = Classifier(report.path).probabilities(small.x_test[:20])
     np.testing.assert_allclose(found.sum(axis=1), 1, rtol=0, atol=1e-5)
@@ -190,13 +191,13 @@ def test_dropout_and_augmentation_do_nothing_at_inference(tmp_path, small):
             keras.layers.Dense(10, activation="softmax"),
         ]
     )
-    report = export_onnx(model, tmp_path / "model.onnx", data=small)
+    report = export_onnx(model, tmp_path / "model.onnx", profile="digits", data=small)
     assert report.largest <= report.atol
 
 
 def test_other_labels(tmp_path, small):
     clothes = [f"piece {n}" for n in range(10)]
-    report = export_onnx(build_model(), tmp_path / "model.onnx", labels=clothes)
+    report = export_onnx(build_model(), tmp_path / "model.onnx", profile="digits", labels=clothes)
     found = Classifier(report.path).predict(small.x_test[:5])
     assert all(prediction.label == f"piece {prediction.digit}" for prediction in found)
 
@@ -217,11 +218,14 @@ def test_labels_of_the_training_are_kept(tmp_path, trained, small):
 
 
 def test_opset(tmp_path, small):
-    report = export_onnx(build_model(), tmp_path / "model.onnx", opset=18, data=small)
+    report = export_onnx(build_model(), tmp_path / "model.onnx", opset=18, profile="digits", data=small)
     assert onnx.load(report.path).opset_import[0].version == 18 == report.provenance["opset"]
 
 
 # --- refusals -------------------------------------------------------------------------------------------------------
+
+
+OLD = json.dumps({"file": "model.onnx", "sha256": "", "exporter": {}, "exported_under": {}})
 
 
 @pytest.fixture
@@ -229,19 +233,20 @@ def old(tmp_path):
     """An older export that must survive."""
     path = tmp_path / "model.onnx"
     path.write_bytes(b"old file")
-    path.with_suffix(".json").write_text("{}")
+    provenance_path(path).write_text(OLD)
     return path
 
 
 def assert_untouched(old):
     assert old.read_bytes() == b"old file"
-    assert old.with_suffix(".json").read_text() == "{}"
-    assert sorted(path.name for path in old.parent.iterdir() if path.suffix != ".keras") == ["model.json", "model.onnx"]
+    assert provenance_path(old).read_text() == OLD
+    left = sorted(path.name for path in old.parent.iterdir() if path.suffix != ".keras")
+    assert left == ["model.onnx", "model.onnx.json"]
 
 
 def test_a_tolerance_that_cannot_be_met(old, trained, small):
     with pytest.raises(ParityError, match=r"largest difference .*, allowed 1e-12; labels agree on"):
-        export_onnx(trained.model, old, atol=1e-12, data=small)
+        export_onnx(trained.model, old, atol=1e-12, profile="digits", data=small)
     assert_untouched(old)
 
 
@@ -256,12 +261,12 @@ def test_a_model_with_nan_weights(old, small):
     model = build_model()
     model.set_weights([np.full_like(weight, np.nan) for weight in model.get_weights()])
     with pytest.raises(ExportError, match="NaN"):
-        export_onnx(model, old, data=small)
+        export_onnx(model, old, profile="digits", data=small)
     assert_untouched(old)
 
 
 def test_a_wrongly_written_graph_is_caught(old, trained, small, monkeypatch):
-    """The proof's own negative twin: whatever goes wrong between writing and proving, no file appears."""
+    """The check's negative twin: whatever goes wrong between writing and verifying, no file appears."""
     from mnistkit.export import pipeline
 
     chosen = pipeline.choose
@@ -276,12 +281,12 @@ def test_a_wrongly_written_graph_is_caught(old, trained, small, monkeypatch):
 
     monkeypatch.setattr(pipeline, "choose", perturbed)
     with pytest.raises(ParityError, match="largest difference"):
-        export_onnx(trained.model, old, data=small)
+        export_onnx(trained.model, old, profile="digits", data=small)
     assert_untouched(old)
 
 
 def test_unknown_exporter(old, trained):
-    with pytest.raises(InputError, match=r"unknown exporter 'onnx'; use .*writer"):
+    with pytest.raises(InputError, match=r"unknown exporter 'onnx'; use .*native"):
         export_onnx(trained.model, old, exporter="onnx")
     assert_untouched(old)
 

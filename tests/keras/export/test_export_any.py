@@ -1,4 +1,4 @@
-"""Export of models that nothing is known about: the proof, the options, the plug-in ways."""
+"""Export of models that nothing is known about: the verification, the options, the plug-in ways."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def declared(path):
     return {x.name: x.shape for x in session.get_inputs()}, {x.name: x.shape for x in session.get_outputs()}
 
 
-def test_dicts_and_a_free_axis_are_proven_at_several_lengths(tmp_path):
+def test_dicts_and_a_free_axis_are_verified_at_several_lengths(tmp_path):
     report = export_onnx(two_inputs(), tmp_path / "m.onnx")
-    assert report.exporter == "writer"
-    lengths = {row.sample for row in report.rows}
+    assert report.exporter == "native"
+    lengths = {row.sample for row in report.rows if row.sample.startswith("noise")}
     assert len(lengths) == 3
-    assert {row.batch_size for row in report.rows} == {1, 2, 3}
+    assert {row.batch_size for row in report.rows} == {1, 2, 3, 16}
     inputs, _ = declared(tmp_path / "m.onnx")
     assert inputs["ids"] == ["batch", "ids_1"]
     assert verify_file(tmp_path / "m.onnx").pairs == 1
@@ -54,7 +54,7 @@ def test_names_and_fixed_batch(tmp_path):
     assert declared(tmp_path / "m.onnx") == ({"x": [4, 6]}, {"y": [4, 2]})
 
 
-def test_a_batch_size_that_the_model_fixes_is_proven_and_told(cli, tmp_path):
+def test_a_batch_size_that_the_model_fixes_is_verified_and_told(cli, tmp_path):
     model = keras.Sequential([keras.Input((6,), batch_size=4), keras.layers.Dense(2)])
     model.save(tmp_path / "m.keras")
     ran = cli("export", tmp_path / "m.keras")
@@ -63,7 +63,7 @@ def test_a_batch_size_that_the_model_fixes_is_proven_and_told(cli, tmp_path):
         "mnistkit: the model fixes its batch axis to 4, so does the file; see --batch\n",
     )
     assert declared(tmp_path / "m.onnx")[0] == {"input_layer": [4, 6]}
-    assert json.loads((tmp_path / "m.json").read_text())["batch"] == 4
+    assert json.loads((tmp_path / "m.onnx.json").read_text())["batch"] == 4
     ran = cli("export", tmp_path / "m.keras", "--batch", "3")
     assert (ran.code, ran.err) == (0, "")
     assert declared(tmp_path / "m.onnx")[0] == {"input_layer": [3, 6]}
@@ -76,7 +76,7 @@ def test_a_batch_size_that_the_model_fixes_is_proven_and_told(cli, tmp_path):
         ({"input_names": ["a"], "output_names": ["a"]}, "names used twice: a"),
         ({"batch": 0}, "batch must be at least 1"),
         ({"atol": 0.0}, "atol must be above 0"),
-        ({"exporter": "magic"}, "unknown exporter 'magic'; use one of auto, writer"),
+        ({"exporter": "magic"}, "unknown exporter 'magic'; use one of auto, native"),
         ({"opset": 12}, "opset 17 or newer"),
     ],
 )
@@ -86,7 +86,7 @@ def test_options_that_do_not_fit(tmp_path, options, message):
     assert not list(tmp_path.iterdir())
 
 
-def test_given_samples_are_what_is_proven(tmp_path):
+def test_the_file_is_verified_on_given_samples(tmp_path):
     np.savez(tmp_path / "s.npz", input_layer=np.ones((5, 6), np.float32))
     report = export_onnx(small(), tmp_path / "m.onnx", samples=tmp_path / "s.npz")
     assert {row.sample for row in report.rows} == {"given samples"}
@@ -160,7 +160,7 @@ def test_the_first_layer_that_differs_is_named():
     inputs = keras.Input((6,))
     x = keras.layers.Dense(4, activation="relu", name="first")(inputs)
     model = keras.Model(inputs, keras.layers.Dense(2, name="last")(keras.layers.Dense(3, name="middle")(x)))
-    chosen = choose(model, "writer", opset=None, optimize=True, batch=None)
+    chosen = choose(model, "native", opset=None, optimize=True, batch=None)
     sample = sample_any(model, chosen.signature, batch_sizes=(2,))[0]
     assert compare_layers(model, chosen, sample, atol=1e-5) is None
     for tensor in chosen.proto.graph.initializer:
@@ -198,7 +198,7 @@ def test_a_mutant_is_caught_in_any_large_tensor(tmp_path, monkeypatch, build):
     assert (tmp_path / "m.onnx").read_bytes() == before
 
 
-def test_a_model_that_answers_nan_proves_nothing(tmp_path):
+def test_a_model_that_answers_nan_is_refused(tmp_path):
     inputs = keras.Input((2,))
     model = keras.Model(inputs, keras.ops.log(inputs - 100.0))
     with pytest.raises(ExportError, match="Keras itself answers with NaN"):
@@ -222,7 +222,7 @@ def test_every_unsupported_part_is_listed(tmp_path):
     inputs = keras.Input((3,))
     model = keras.Model(inputs, Odd(name="two")(keras.layers.Dense(3)(Odd(name="one")(inputs))))
     with pytest.raises(UnsupportedError, match=r"(?s)one.*two.*register_layer"):
-        export_onnx(model, tmp_path / "m.onnx", exporter="writer")
+        export_onnx(model, tmp_path / "m.onnx", exporter="native")
 
 
 def test_register_takes_model_export_and_unregister_gives_it_back(tmp_path):
@@ -231,7 +231,7 @@ def test_register_takes_model_export_and_unregister_gives_it_back(tmp_path):
     register()
     try:
         small().export(tmp_path / "m.onnx", format="onnx", verbose=False)
-        assert json.loads((tmp_path / "m.json").read_text())["exporter"]["name"] == "writer"
+        assert json.loads((tmp_path / "m.onnx.json").read_text())["exporter"]["name"] == "native"
     finally:
         unregister()
     unregister()
@@ -263,3 +263,32 @@ def test_a_folder_in_the_way_is_refused_before_the_work(tmp_path):
     (tmp_path / "m.onnx").mkdir()
     with pytest.raises(OutputError, match="it is a folder"):
         export_onnx(small(), tmp_path / "m.onnx")
+
+
+def test_a_json_of_the_users_is_never_replaced(tmp_path):
+    small().save(tmp_path / "m.keras")
+    (tmp_path / "m.json").write_text('{"mine": 1}')
+    export_onnx(tmp_path / "m.keras")
+    assert (tmp_path / "m.json").read_text() == '{"mine": 1}'
+    before = (tmp_path / "m.onnx").read_bytes()
+    (tmp_path / "m.onnx.json").write_text('{"mine": 2}')
+    with pytest.raises(InputError, match=r"m\.onnx\.json: the provenance goes there, and this file is not mnistkit's"):
+        export_onnx(tmp_path / "m.keras")
+    assert (tmp_path / "m.onnx.json").read_text() == '{"mine": 2}'
+    assert (tmp_path / "m.onnx").read_bytes() == before
+
+
+def test_the_old_name_of_the_exporter_is_deprecated(tmp_path):
+    with pytest.warns(DeprecationWarning, match='the exporter "writer" is called "native" now'):
+        report = export_onnx(small(), tmp_path / "m.onnx", exporter="writer")
+    assert report.exporter == "native"
+
+
+def test_a_report_is_short_as_a_value_and_a_table_as_text(tmp_path):
+    report = export_onnx(small(), tmp_path / "m.onnx")
+    assert repr(report) == f"ExportReport({str(report.path)!r}, exporter='native', largest={report.largest:.1e})"
+    lines = str(report).splitlines()
+    assert lines[0] == "exporter native (it covers the whole model)"
+    assert lines[1].split()[:3] == ["sample", "batch", "rows"]
+    assert sum(line.startswith("noise") for line in lines) == 4
+    assert lines[-1] == f"wrote {report.path}, {report.path}.json"

@@ -17,13 +17,12 @@ from mnistkit import Classifier
 from mnistkit.core.comparison import verify_file
 from mnistkit.core.errors import OutputError, ParityError
 from mnistkit.digits.model import build_model
-from mnistkit.export import atomic_save as stage
-from mnistkit.export import export_onnx
+from mnistkit.export import atomic_save, export_onnx
 
 
 @pytest.fixture(autouse=True)
 def _everything_is_too_large(monkeypatch):
-    monkeypatch.setattr(stage, "LIMIT", 1000)
+    monkeypatch.setattr(atomic_save, "LIMIT", 1000)
 
 
 def wide(seed):
@@ -48,7 +47,7 @@ def test_graph_and_weights_are_two_files_that_load_from_anywhere(tmp_path):
     assert found["size"] == weights.stat().st_size > 300 * 6 * 4
     assert weights.name == f"m.onnx.{found['sha256'][:12]}.data"
     assert report.path.stat().st_size < weights.stat().st_size
-    assert sorted(contents(report.path.parent)) == sorted(["m.onnx", "m.json", weights.name])
+    assert sorted(contents(report.path.parent)) == sorted(["m.onnx", "m.onnx.json", weights.name])
     assert str(tmp_path).encode() not in report.path.read_bytes()
     onnx.checker.check_model(str(report.path), full_check=True)
 
@@ -61,7 +60,7 @@ def test_graph_and_weights_are_two_files_that_load_from_anywhere(tmp_path):
 
 
 def test_a_classifier_reads_digits_from_two_files(tmp_path, small):
-    report = export_onnx(build_model(seed=3), tmp_path / "m.onnx", data=small)
+    report = export_onnx(build_model(seed=3), tmp_path / "m.onnx", profile="digits", data=small)
     assert report.provenance["external_data"] is not None
     scores = Classifier(report.path, device="cpu").probabilities(small.x_test)
     assert np.mean(scores.argmax(axis=1) == small.y_test) == pytest.approx(report.accuracy[1])
@@ -88,10 +87,10 @@ def test_an_export_that_fits_one_file_removes_the_old_weights(tmp_path, monkeypa
     monkeypatch.undo()
     export_onnx(wide(2), tmp_path / "m.onnx")
     assert [path.name for path in data_files(tmp_path)] == ["m.onnx.notes.data"]
-    assert json.loads((tmp_path / "m.json").read_text())["external_data"] is None
+    assert json.loads((tmp_path / "m.onnx.json").read_text())["external_data"] is None
 
 
-def test_a_failed_proof_leaves_the_old_pair_as_it_was(tmp_path):
+def test_a_failed_check_leaves_the_old_pair_as_it_was(tmp_path):
     export_onnx(wide(1), tmp_path / "m.onnx")
     before = contents(tmp_path)
     with pytest.raises(ParityError, match="largest difference"):

@@ -1,0 +1,207 @@
+"""Samples at the ends of the number line: zeros, large magnitudes, the type's limits, the range that a layer implies.
+
+A file can answer as Keras does around zero and otherwise far from it: ``expm1`` by an unguarded formula is NaN at
+-10,000. Not every row is fit to be compared there. Left out are rows for which Keras itself has no finite answer, and
+rows whose answer a rounding of the input decides, such as the sine of a sum of large products.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+from mnistkit.core.comparison import compare
+from mnistkit.core.errors import ParityError
+from mnistkit.export.samples import Arrays, Sample
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import onnx
+    from numpy.typing import NDArray
+
+    from mnistkit.core.runtime import TensorInfo
+    from mnistkit.export.signature import Signature
+
+MAGNITUDES = (1e2, 1e4)
+_ROUNDING = 2.0**-20  # relative change of the inputs; sums of a hundred products round by about as much
+_SHARE = 1 / 4  # of the tolerance, by which an answer may move when its input is changed so
+# At the type's limits the order of a sum decides whether it overflows, so graphs with sums are not run there.
+_SUMS = (
+    "Attention", "AveragePool", "BatchNormalization", "Conv", "CumSum", "Einsum", "GRU", "Gemm", "GlobalAverage",
+    "InstanceNormalization", "LRN", "LSTM", "LayerNormalization", "Loop", "LpNorm", "MatMul", "Mean", "RNN", "Reduce",
+    "Resize", "Scan", "Softmax", "Sum",
+)  # fmt: skip
+# Integers may be indices wherever one of these stands; only small ones are safe then.
+_LOOKUPS = ("Gather", "OneHot", "Scatter", "Loop", "Range", "Scan", "Slice", "Tile", "Expand", "Reshape")
+
+
+def extreme_samples(
+    model: Any, signature: Signature, noise: Sample, *, graph: onnx.GraphProto, atol: float, indices: Mapping[str, int]
+) -> list[Sample]:
+    """Samples at the ends of the number line, with Keras' answers.
+
+    Args:
+        model: The Keras model.
+        signature: What it takes.
+        noise: An ordinary sample; its shape is used, and its integers where they may be indices.
+        graph: The graph to be verified.
+        atol: The tolerance of the verification.
+        indices: Inputs that hold indices, which are left as they are.
+
+    Returns:
+        Samples with at least one row to compare; `Sample.left_out` says how many of the rows were not fit.
+    """
+    samples = []
+    operations = {node.op_type for node in graph.node}
+    has_sums = any(name.startswith(_SUMS) for name in operations)
+    has_lookups = any(name.startswith(_LOOKUPS) for name in operations)
+    changeable = [t for t in signature.inputs if t.name not in indices and _is_number(t, has_lookups=has_lookups)]
+    for name, arrays in _draw(model, changeable, noise, has_sums=has_sums):
+        sample = comparable_sample(model, signature, name, noise.inputs | arrays, atol=atol, changed=arrays)
+        if sample is not None:
+            samples.append(sample)
+    return samples
+
+
+def _is_number(tensor: TensorInfo, *, has_lookups: bool) -> bool:
+    if tensor.dtype.startswith(("int", "uint")):
+        return not has_lookups and tensor.dtype != "uint8"
+    return tensor.dtype != "bool"
+
+
+def _draw(model: Any, tensors: list[TensorInfo], noise: Sample, *, has_sums: bool) -> Iterator[tuple[str, Arrays]]:
+    """Names and arrays; only the inputs that are changed."""
+    if not tensors:
+        return
+    shapes = {tensor: noise.inputs[tensor.name].shape for tensor in tensors}
+    floats = [tensor for tensor in tensors if not tensor.dtype.startswith(("int", "uint"))]
+    yield "zeros", {t.name: _zeros(t, shape) for t, shape in shapes.items()}
+    half = any("float16" in str(layer.compute_dtype) for layer in model._flatten_layers())  # noqa: SLF001  # no public walk
+    for magnitude in MAGNITUDES[:1] if half else MAGNITUDES:
+        yield f"magnitude {magnitude:.0e}", {t.name: _large(t, shape, magnitude) for t, shape in shapes.items()}
+    if floats and not has_sums and not half:
+        yield "limits of the type", {t.name: _large(t, shapes[t], float("inf")) for t in floats}
+    ranged: Arrays = {}
+    for tensor in floats:
+        values = _implied_range(model, shapes[tensor])
+        if values is not None:
+            ranged[tensor.name] = values.astype(_numpy_type(tensor))
+    if ranged:
+        yield "range of the first layer", ranged
+
+
+def _zeros(tensor: TensorInfo, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Rows of 0, -0, the smallest normal number and its negative, one after the other."""
+    dtype = _numpy_type(tensor)
+    tiny = float(np.finfo(dtype).tiny) if np.issubdtype(dtype, np.floating) else 0
+    rows = np.resize(np.array([0.0, -0.0, tiny, -tiny]), shape[0]).astype(dtype)
+    return np.broadcast_to(rows.reshape(-1, *[1] * (len(shape) - 1)), shape).copy()
+
+
+def _large(tensor: TensorInfo, shape: tuple[int, ...], magnitude: float) -> NDArray[Any]:
+    """Rows of positive numbers, of negative ones and of both, up to a magnitude or to what the type holds."""
+    dtype = _numpy_type(tensor)
+    generator = np.random.default_rng(1)
+    if np.issubdtype(dtype, np.floating):
+        low, high = -min(magnitude, float(np.finfo(dtype).max)), min(magnitude, float(np.finfo(dtype).max))
+    else:
+        low, high = max(-magnitude, float(np.iinfo(dtype).min)), min(magnitude, float(np.iinfo(dtype).max))
+    size = generator.uniform(0.5, 1.0, shape) if np.isfinite(magnitude) else np.ones(shape)
+    values = np.empty(shape)
+    for row in range(shape[0]):
+        kind = row % 3
+        positive = np.full(shape[1:], kind == 0) if kind < 2 else generator.random(shape[1:]) < 0.5  # noqa: PLR2004  # a coin
+        values[row] = np.where(positive, size[row] * high, size[row] * low)
+    return values.astype(dtype)
+
+
+def _implied_range(model: Any, shape: tuple[int, ...]) -> NDArray[Any] | None:
+    """Numbers that a `Normalization` or `Rescaling` layer brings to the order of 1, for an input of this shape."""
+    generator = np.random.default_rng(2)
+    for layer in model._flatten_layers(include_self=False):  # noqa: SLF001  # no public walk
+        try:
+            if isinstance(layer, keras.layers.Normalization) and not layer.invert:
+                mean, variance = (keras.ops.convert_to_numpy(part) for part in (layer.mean, layer.variance))
+                values = mean.reshape(-1) if mean.size == 1 else mean
+                spread = np.sqrt(variance.reshape(-1) if variance.size == 1 else variance)
+                return np.broadcast_to(values + spread * generator.normal(0, 1, shape), shape)
+            if isinstance(layer, keras.layers.Rescaling):
+                scale, offset = np.asarray(layer.scale, float), np.asarray(layer.offset, float)
+                return np.broadcast_to((generator.uniform(-1, 1, shape) - offset) / scale, shape)
+        except (AttributeError, TypeError, ValueError):  # not adapted, or the layer stands behind another shape
+            continue
+    return None
+
+
+def comparable_sample(
+    model: Any, signature: Signature, name: str, arrays: Arrays, *, atol: float, changed: Arrays
+) -> Sample | None:
+    """A sample of the fit rows, each of the others replaced by a fit one; ``None`` when no row is fit.
+
+    Args:
+        model: The Keras model.
+        signature: What it takes.
+        name: The sample's name.
+        arrays: Arrays by input name.
+        atol: The tolerance of the verification.
+        changed: Those of the arrays that are unusual; a rounding of them must not decide the answer.
+    """
+    rows = len(next(iter(arrays.values())))
+    with np.errstate(all="ignore"):
+        try:
+            expected = signature.call(model, arrays)
+            rounded = arrays | {key: _rounded(array) for key, array in changed.items()}
+            moved = signature.call(model, rounded) if changed else expected
+        except Exception:  # noqa: BLE001  # Keras refuses such numbers with whatever its backend raises
+            return None
+        is_zero = all(_is_zero(array) for array in changed.values())
+        fit = np.array([_is_fit(expected, moved, row, rows=rows, atol=atol, is_zero=is_zero) for row in range(rows)])
+        if not fit.any():
+            return None
+        left_out = int(rows - fit.sum())
+        if left_out:
+            order = np.where(fit, np.arange(rows), int(np.flatnonzero(fit)[0]))
+            arrays = {key: array[order] for key, array in arrays.items()}
+            expected = signature.call(model, arrays)
+    if not all(np.isfinite(answer).all() for answer in expected.values() if answer.dtype.kind == "f"):
+        return None  # the rows of a batch are not independent
+    return replace(Sample(name, arrays, expected, (rows,)), left_out=left_out)
+
+
+def _rounded(array: NDArray[Any]) -> NDArray[Any]:
+    """The same numbers, each a few roundings nearer to zero, and zeros a little off; integers as they are."""
+    if array.dtype.kind != "f":
+        return array
+    if _is_zero(array):
+        return (np.random.default_rng(3).uniform(-_ROUNDING, _ROUNDING, array.shape)).astype(array.dtype)
+    share = max(_ROUNDING, 4 * float(np.finfo(array.dtype).eps))
+    factors = 1 - share * np.random.default_rng(3).random(array.shape)
+    return (array.astype(np.float64) * factors).astype(array.dtype)
+
+
+def _is_zero(array: NDArray[Any]) -> bool:
+    """Whether an array holds zeros and the smallest numbers alone."""
+    return bool(np.abs(array.astype(np.float64)).max(initial=0) < _ROUNDING**2) or array.dtype.kind != "f"
+
+
+def _is_fit(expected: Arrays, moved: Arrays, row: int, *, rows: int, atol: float, is_zero: bool) -> bool:
+    for name, answer in expected.items():
+        has_rows = answer.ndim > 0 and len(answer) == rows
+        left, right = (part[name][row] if has_rows else part[name] for part in (expected, moved))
+        if answer.dtype.kind == "f" and not (np.isfinite(left).all() and np.isfinite(right).all()):
+            return False
+        if answer.dtype.kind == "f" and is_zero:  # a jump at zero is no rounding; only the order of equals is open
+            continue
+        try:
+            compare(np.asarray(left), np.asarray(right), atol=atol * _SHARE, what=name)
+        except ParityError:
+            return False
+    return True
+
+
+def _numpy_type(tensor: TensorInfo) -> np.dtype[Any]:
+    return np.dtype("float32" if tensor.dtype == "bfloat16" else tensor.dtype)
