@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
     from mnistkit.digits import profile as digits
     from mnistkit.export import export_onnx, register_profile  # needs the backend to be chosen
 
-    register_profile(digits.NAME, digits.digit_classifier)
+    register_profile(digits.DigitClassifier.name, digits.digit_classifier)
     report = export_onnx(
         options.model,
         options.out,

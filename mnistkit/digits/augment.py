@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from mnistkit.digits.profile import SIDE
+from mnistkit.digits.contract import SIDE
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -20,7 +20,7 @@ import numpy as np
 from mnistkit.core.contract import read_labels
 from mnistkit.core.errors import InputError, ModelFileError
 from mnistkit.core.runtime import Runtime, TensorInfo, cast
-from mnistkit.digits.profile import CLASSES, DIGITS, SIDE
+from mnistkit.digits.contract import CLASSES, DIGITS, SIDE
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

@@ -19,7 +19,7 @@ import numpy as np
 
 from mnistkit.core.errors import DataError, one_line
 from mnistkit.core.files import sniff_kind
-from mnistkit.digits.profile import CLASSES, DIGITS, SIDE
+from mnistkit.digits.contract import CLASSES, DIGITS, SIDE
 
 if TYPE_CHECKING:
     import os

@@ -10,8 +10,8 @@ import numpy as np
 
 from mnistkit.core.errors import ModelFileError
 from mnistkit.digits.classifier import Classifier, softmax_where_needed
+from mnistkit.digits.contract import CLASSES, SIDE
 from mnistkit.digits.data import Dataset, load_data
-from mnistkit.digits.profile import CLASSES, SIDE
 
 if TYPE_CHECKING:
     import os

@@ -14,7 +14,7 @@ import numpy as np
 
 from mnistkit.core.errors import InputError, ModelFileError
 from mnistkit.core.keras_backend import load_keras
-from mnistkit.digits.profile import CLASSES, SIDE
+from mnistkit.digits.contract import CLASSES, SIDE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

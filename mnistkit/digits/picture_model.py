@@ -15,7 +15,7 @@ from mnistkit.core import contract, golden
 from mnistkit.core.errors import ModelFileError, ParityError, one_line
 from mnistkit.core.files import check_writable, replacing
 from mnistkit.core.runtime import Runtime
-from mnistkit.digits.profile import CLASSES, SIDE
+from mnistkit.digits.contract import CLASSES, SIDE
 
 if TYPE_CHECKING:
     import os

@@ -1,4 +1,4 @@
-"""What an exported digit classifier is: its names, its size and how a picture becomes its input."""
+"""The export profile `digits`: names, labels, preprocessing and test images of a digit classifier."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnistkit.core.errors import InputError
+from mnistkit.digits.contract import CLASSES, INPUT_NAME, NAME, OUTPUT_NAME, SIDE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,15 +22,6 @@ if TYPE_CHECKING:
     from mnistkit.digits.data import Dataset
     from mnistkit.export.profile import Names, ProfileSample
     from mnistkit.export.signature import Signature
-
-NAME = "digits"
-"""The profile's name, in the training provenance and for ``--profile``."""
-INPUT_NAME = "image"
-OUTPUT_NAME = "probabilities"
-CLASSES = 10
-SIDE = 28
-DIGITS: tuple[str, ...] = tuple("0123456789")
-"""Names of the ten classes, unless a data set brings others."""
 
 HINT = "this looks like a digit classifier; --profile digits adds labels, preprocessing and the accuracy on MNIST"
 """For a model that `fits` and that nothing says to be one."""

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from mnistkit.core.errors import MnistkitError, PictureError
+from mnistkit.digits.contract import DIGITS
 from mnistkit.digits.pictures import read_picture
-from mnistkit.digits.profile import DIGITS
 
 if TYPE_CHECKING:
     import os

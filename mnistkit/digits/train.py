@@ -22,10 +22,10 @@ from mnistkit.core.contract import weights_sha256
 from mnistkit.core.errors import InputError, ModelFileError
 from mnistkit.core.files import check_writable, replacing, write_json
 from mnistkit.core.keras_files import load_model, weights_of
+from mnistkit.digits.contract import NAME
 from mnistkit.digits.data import Dataset, load_data
 from mnistkit.digits.model import build_model, random_state, restore_random_state
 from mnistkit.digits.optimizers import make_optimizer
-from mnistkit.digits.profile import NAME
 from mnistkit.digits.settings import AUGMENTED, OF_ANY_MODEL, Settings
 
 if TYPE_CHECKING:

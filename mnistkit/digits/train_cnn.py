@@ -15,7 +15,7 @@ import numpy as np
 from mnistkit.core.errors import InputError
 from mnistkit.core.keras_backend import load_keras
 from mnistkit.digits.augment import augment
-from mnistkit.digits.profile import CLASSES
+from mnistkit.digits.contract import CLASSES
 from mnistkit.training import fit
 from mnistkit.training.order import epoch_order
 

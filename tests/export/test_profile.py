@@ -107,7 +107,7 @@ def test_the_package_offers_the_digits():
     told = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["entry-points"]
     ((name, place),) = told[profiles.ENTRY_POINTS].items()
     entry = importlib.metadata.EntryPoint(name, place, profiles.ENTRY_POINTS)
-    assert (entry.name, entry.load()) == (digits.NAME, digits.digit_classifier)
+    assert (entry.name, entry.load()) == (digits.DigitClassifier.name, digits.digit_classifier)
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ def convert(
 
 
 def find_unsupported(model: Any, *, inputs: Any = None) -> list[UnsupportedItem]:
-    """List every layer or operation of a model that the native exporter cannot translate; empty when it can write the model.
+    """List every layer or operation that the native exporter cannot translate; empty when it can write the model.
 
     Args:
         model: A built Keras model.
