@@ -202,7 +202,7 @@ def test_verify(cli, asset):
 BAD_FILES = {
     "missing": (None, "no such file; make it with"),
     "empty": (b"", "an empty file, not an ONNX model"),
-    "html": (b"<html>", "a web page, not an ONNX model"),
+    "html": (b"<html>", "a web page, not an ONNX model; download the file itself"),
     "lfs": (b"version https://git-lfs.github.com/spec/v1\n", "run `git lfs pull`"),
 }
 
