@@ -25,8 +25,6 @@ from mnistkit.export.profile import register_profile
 backends.quiet_startup_logs()
 keras = backends.load_keras()
 register_profile(profile.DigitClassifier.name, profile.digit_classifier)  # a checkout has no entry point
-    profile.DigitClassifier.name, profile.digit_classifier
-)  # an installed package has an entry point; a checkout has none
 
 
 @pytest.fixture(autouse=True)
