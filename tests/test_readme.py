@@ -17,7 +17,7 @@ ALL = re.findall(r"```python\n(.*?)```", README + CHINESE, re.DOTALL)
 PYTHON = [code for code in ALL if "keras" not in code]  # the rest runs in tests/keras/test_readme_keras.py
 VERB = "|".join(VERBS)
 COMMANDS = sorted(
-    set(re.findall(rf"(?:python -m mnistkit\.|mnistkit )((?:{VERB})\b.*?)(?= &&|$|`)", README + CHINESE, re.MULTILINE))
+    set(re.findall(rf"(?:python -m mnistkit\.|mnistkit )((?:{VERB})\b.*?)(?= &&|;|$|`)", README + CHINESE, re.MULTILINE))
 )
 
 
@@ -46,5 +46,5 @@ def test_the_translation_has_the_same_setup_commands_and_speaks_of_what_there_is
         return [line for line in text.splitlines() if line.startswith("$ python3 -m venv")]
 
     assert setup(CHINESE) == setup(README) != []
-    for link in re.findall(r"\]\((?!https?:)([^)]+)\)", README + CHINESE):
+    for link in re.findall(r"\]\((?!https?:|#)([^)]+)\)", README + CHINESE):
         assert (ROOT / link).exists(), link

@@ -53,7 +53,7 @@ def annotate(
     answers = run_in_steps(runtime, sample.inputs, step) if sample.is_real else {}
     entries = {
         "format_version": contract.FORMAT_VERSION,
-        "keras_version": backends.active().keras_version,
+        "keras_version": backends.active_backend().keras_version,
         "weights_sha256": contract.weights_sha256(weights_of(model)),
         "golden": golden.encode_golden(_golden_pairs(runtime, sample, answers)),
     }
