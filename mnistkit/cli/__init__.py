@@ -119,7 +119,7 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     add("--input-names", type=_names, metavar="A,B", help="names for the inputs, in the model's order")
     add("--output-names", type=_names, metavar="A,B", help="names for the outputs, in the model's order")
     add("--atol", type=float, help="largest allowed difference from Keras' answers (default: derived from the model)")
-    add("--samples", metavar="FILE.npz", help="real inputs for the proof, arrays by input name")
+    add("--samples", metavar="FILE.npz", help="real inputs for the verification, arrays by input name")
     _add_data(parser)
     add("--backend", help="backend that gives Keras' answers (default: as for train)")
     add("--json", action="store_true", help="print the provenance as JSON")
@@ -353,7 +353,7 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 
 VERBS: dict[str, tuple[Callable[..., None], Callable[..., int], str, str]] = {
     "train": (_add_train, _train, "Train a model on MNIST or a set like it.", "KERAS_BACKEND=jax mnistkit train"),
-    "export": (_add_export, _export, "Export a .keras file to proven ONNX.", "mnistkit export exports/mnist.keras"),
+    "export": (_add_export, _export, "Export a .keras file to verified ONNX.", "mnistkit export exports/mnist.keras"),
     "predict": (_add_predict, _predict, "Read digits from picture files.", "mnistkit predict digit.png"),
     "serve": (_add_serve, _serve, "Serve models over HTTP.", "mnistkit serve --model exports/mnist.onnx"),
     "verify": (_add_file, _verify, "Prove an .onnx file again from the golden pairs inside it.",
