@@ -17,7 +17,9 @@ ALL = re.findall(r"```python\n(.*?)```", README + CHINESE, re.DOTALL)
 PYTHON = [code for code in ALL if "keras" not in code]  # the rest runs in tests/keras/test_readme_keras.py
 VERB = "|".join(VERBS)
 COMMANDS = sorted(
-    set(re.findall(rf"(?:python -m mnistkit\.|mnistkit )((?:{VERB})\b.*?)(?= &&|;|$|`)", README + CHINESE, re.MULTILINE))
+    set(
+        re.findall(rf"(?:python -m mnistkit\.|mnistkit )((?:{VERB})\b.*?)(?= &&|;|$|`)", README + CHINESE, re.MULTILINE)
+    )
 )
 
 

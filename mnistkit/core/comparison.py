@@ -92,10 +92,10 @@ def compare(expected: NDArray[Any], actual: NDArray[Any], *, atol: float, what: 
 
 
 def verify_file(model: str | os.PathLike[str] | bytes, *, device: str = "auto") -> Verification:
-    """Prove a file again from the golden pairs inside it, with neither Keras nor a data set.
+    """Verify a file again from the golden pairs inside it, with neither Keras nor a data set.
 
     Raises:
-        ParityError: An answer differs from the one proven at export.
+        ParityError: An answer differs from the one verified at export.
         ModelFileError: The file cannot be read or carries no golden pairs.
         DeviceError: The device cannot be had.
     """

@@ -31,7 +31,7 @@ _TOLERANCE = 1e-6  # between the combined file and its two halves; the arithmeti
 
 
 def export_picture_model(classifier: str | os.PathLike[str], path: str | os.PathLike[str]) -> Path:
-    """Write the combined file beside a proven classifier, prove it, and only then put it in its place.
+    """Write the combined file beside a verified classifier, verify it, and only then put it in its place.
 
     Args:
         classifier: An exported ``.onnx`` digit classifier.
@@ -48,7 +48,7 @@ def export_picture_model(classifier: str | os.PathLike[str], path: str | os.Path
     check_writable(target)
     model = build_picture_model(classifier)
     onnx.checker.check_model(model, full_check=True)
-    _prove(Runtime(model.SerializeToString(deterministic=True), device="cpu", exact=True), classifier)
+    _verify(Runtime(model.SerializeToString(deterministic=True), device="cpu", exact=True), classifier)
     with replacing(target) as temporary:
         Path(temporary).write_bytes(model.SerializeToString(deterministic=True))
     return target
@@ -136,7 +136,7 @@ def _rename(graph: onnx.GraphProto, new_name: Callable[[str], str]) -> None:
 
 
 def example_pictures() -> list[NDArray[np.uint8]]:
-    """Pictures for the proof: MNIST digits as people send them, small, large, dark on light, on a transparent page."""
+    """Pictures for the verification: MNIST digits small, large, dark on light, and on a transparent page."""
     from mnistkit.digits.data import load_data
 
     digits = load_data().x_test[:_EXAMPLES]
@@ -177,7 +177,7 @@ def _describe(model: onnx.ModelProto, inherited: dict[str, str]) -> None:
         model.metadata_props.add(key=key, value=entries[key])
 
 
-def _prove(whole: Runtime, classifier: str | os.PathLike[str]) -> None:
+def _verify(whole: Runtime, classifier: str | os.PathLike[str]) -> None:
     """The combined file must say what `normalize` and the classifier say one after the other."""
     from mnistkit.digits.classifier import Classifier
     from mnistkit.digits.pictures import normalize

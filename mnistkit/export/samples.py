@@ -205,7 +205,7 @@ def sample_any(
 
 
 def check_finite(answers: Arrays) -> None:
-    """Refuse answers that could prove nothing.
+    """Refuse answers that nothing can be compared with.
 
     Raises:
         ExportError: Keras answers with NaN.
