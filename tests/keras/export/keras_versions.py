@@ -4,6 +4,8 @@
 that a version lacks are left out by this table; a layer that is missing for any other reason fails.
 """
 
+from importlib import import_module
+
 import keras
 
 VERSION = tuple(int(part) for part in keras.__version__.split(".")[:2])
@@ -14,6 +16,13 @@ LAYERS_SINCE = {
     "Mosaic": (3, 16),
     "TernaryDense": (3, 16),
 }
+
+
+# Older versions cut strided transposed convolutions with padding "same" at another edge on PyTorch than on the other
+# backends, and warn about it. The exporter writes the answer of the others; its check then refuses the file.
+SHIFTED_TRANSPOSE = keras.backend.backend() == "torch" and not hasattr(
+    import_module("keras.src.backend.common.backend_utils"), "compute_conv_transpose_output_crops_for_torch"
+)
 
 
 def lacks_layer(name):
