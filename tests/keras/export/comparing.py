@@ -125,7 +125,8 @@ def _compiled(run: Any, structure: Any) -> Any:
 
     try:
         return jax.jit(stateless)(structure)
-    except (jax.errors.JAXTypeError, jax.errors.JAXIndexError, TypeError, AttributeError):  # it looks at values
+    # It looks at values. Keras 3.16 hands an error whose class takes no mere message on as a RuntimeError.
+    except (jax.errors.JAXTypeError, jax.errors.JAXIndexError, TypeError, AttributeError, RuntimeError):
         return run(structure)
 
 

@@ -162,12 +162,15 @@ def test_preprocessing_layers_are_seen_to_use_the_backend():
 # -- threads ----------------------------------------------------------------------------------------------------------
 
 
+PYTHONS_OWN = {"__dict__", "__weakref__", "__warningregistry__"}
+
+
 def snapshot():
     """Everything that the exporter replaces, and the classes around it, attribute by attribute."""
     owners = {id(patch.owner): patch.owner for patch in patches()}
     owners |= {id(owner): owner for owner in (keras.Layer, keras.Operation, keras.KerasTensor, keras.Variable)}
     state = {(key, name): value for key, owner in owners.items() for name, value in vars(owner).items()}
-    return {place: value for place, value in state.items() if place[1] not in {"__dict__", "__weakref__"}}
+    return {place: value for place, value in state.items() if place[1] not in PYTHONS_OWN}
 
 
 def changed(before):

@@ -8,6 +8,7 @@ from cases_layers import CASES, Case, chain, missing
 from cases_models import ACTIVATIONS, SMALL_APPLICATIONS, USERS
 from comparing import agree, check_case, redraw
 from keras import layers as L
+from keras_versions import LAYERS_SINCE, lacks_layer
 
 from mnistkit.core.errors import UnsupportedError
 from mnistkit.export.native import convert, find_unsupported
@@ -42,6 +43,12 @@ def parameters(cases):
 
 def test_every_class_has_a_case_or_a_reason():
     assert missing() == []
+
+
+def test_the_layers_that_this_keras_lacks_are_known():
+    assert {name for name in LAYERS_SINCE if not hasattr(L, name)} == {
+        name for name in LAYERS_SINCE if lacks_layer(name)
+    }
 
 
 @parameters(CASES)
