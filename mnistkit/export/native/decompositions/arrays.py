@@ -292,17 +292,11 @@ def segment(op: Any, data: Any, segment_ids: Any) -> Any:
 
 @register_decomposition("Rearrange")
 def rearrange(op: Any, tensor: Any, pattern: str, **axes_lengths: int) -> Any:
-    """Run Keras' own rearrangement, which is made of reshapes and transposes."""
+    """Reshapes and a transpose, for patterns of names and parentheses."""
     del op
-    from keras.src.ops.einops import rearrange as plain
-
     if set(pattern) & set(string.punctuation) - set("()_->"):
         raise UnsupportedOp(f"the pattern {pattern!r}")
-    return (
-        plain.__wrapped__(tensor, pattern, **axes_lengths)
-        if hasattr(plain, "__wrapped__")
-        else _rearranged(tensor, pattern, axes_lengths)
-    )
+    return _rearranged(tensor, pattern, axes_lengths)
 
 
 def _rearranged(tensor: Any, pattern: str, lengths: dict[str, int]) -> Any:

@@ -29,7 +29,7 @@ def spread(value: Any, count: int) -> list[int]:
 
 def enter(graph: Graph, x: Value, *, last: bool) -> Value:
     """Return the images stored channels-first."""
-    return graph.layout(x, to_channels_first(x.rank)) if last else graph.plain(x)
+    return graph.layout(x, to_channels_first(x.rank)) if last else graph.to_logical(x)
 
 
 def leave(graph: Graph, name: str, x: Value, *, last: bool) -> Value:
@@ -135,7 +135,7 @@ def separable_conv(graph: Graph, op: Any, inputs: Any, depthwise_kernel: Any, po
     middle = _convolve(graph, x, _depthwise_weights(graph, k), kernel=sizes, groups=groups, op=op, last=last)
     weights = graph.transpose(p, (p.rank - 1, p.rank - 2, *range(p.rank - 2)))
     names, _ = graph.raw(
-        "Conv", [enter(graph, middle, last=last), weights], attrs={"kernel_shape": [1] * len(sizes)}, hint="Conv"
+        "Conv", [enter(graph, middle, last=last), weights], attrs={"kernel_shape": [1] * len(sizes)}, name_hint="Conv"
     )
     return leave(graph, names[0], x, last=last)
 

@@ -323,7 +323,7 @@ def clip_to(graph: Graph, value: Value, *, low: float | None, high: float | None
     names += ["" if limit is None else graph.use(graph.const(limit, value.dtype)) for limit in (low, high)]
     inputs = [Value(name, value.dtype) if name else None for name in names]
     out, _ = graph.raw("Clip", inputs, attrs={})
-    return Value(out[0], value.dtype, value.shape, perm=value.perm)
+    return Value(out[0], value.dtype, value.shape, storage_layout=value.storage_layout)
 
 
 @register_lowering("Where")

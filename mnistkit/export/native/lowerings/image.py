@@ -116,7 +116,7 @@ def _product(graph: Graph, op: PlainResize, value: Value, axes: list[int]) -> Va
         order = [i for i in range(value.rank) if i != axis] + [axis]
         moved = graph.transpose(value, order)
         shape[axis] = int(size)
-        matrix = graph.const(weights.T, value.dtype, hint="resize")
+        matrix = graph.const(weights.T, value.dtype, name_hint="resize")
         out = graph.node("MatMul", moved, matrix, shape=tuple(shape[i] for i in order))
         value = graph.transpose(out, [order.index(i) for i in range(len(order))])
     return value

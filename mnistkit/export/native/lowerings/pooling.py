@@ -74,7 +74,7 @@ def adaptive_pool(graph: Graph, op: Any, inputs: Any) -> Value:
     assert x.shape is not None
     first = 1 if last else 2
     average = "Average" in type(op).__name__
-    out = graph.plain(x)
+    out = graph.to_logical(x)
     for axis, target in zip(range(first, first + count), targets, strict=True):
         size = x.shape[axis]
         if isinstance(size, Dim):
@@ -96,12 +96,3 @@ def _reduce_keep(graph: Graph, x: Value, axis: int, *, average: bool) -> Value:
     from mnistkit.export.native.lowerings.reduction import reduce_node
 
     return reduce_node(graph, "ReduceMean" if average else "ReduceMax", x, [axis], keepdims=True)
-
-
-def window_matrix(size: int, target: int) -> np.ndarray[Any, Any]:
-    """Return the (target, size) matrix that averages adaptive windows."""
-    matrix = np.zeros((target, size), np.float32)
-    for i in range(target):
-        start, stop = i * size // target, -(-(i + 1) * size // target)
-        matrix[i, start:stop] = 1.0 / (stop - start)
-    return matrix

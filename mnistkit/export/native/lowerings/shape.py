@@ -15,10 +15,10 @@ from mnistkit.export.native.symbolic_dim import Dim
 
 def slice_axis(graph: Graph, x: Value, *, axis: int, start: Any, stop: Any, step: int = 1) -> Value:
     """Slice along one stored-independent logical axis; sizes may be free."""
-    stored = axis if x.perm is None else x.perm.index(axis)
+    stored = axis if x.storage_layout is None else x.storage_layout.index(axis)
     inputs: list[Value | None] = [x, graph.dim(start), graph.dim(stop), graph.ints(stored), graph.ints(step)]
     names, _ = graph.raw("Slice", inputs, attrs={})
-    return Value(names[0], x.dtype, None, perm=x.perm)
+    return Value(names[0], x.dtype, None, storage_layout=x.storage_layout)
 
 
 @register_lowering("Reshape")
@@ -114,12 +114,12 @@ def concat_values(graph: Graph, values: list[Value], axis: int) -> Value:
     """Join values of one type along a non-negative axis."""
     if len(values) == 1:
         return values[0]
-    perm = next((v.perm for v in values if v.perm is not None), None)
+    perm = next((v.storage_layout for v in values if v.storage_layout is not None), None)
     if perm is None:
         return graph.node("Concat", *values, axis=axis)
     stored: list[Value | None] = [graph.layout(v, perm) for v in values]
     names, _ = graph.raw("Concat", stored, attrs={"axis": perm.index(axis)})
-    return Value(names[0], values[0].dtype, None, perm=perm)
+    return Value(names[0], values[0].dtype, None, storage_layout=perm)
 
 
 @register_lowering("Stack")
@@ -146,12 +146,12 @@ def split(graph: Graph, op: Any, x: Any) -> list[Value]:
     value = graph.value(x)
     axis = {"Hsplit": 1 if value.rank > 1 else 0, "Vsplit": 0, "Dsplit": 2}.get(type(op).__name__)
     axis = (op.axis if axis is None else axis) % value.rank
-    stored = axis if value.perm is None else value.perm.index(axis)
+    stored = axis if value.storage_layout is None else value.storage_layout.index(axis)
     sizes = [spec.shape[axis] for spec in graph.spec]
     if len(sizes) == 1:
         return [value]
     names, _ = graph.raw("Split", [value, graph.shape_vector(sizes)], outputs=len(sizes), attrs={"axis": stored})
-    return [Value(name, value.dtype, None, perm=value.perm) for name in names]
+    return [Value(name, value.dtype, None, storage_layout=value.storage_layout) for name in names]
 
 
 @register_lowering("Flip", "Fliplr", "Flipud")
@@ -176,7 +176,7 @@ def flip(graph: Graph, op: Any, x: Any) -> Value:
 @register_lowering("Roll")
 def roll(graph: Graph, op: Any, x: Any) -> Value:
     """Shift around the end: the last ``shift`` elements go first."""
-    value = graph.plain(graph.value(x))
+    value = graph.to_logical(graph.value(x))
     if op.axis is None:
         flat = graph.reshape(value, (-1,))
         total = math.prod(value.shape or ())
@@ -231,7 +231,7 @@ def repeat(graph: Graph, op: Any, x: Any) -> Value:
             repeats = counts[0]
         else:
             index = np.repeat(np.arange(len(counts)), counts)
-            return graph.node("Gather", value, graph.const(index, "int64", hint="indices"), axis=axis)
+            return graph.node("Gather", value, graph.const(index, "int64", name_hint="indices"), axis=axis)
     shape = list(value.shape or ())
     wide = graph.unsqueeze(value, axis + 1)
     tiles: list[Any] = [1] * (len(shape) + 1)
@@ -274,7 +274,7 @@ def pad(graph: Graph, op: Any, x: Any, constant_values: Any = None) -> Value:
 
 def pad_value(graph: Graph, value: Value, widths: list[Any], *, mode: str = "constant", constant: Any = None) -> Value:
     """Pad every axis by (before, after), in the value's layout."""
-    perm = value.perm or tuple(range(value.rank))
+    perm = value.storage_layout or tuple(range(value.rank))
     pads = [widths[axis][0] for axis in perm] + [widths[axis][1] for axis in perm]
     if not any(isinstance(p, Dim) or int(p) for p in pads):
         return value
@@ -283,16 +283,16 @@ def pad_value(graph: Graph, value: Value, widths: list[Any], *, mode: str = "con
         value = graph.cast(value, "int32")
     inputs: list[Value | None] = [value, graph.shape_vector(pads)]
     if mode == "constant" and constant is not None:
-        inputs.append(graph.plain(graph.value(constant, value.dtype)))
+        inputs.append(graph.to_logical(graph.value(constant, value.dtype)))
     if mode == "symmetric":
         return graph.cast(_symmetric(graph, value, widths), given)
     names, _ = graph.raw("Pad", inputs, attrs={"mode": mode})
-    return graph.cast(Value(names[0], value.dtype, None, perm=value.perm), given)
+    return graph.cast(Value(names[0], value.dtype, None, storage_layout=value.storage_layout), given)
 
 
 def _symmetric(graph: Graph, value: Value, widths: list[Any]) -> Value:
     """Reflection that repeats the edge: slices, reversed, joined to both ends (ONNX has no such mode)."""
-    value = graph.plain(value)
+    value = graph.to_logical(value)
     shape = value.shape
     lowest = np.iinfo(np.int64).min
     for axis, (before, after) in enumerate(widths):
@@ -316,7 +316,10 @@ def triangle(graph: Graph, op: Any, x: Any) -> Value:
     given = value.dtype
     work = given if given in {"float32", "float64", "int64"} else "float32" if "float" in given else "int64"
     out = graph.node(
-        "Trilu", graph.cast(value, work), graph.const(op.k, "int64", hint="k"), upper=int(type(op).__name__ == "Triu")
+        "Trilu",
+        graph.cast(value, work),
+        graph.const(op.k, "int64", name_hint="k"),
+        upper=int(type(op).__name__ == "Triu"),
     )
     return graph.cast(out, given)
 
@@ -327,7 +330,7 @@ def depth_space(graph: Graph, op: Any, x: Any) -> Value:
     value = graph.value(x)
     last = op.data_format == "channels_last"
     perm = (0, 3, 1, 2)
-    stored = graph.layout(value, perm) if last else graph.plain(value)
+    stored = graph.layout(value, perm) if last else graph.to_logical(value)
     attrs: dict[str, Any] = {"blocksize": int(op.block_size)}
     if type(op).__name__ == "DepthToSpace":
         attrs["mode"] = "DCR"
