@@ -37,7 +37,7 @@ def speed_table(results: Path) -> str:
 
 
 def _epoch(rows: list[dict[str, Any]], backend: str, way: str) -> float:
-    return statistics.median(row["steady"] for row in rows if row["backend"] == backend and row["way"] == way)
+    return statistics.median(float(row["steady"]) for row in rows if row["backend"] == backend and row["way"] == way)
 
 
 def results_table(exports: Path) -> str:

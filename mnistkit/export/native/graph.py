@@ -1,8 +1,9 @@
 """The graph under construction: what handlers write to.
 
-A :class:`Value` knows its type, its logical shape (the one Keras sees) and, in ``perm``, how it is laid out: image
-tensors stay channels-first from one convolution to the next while Keras believes in channels-last, and a Transpose is
-written only where somebody needs the logical layout. ``pointwise`` keeps the layout, ``node`` asks for the logical one.
+A :class:`Value` knows its type, its logical shape (the one Keras sees) and, in ``storage_layout``, how it is laid out:
+image tensors stay channels-first from one convolution to the next while Keras believes in channels-last, and a
+Transpose is written only where somebody needs the logical layout. ``pointwise`` keeps the layout, ``node`` asks for the
+logical one.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from mnistkit.core.errors import ExportError
 from mnistkit.export.native.arrays import to_numpy
 from mnistkit.export.native.names import Unique, sanitize_name
 from mnistkit.export.native.records import Weight
-from mnistkit.export.native.symbolic_dim import Dim
+from mnistkit.export.native.symbolic_dim import SymbolicDim
 
 Shape = tuple[Any, ...]
 Array = np.ndarray[Any, Any]
@@ -34,17 +35,17 @@ class Value:
         dtype: Keras' name of the type: ``float32``, ``int64``, ``bool`` …
         shape: Logical shape, of ints and free dimensions; None when not known (inside a handler).
         const: The content, when it is known.
-        perm: ``stored.shape[i] == shape[perm[i]]``; None when stored as it is.
-        hint: What to call a constant.
+        storage_layout: ``stored.shape[i] == shape[perm[i]]``; None when stored as it is.
+        name_hint: What to call a constant.
     """
 
     name: str | None
     dtype: str
     shape: Shape | None = None
     const: Array | None = None
-    perm: tuple[int, ...] | None = None
-    hint: str = "constant"
-    _plain: Value | None = field(default=None, repr=False)
+    storage_layout: tuple[int, ...] | None = None
+    name_hint: str = "constant"
+    _logical: Value | None = field(default=None, repr=False)
     _derived: dict[Any, Value] = field(default_factory=dict, repr=False)
 
     @property
@@ -61,7 +62,7 @@ class Value:
     @property
     def static(self) -> bool:
         """Whether the shape is known and has no free dimension."""
-        return self.shape is not None and not any(isinstance(size, Dim) for size in self.shape)
+        return self.shape is not None and not any(isinstance(size, SymbolicDim) for size in self.shape)
 
 
 @dataclass(slots=True, eq=False)
@@ -99,22 +100,22 @@ class Graph:
 
     # -- constants ----------------------------------------------------------------------------------------------------
 
-    def const(self, array: Any, dtype: str | None = None, *, hint: str = "constant") -> Value:
+    def const(self, array: Any, dtype: str | None = None, *, name_hint: str = "constant") -> Value:
         """Make a constant from a NumPy array, a number or a list.
 
         Args:
             array: Content; anything ``np.asarray`` takes.
             dtype: Keras' name of a type to convert to.
-            hint: Name, below the current layer's path.
+            name_hint: Name, below the current layer's path.
         """
         array = np.asarray(array)
         if dtype is not None and str(array.dtype) != dtype:
             array = array.astype(numpy_dtype(dtype))
-        return Value(None, str(array.dtype), tuple(array.shape), const=array, hint=hint)
+        return Value(None, str(array.dtype), tuple(array.shape), const=array, name_hint=name_hint)
 
     def ints(self, *values: int) -> Value:
         """Make a constant int64 vector."""
-        return self.const(np.asarray(values, np.int64), hint="shape")
+        return self.const(np.asarray(values, np.int64), name_hint="shape")
 
     def weight(self, variable: Any, dtype: str | None = None) -> Value:
         """Make a constant from a Keras variable; the same variable gives the same initializer.
@@ -134,14 +135,14 @@ class Graph:
             if str(array.dtype) != dtype:
                 array = array.astype(numpy_dtype(dtype))
             name = sanitize_name(getattr(variable, "name", "weight"))
-            self._weights[key] = Value(None, dtype, tuple(array.shape), const=array, hint=name)
+            self._weights[key] = Value(None, dtype, tuple(array.shape), const=array, name_hint=name)
         return self._weights[key]
 
     def value(self, x: Any, dtype: str | None = None) -> Value:
         """Turn an argument (value, number, size, array, variable) into a value, cast to ``dtype`` when given."""
         if isinstance(x, Value):
             return x if dtype is None else self.cast(x, dtype)
-        if isinstance(x, Dim):
+        if isinstance(x, SymbolicDim):
             return self.cast(self.node("Squeeze", self.dim(x), self.ints(0), shape=()), dtype or "int32")
         if isinstance(x, KerasTensor):
             return self.value(self.tensors[id(x)], dtype)
@@ -154,7 +155,7 @@ class Graph:
         if isinstance(x, float):
             return self.const(np.asarray(x), dtype or keras.config.floatx())
         if isinstance(x, (list, tuple)):
-            if any(isinstance(item, (Value, KerasTensor, Dim)) for item in x):
+            if any(isinstance(item, (Value, KerasTensor, SymbolicDim)) for item in x):
                 parts = [self.value(item) for item in x]
                 kind = dtype or parts[0].dtype
                 parts = [self.unsqueeze(self.cast(part, kind), 0) for part in parts]
@@ -168,10 +169,16 @@ class Graph:
     # -- nodes --------------------------------------------------------------------------------------------------------
 
     def raw(
-        self, op: str, inputs: list[Value | None], *, outputs: int = 1, attrs: dict[str, Any], hint: str | None = None
+        self,
+        op: str,
+        inputs: list[Value | None],
+        *,
+        outputs: int = 1,
+        attrs: dict[str, Any],
+        name_hint: str | None = None,
     ) -> tuple[list[str], Node]:
         """Append a node on the inputs as they are stored."""
-        base = f"{self.scope}/{hint or op}" if self.scope else (hint or op)
+        base = f"{self.scope}/{name_hint or op}" if self.scope else (name_hint or op)
         name = self.unique(base)
         names = [name] + [self.unique(f"{name}_out{i}") for i in range(1, outputs)]
         node = Node(op, ["" if x is None else self.use(x) for x in inputs], names, attrs, name)
@@ -190,17 +197,17 @@ class Graph:
             shape: Logical shape of the output when later calls in the same handler need it.
             **attrs: Node attributes; None leaves one out.
         """
-        values = [None if x is None else self.plain(self.value(x)) for x in inputs]
+        values = [None if x is None else self.to_logical(self.value(x)) for x in inputs]
         attrs = {key: value for key, value in attrs.items() if value is not None}
         folded = _fold(op, values, attrs)
         if folded is not None:
-            return self.const(folded, hint=next((v.hint for v in values if v is not None), "constant"))
+            return self.const(folded, name_hint=next((v.name_hint for v in values if v is not None), "constant"))
         names, _ = self.raw(op, values, attrs=attrs)
         return Value(names[0], dtype or next(v.dtype for v in values if v is not None), shape)
 
     def nodes_out(self, op: str, *inputs: Any, dtypes: list[str], **attrs: Any) -> list[Value]:
         """Append a node with several outputs, one for each type given."""
-        values = [None if x is None else self.plain(self.value(x)) for x in inputs]
+        values = [None if x is None else self.to_logical(self.value(x)) for x in inputs]
         attrs = {key: value for key, value in attrs.items() if value is not None}
         names, _ = self.raw(op, values, outputs=len(dtypes), attrs=attrs)
         return [Value(name, dtype) for name, dtype in zip(names, dtypes, strict=True)]
@@ -219,17 +226,17 @@ class Graph:
         perm = self._common_layout(values)
         shape = _broadcast([v.shape for v in values])
         if perm is None:
-            values = [self.plain(v) for v in values]
+            values = [self.to_logical(v) for v in values]
             folded = _fold(op, values, attrs)
             if folded is not None:
-                return self.const(folded, dtype, hint=values[0].hint)
+                return self.const(folded, dtype, name_hint=values[0].name_hint)
         else:
             values = [self.layout(v, perm) for v in values]
         names, _ = self.raw(op, values, attrs=attrs)  # type: ignore[arg-type]
-        return Value(names[0], dtype or values[0].dtype, shape, perm=perm)
+        return Value(names[0], dtype or values[0].dtype, shape, storage_layout=perm)
 
     def _common_layout(self, values: list[Value]) -> tuple[int, ...] | None:
-        perm = next((v.perm for v in values if v.perm is not None), None)
+        perm = next((v.storage_layout for v in values if v.storage_layout is not None), None)
         if perm is None:
             return None
         for v in values:
@@ -239,31 +246,38 @@ class Graph:
 
     # -- layout -------------------------------------------------------------------------------------------------------
 
-    def plain(self, value: Value) -> Value:
+    def to_logical(self, value: Value) -> Value:
         """Return the value in logical layout."""
-        if value.perm is None:
+        if value.storage_layout is None:
             return value
-        if value._plain is None:  # noqa: SLF001  the cache belongs to this class
-            inverse = [value.perm.index(axis) for axis in range(len(value.perm))]
+        if value._logical is None:  # noqa: SLF001  the cache belongs to this class
+            inverse = [value.storage_layout.index(axis) for axis in range(len(value.storage_layout))]
             stored = Value(value.name, value.dtype)
             names, _ = self.raw("Transpose", [stored], attrs={"perm": inverse})
-            value._plain = Value(names[0], value.dtype, value.shape)  # noqa: SLF001  as above
-        return value._plain  # noqa: SLF001  as above
+            value._logical = Value(names[0], value.dtype, value.shape)  # noqa: SLF001  as above
+        return value._logical  # noqa: SLF001  as above
 
     def layout(self, value: Value, perm: tuple[int, ...]) -> Value:
         """Return the value stored in the given layout (with lower-rank constants extended to its rank)."""
-        if value.perm == perm or value.rank == 0:
+        if value.storage_layout == perm or value.rank == 0:
             return value
         key = ("layout", perm)
         if key in value._derived:  # noqa: SLF001  the cache belongs to this class
             return value._derived[key]  # noqa: SLF001  as above
         if value.const is not None:
             array = value.const.reshape((1,) * (len(perm) - value.rank) + value.const.shape)
-            made = Value(None, value.dtype, tuple(array.shape), const=array.transpose(perm), perm=perm, hint=value.hint)
+            made = Value(
+                None,
+                value.dtype,
+                tuple(array.shape),
+                const=array.transpose(perm),
+                storage_layout=perm,
+                name_hint=value.name_hint,
+            )
         else:
-            plain = self.plain(value)
+            plain = self.to_logical(value)
             names, _ = self.raw("Transpose", [plain], attrs={"perm": list(perm)})
-            made = Value(names[0], value.dtype, value.shape, perm=perm)
+            made = Value(names[0], value.dtype, value.shape, storage_layout=perm)
         value._derived[key] = made  # noqa: SLF001  as above
         return made
 
@@ -271,8 +285,8 @@ class Graph:
         """Wrap a stored tensor; with layouts switched off it is brought to the logical layout at once."""
         if perm is not None and perm == tuple(range(len(perm))):
             perm = None
-        value = Value(name, dtype, shape, perm=perm)
-        return value if self.layouts else self.plain(value)
+        value = Value(name, dtype, shape, storage_layout=perm)
+        return value if self.layouts else self.to_logical(value)
 
     # -- small helpers ------------------------------------------------------------------------------------------------
 
@@ -282,7 +296,7 @@ class Graph:
         if value.dtype == dtype:
             return value
         if value.const is not None:
-            return self.const(value.const, dtype, hint=value.hint)
+            return self.const(value.const, dtype, name_hint=value.name_hint)
         return self.pointwise("Cast", value, dtype=dtype, to=dtype)
 
     def unsqueeze(self, value: Any, *axes: int) -> Value:
@@ -310,7 +324,7 @@ class Graph:
 
     def reshape_target(self, value: Value, shape: Shape) -> Value:
         """Return the second input of a Reshape: constant when at most one dimension is free."""
-        free = [axis for axis, size in enumerate(shape) if isinstance(size, Dim)]
+        free = [axis for axis, size in enumerate(shape) if isinstance(size, SymbolicDim)]
         fixed: list[Any] = [int(size) for size in shape]
         if free and -1 not in fixed and all(fixed[axis] != 0 for axis in range(len(fixed)) if axis not in free):
             kept = [
@@ -318,8 +332,8 @@ class Graph:
                 for axis in free
                 if value.shape is not None
                 and axis < len(value.shape)
-                and isinstance(value.shape[axis], Dim)
-                and value.shape[axis].key() == shape[axis].key()
+                and isinstance(value.shape[axis], SymbolicDim)
+                and value.shape[axis].expr_key() == shape[axis].expr_key()
             ]
             others = [axis for axis in free if axis not in kept]
             if not others and len(kept) == 1:
@@ -341,31 +355,31 @@ class Graph:
         shape = tuple((value.shape or ())[axis] for axis in perm)
         if perm == tuple(range(len(perm))):
             return value
-        if value.perm is not None:
-            layout: tuple[int, ...] | None = tuple(perm.index(axis) for axis in value.perm)
+        if value.storage_layout is not None:
+            layout: tuple[int, ...] | None = tuple(perm.index(axis) for axis in value.storage_layout)
             if layout == tuple(range(len(perm))):
                 layout = None
-            return Value(value.name, value.dtype, shape, perm=layout)
+            return Value(value.name, value.dtype, shape, storage_layout=layout)
         return self.node("Transpose", value, perm=list(perm), shape=shape)
 
     # -- sizes --------------------------------------------------------------------------------------------------------
 
     def dim(self, size: Any) -> Value:
         """Return an int64 vector of length 1 with a size, fixed or free."""
-        if not isinstance(size, Dim):
+        if not isinstance(size, SymbolicDim):
             return self.ints(int(size))
-        key = size.key()
+        key = size.expr_key()
         if key not in self._dims:
             self._dims[key] = self._dim(size)
         return self._dims[key]
 
-    def _dim(self, size: Dim) -> Value:
+    def _dim(self, size: SymbolicDim) -> Value:
         head, left, right = size.expr
         if head == "axis":
             value = self.tensors[id(left)]
-            axis = right if value.perm is None else value.perm.index(right)
+            axis = right if value.storage_layout is None else value.storage_layout.index(right)
             names, _ = self.raw(
-                "Shape", [Value(value.name, value.dtype)], attrs={"start": axis, "end": axis + 1}, hint="Size"
+                "Shape", [Value(value.name, value.dtype)], attrs={"start": axis, "end": axis + 1}, name_hint="Size"
             )
             return Value(names[0], "int64", (1,))
         a, b = self.dim(left), self.dim(right)
@@ -378,12 +392,12 @@ class Graph:
 
     def shape_vector(self, shape: Any) -> Value:
         """Return an int64 vector of sizes, fixed or free."""
-        if not any(isinstance(size, Dim) for size in shape):
+        if not any(isinstance(size, SymbolicDim) for size in shape):
             return self.ints(*(int(size) for size in shape))
         parts: list[Value] = []
         run: list[int] = []
         for size in shape:
-            if isinstance(size, Dim):
+            if isinstance(size, SymbolicDim):
                 if run:
                     parts.append(self.ints(*run))
                     run = []
@@ -403,7 +417,9 @@ class Graph:
 
     def dim_shape(self, shape: Shape) -> tuple[Any, ...]:
         """Return a shape for the file: ints, the names of inputs' free dimensions, None for others."""
-        return tuple(self.dim_names.get(size.key()) if isinstance(size, Dim) else int(size) for size in shape)
+        return tuple(
+            self.dim_names.get(size.expr_key()) if isinstance(size, SymbolicDim) else int(size) for size in shape
+        )
 
     def use(self, value: Value) -> str:
         """Return the value's name, making an initializer of a constant on first use."""
@@ -417,8 +433,8 @@ class Graph:
             if key in self._small:
                 value.name = self._small[key]
                 return value.name
-        named = value.hint not in {"constant", "shape"}
-        name = self.unique(f"{self.scope}/{value.hint}" if named and self.scope else value.hint)
+        named = value.name_hint not in {"constant", "shape"}
+        name = self.unique(f"{self.scope}/{value.name_hint}" if named and self.scope else value.name_hint)
         self.initializers[name] = array
         if small:
             self._small[key] = name
@@ -449,7 +465,7 @@ def _broadcast(shapes: list[Shape | None]) -> Shape | None:
     result: list[Any] = [1] * rank
     for shape in shapes:
         for axis, size in enumerate(shape or (), start=rank - len(shape or ())):
-            if isinstance(size, Dim):
+            if isinstance(size, SymbolicDim):
                 result[axis] = size if result[axis] == 1 else result[axis]
             elif size != 1:
                 result[axis] = size

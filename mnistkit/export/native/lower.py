@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 from keras import KerasTensor, tree
 
-from mnistkit.core.errors import ExportError, InputError, UnsupportedError
-from mnistkit.export.native import decompositions as _decompositions  # noqa: F401  importing registers the rewrites
+from mnistkit.core.errors import InputError, UnsupportedError
+from mnistkit.export.native import decompositions as _decompositions  # noqa: F401  importing registers the decompositions
 from mnistkit.export.native import lowerings as _lowerings  # noqa: F401  importing registers the handlers
-from mnistkit.export.native import registry
 from mnistkit.export.native.graph import Graph, Value
+from mnistkit.export.native.lower_record import attributes_of, flat, handler_of, no_handler, tensors_in, write_record
 from mnistkit.export.native.names import sanitize_name
 from mnistkit.export.native.passes import optimize as run_passes
-from mnistkit.export.native.records import Record, Trace, UnsupportedItem, Weight, map_leaves
-from mnistkit.export.native.registry import UnsupportedOp
+from mnistkit.export.native.records import Trace, UnsupportedItem, Weight
 from mnistkit.export.native.serialize import IO, serialize
-from mnistkit.export.native.symbolic_dim import Dim
+from mnistkit.export.native.symbolic_dim import SymbolicDim
 from mnistkit.export.native.trace import trace
 
 MINIMUM_OPSET = 17
@@ -88,7 +85,7 @@ def convert(
     if problems:
         listing = "; ".join(dict.fromkeys(str(problem) for problem in problems))
         raise UnsupportedError(f"{len(problems)} parts of the model cannot be written as ONNX: {listing}")
-    finals = [_finish(graph, tensor, name) for tensor, name in zip(_flat(traced.outputs), outs, strict=True)]
+    finals = [_finish(graph, tensor, name) for tensor, name in zip(flat(traced.outputs), outs, strict=True)]
     taps, layers = _taps(graph, traced) if layer_outputs else ([], {})
     nodes, initializers = run_passes(graph, [io.name for io in finals + taps], enabled=optimize)
     proto = serialize(nodes, initializers, ins, finals + taps, opset=opset, ir_version=ir_version)
@@ -122,134 +119,33 @@ def find_unsupported(model: Any, *, inputs: Any = None) -> list[UnsupportedItem]
 def _walk(graph: Graph, traced: Trace) -> list[UnsupportedItem]:
     problems = list(traced.unsupported)
     needed = _needed(traced)
-    broken = {id(x) for x in _tensors(traced.unsupported_outputs)}
+    broken = {id(x) for x in tensors_in(traced.unsupported_outputs)}
     for index, record in enumerate(traced.records):
         if not needed[index]:
             continue
-        if any(id(x) in broken for x in _tensors((record.args, record.kwargs, _attributes(record)))):
-            broken.update(id(x) for x in _tensors(record.outputs))
-            handler = _handler(record)
+        if any(id(x) in broken for x in tensors_in((record.args, record.kwargs, attributes_of(record)))):
+            broken.update(id(x) for x in tensors_in(record.outputs))
+            handler = handler_of(record)
             if handler is None:
-                problems.append(_no_handler(record))
+                problems.append(no_handler(record))
             continue
-        problem = _write_record(graph, record)
+        problem = write_record(graph, record)
         if problem is not None:
             problems.append(problem)
-            broken.update(id(x) for x in _tensors(record.outputs))
+            broken.update(id(x) for x in tensors_in(record.outputs))
     return problems
-
-
-def _handler(record: Record) -> Any:
-    kind = type(record.target)
-    return registry.find_layer(kind) if record.is_layer else registry.find_op(kind)
-
-
-def _no_handler(record: Record) -> UnsupportedItem:
-    kind = registry.class_name(type(record.target))
-    cure = "no handler for this operation; register one with @register_op or choose another exporter"
-    return UnsupportedItem(record.scope or "the top of the model", kind, cure)
-
-
-def _write_record(graph: Graph, record: Record) -> UnsupportedItem | None:
-    handler = _handler(record)
-    if handler is None:
-        return _no_handler(record)
-    if any(id(x) not in graph.tensors for x in _tensors((record.args, record.kwargs))):
-        return None if record.is_layer else _no_input(record)
-
-    def argument(x: Any) -> Any:
-        if isinstance(x, KerasTensor) and not isinstance(x, Dim):
-            return graph.tensors[id(x)]
-        return x
-
-    args, kwargs = map_leaves((record.args, record.kwargs), argument)
-    graph.scope = record.scope
-    graph.spec = _flat(record.outputs)
-    try:
-        if record.is_layer:
-            kwargs = _accepted(handler, kwargs)
-        results = handler(graph, record.target, *args, **kwargs)
-    except UnsupportedOp as error:
-        kind = registry.class_name(type(record.target))
-        return UnsupportedItem(record.scope or "the top of the model", kind, f"{error}; choose another exporter")
-    specs = _flat(record.outputs)
-    values = [results] if isinstance(results, Value) else _flat(results)
-    if len(values) != len(specs):
-        raise ExportError(
-            f"the handler for {type(record.target).__name__} gave {len(values)} values for {len(specs)} outputs; fix it"
-        )
-    for spec, result in zip(specs, values, strict=True):
-        value = graph.cast(result, spec.dtype)
-        if value.shape != spec.shape or value is not result or value.name is None or value.shape is None:
-            # the same stored tensor under the shape that Keras gave it: that one knows every free dimension
-            alias = Value(value.name, value.dtype, tuple(spec.shape), value.const, value.perm, value.hint)
-            alias._plain = value._plain  # noqa: SLF001  keeps the Transpose that was already written
-            value = alias
-        graph.tensors[id(spec)] = value
-    return None
-
-
-def _no_input(record: Record) -> UnsupportedItem:
-    return UnsupportedItem(
-        record.scope or "the top of the model",
-        registry.class_name(type(record.target)),
-        "it uses a tensor from outside the model; make every tensor an input of the model",
-    )
-
-
-def _accepted(handler: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """A layer handler names the arguments that matter to it; flags such as ``training`` are dropped."""
-    parameters = inspect.signature(handler).parameters
-    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
-        return {key: value for key, value in kwargs.items() if key != "training"}
-    dropped = {k for k, v in kwargs.items() if k not in parameters and v is not None and k != "training"}
-    tensors = [k for k in dropped if isinstance(kwargs[k], Value) and not k.endswith("mask")]
-    if tensors:
-        raise UnsupportedOp(f"its argument {tensors[0]!r} is not supported")
-    return {key: value for key, value in kwargs.items() if key in parameters}
 
 
 def _needed(traced: Trace) -> list[bool]:
     """Mark the records that an output (of the model or of a layer) depends on: masks that nobody reads are left out."""
-    wanted = {id(x) for x in _flat(traced.outputs)}
+    wanted = {id(x) for x in flat(traced.outputs)}
     needed = [False] * len(traced.records)
     for index in range(len(traced.records) - 1, -1, -1):
         record = traced.records[index]
-        if any(id(x) in wanted for x in _flat(record.outputs)):
+        if any(id(x) in wanted for x in flat(record.outputs)):
             needed[index] = True
-            wanted.update(id(x) for x in _tensors((record.args, record.kwargs, _attributes(record))))
+            wanted.update(id(x) for x in tensors_in((record.args, record.kwargs, attributes_of(record))))
     return needed
-
-
-def _attributes(record: Record) -> Any:
-    return () if record.is_layer else tuple(vars(record.target).values())
-
-
-def _tensors(structure: Any) -> list[KerasTensor]:
-    """All tensors in a structure, those that a free dimension is an axis of included."""
-    found: list[KerasTensor] = []
-
-    def visit(x: Any) -> Any:
-        if isinstance(x, Dim):
-            stack = [x]
-            while stack:
-                head, left, right = stack.pop().expr
-                if head == "axis":
-                    found.append(left)
-                else:
-                    stack.extend(side for side in (left, right) if isinstance(side, Dim))
-        elif isinstance(x, KerasTensor):
-            found.append(x)
-        return x
-
-    map_leaves(structure, visit)
-    return found
-
-
-def _flat(structure: Any) -> list[Any]:
-    if isinstance(structure, (KerasTensor, Value)):
-        return [structure]
-    return [x for x in tree.flatten(structure) if x is not None]
 
 
 # -- ends -------------------------------------------------------------------------------------------------------------
@@ -264,19 +160,19 @@ def _name_inputs(graph: Graph, traced: Trace, given: list[str] | None) -> list[I
         graph.unique.reserve(name)
         graph.tensors[id(tensor)] = Value(name, tensor.dtype, tuple(tensor.shape))
         shape = tuple(
-            ("batch" if axis == 0 else f"{name}_{axis}") if isinstance(size, Dim) else int(size)
+            ("batch" if axis == 0 else f"{name}_{axis}") if isinstance(size, SymbolicDim) else int(size)
             for axis, size in enumerate(tensor.shape)
         )
         result.append(IO(name, tensor.dtype, shape))
     for tensor, io in zip(traced.inputs, result, strict=True):
         for axis, size in enumerate(tensor.shape):
-            if isinstance(size, Dim):
-                graph.dim_names.setdefault(size.key(), io.shape[axis])
+            if isinstance(size, SymbolicDim):
+                graph.dim_names.setdefault(size.expr_key(), io.shape[axis])
     return result
 
 
 def _reserve_outputs(graph: Graph, traced: Trace, given: list[str] | None) -> list[str]:
-    count = len(_flat(traced.outputs))
+    count = len(flat(traced.outputs))
     if given is not None and len(given) != count:
         raise InputError(f"{len(given)} output names for {count} outputs; give one for each")
     if given is not None:
@@ -289,7 +185,7 @@ def _reserve_outputs(graph: Graph, traced: Trace, given: list[str] | None) -> li
 def _finish(graph: Graph, tensor: Any, name: str) -> IO:
     """Give a tensor of the model the name of an output."""
     graph.scope = ""
-    value = graph.plain(graph.value(tensor))
+    value = graph.to_logical(graph.value(tensor))
     node = graph.identity(value, name)
     shape = tensor.shape if isinstance(tensor, (KerasTensor, Weight)) else value.shape or ()
     return IO(node, value.dtype, graph.dim_shape(tuple(shape)))
@@ -299,15 +195,10 @@ def _taps(graph: Graph, traced: Trace) -> tuple[list[IO], dict[str, list[str]]]:
     taps: list[IO] = []
     layers: dict[str, list[str]] = {}
     for path, outputs in traced.layer_outputs:
-        for index, tensor in enumerate(_flat(outputs)):
+        for index, tensor in enumerate(flat(outputs)):
             if not isinstance(tensor, KerasTensor) or id(tensor) not in graph.tensors:
                 continue
             io = _finish(graph, tensor, graph.unique(f"{path}/output" if index == 0 else f"{path}/output_{index}"))
             taps.append(io)
             layers.setdefault(path, []).append(io.name)
     return taps, layers
-
-
-def keras_version() -> str:
-    """Return the version of Keras in use."""
-    return str(keras.__version__)

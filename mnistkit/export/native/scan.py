@@ -15,8 +15,10 @@ from mnistkit.core.errors import ExportError
 from mnistkit.export.native.current_trace import active_tracer
 from mnistkit.export.native.graph import Graph, Value
 from mnistkit.export.native.keras_hooks import takes_argument
+from mnistkit.export.native.lower_record import attributes_of, tensors_in, write_record
 from mnistkit.export.native.records import Record
 from mnistkit.export.native.registry import UnsupportedOp, register_layer_decomposition, register_lowering
+from mnistkit.export.native.serialize import IO, subgraph
 from mnistkit.export.native.symbolic_dim import FreeSize, SymbolicDim, make_tensor
 
 
@@ -142,16 +144,14 @@ def _where(mask: Any, a: Any, b: Any) -> Any:
 
 
 def _used(records: list[Record]) -> list[KerasTensor]:
-    from mnistkit.export.native.lower import _attributes, _tensors
-
-    return [x for record in records for x in _tensors((record.args, record.kwargs, _attributes(record)))]
+    return [x for record in records for x in tensors_in((record.args, record.kwargs, attributes_of(record)))]
 
 
 @register_lowering(Scan)
 def write_scan(graph: Graph, op: Scan, inputs: Any) -> list[Value]:
     """Write the loop."""
     states = len(op.states_in) + len(op.captured)
-    values = [graph.plain(graph.value(x)) for x in inputs]
+    values = [graph.to_logical(graph.value(x)) for x in inputs]
     body = _body(graph, op)
     items = len(op.items_in)
     names, _ = graph.raw(
@@ -172,9 +172,6 @@ def write_scan(graph: Graph, op: Scan, inputs: Any) -> list[Value]:
 
 def _body(graph: Graph, op: Scan) -> Any:
     """Write the step as a graph of its own."""
-    from mnistkit.export.native.lower import _write_record
-    from mnistkit.export.native.serialize import IO, subgraph
-
     sub = Graph(opset=graph.opset, layouts=graph.layouts)
     sub.unique = graph.unique
     scope = graph.scope
@@ -185,14 +182,14 @@ def _body(graph: Graph, op: Scan) -> Any:
         sub.tensors[id(x)] = Value(name, x.dtype, tuple(x.shape))
         ins.append(IO(name, x.dtype, tuple(None if isinstance(s, SymbolicDim) else int(s) for s in x.shape)))
     for record in op.records:
-        problem = _write_record(sub, record)
+        problem = write_record(sub, record)
         if problem is not None:
             raise UnsupportedOp(f"its step cannot be written: {problem}")
     outs = []
     sub.scope = scope
     for x in [*op.states_out, *op.captured, *op.items_out]:
         name = sub.unique(f"{scope}/step/out" if scope else "step/out")
-        value = sub.plain(sub.value(x))
+        value = sub.to_logical(sub.value(x))
         if isinstance(x, KerasTensor):
             value = sub.cast(value, x.dtype)
         sub.identity(value, name)

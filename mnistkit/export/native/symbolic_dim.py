@@ -68,8 +68,6 @@ class SymbolicDim(int, SymbolicTensor):
         """Return a hashable form of the expression: equal keys mean equal dimensions."""
         return _expr_key(self)
 
-    key = expr_key
-
 
 def _expr_key(dim: Any) -> Any:
     if not isinstance(dim, SymbolicDim):

@@ -140,7 +140,24 @@ def differing(expected, got):
 
 # Where the file may answer otherwise, by operation: the backends concerned, which arguments, and why.
 ALL = ("jax", "tensorflow", "torch")
+
+
+def rounded_up_or_infinite(a, b):
+    """Say where TensorFlow's ``floor(a / b)`` is not what the remainder says."""
+    wide = np.floor(a.astype("float64") / b.astype("float64"))
+    return (np.floor(a / b) != wide.astype("float32")) | ~np.isfinite(a / b) | np.isinf(b)
+
+
+def quotient_too_large(a, b):
+    """Say where a finite ``a / b`` is over the range of the type."""
+    return np.isfinite(a) & np.isinf(a / b) & (b != 0)
+
+
 DIFFERENT = {
+    "heaviside": [(("torch",), lambda a, _: np.isnan(a), "PyTorch answers 0 for NaN; the file NaN, as NumPy and JAX")],
+    "fmod": [(("torch",), quotient_too_large, "PyTorch answers NaN; the file and JAX the remainder")],
+    "mod": [(("torch",), quotient_too_large, "PyTorch answers NaN; the file and JAX the remainder")],
+    "floor_divide": [(("tensorflow",), rounded_up_or_infinite, "TensorFlow rounds the quotient, not the remainder")],
     "squareplus": [
         (ALL, lambda x: (x.dtype == np.float16) & (x < -10), "onnxruntime adds halves in float32, where Keras cancels")
     ],

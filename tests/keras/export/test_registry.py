@@ -9,7 +9,7 @@ from keras import ops
 
 from mnistkit.core.errors import InputError, UnsupportedError
 from mnistkit.core.keras_backend import EXPORTERS, is_installed
-from mnistkit.export import export_onnx
+from mnistkit.export import export_onnx, native
 from mnistkit.export.fallback.exporters import PACKAGES
 from mnistkit.export.native import convert, find_unsupported, keras_hooks, register_layer, register_op, registry
 
@@ -235,6 +235,14 @@ def test_a_users_handler_takes_the_place_of_a_decomposition():
 
     inputs = keras.Input((4,))
     assert [n.op_type for n in convert(keras.Model(inputs, ops.cbrt(inputs))).proto.graph.node] == ["Identity"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("Unwritable", "UnsupportedOp"), ("register_rewrite", "register_decomposition")]
+)
+def test_old_names_warn(old, new):
+    with pytest.warns(DeprecationWarning, match=f"{old} is called {new} now"):
+        assert getattr(native, old) is getattr(native, new)
 
 
 def test_every_function_that_records_one_class_leads_to_it():

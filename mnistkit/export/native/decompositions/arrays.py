@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from mnistkit.export.native.keras_hooks import private
 from mnistkit.export.native.registry import UnsupportedOp, register_decomposition
 
 
@@ -293,17 +292,11 @@ def segment(op: Any, data: Any, segment_ids: Any) -> Any:
 
 @register_decomposition("Rearrange")
 def rearrange(op: Any, tensor: Any, pattern: str, **axes_lengths: int) -> Any:
-    """Run Keras' own rearrangement, which is made of reshapes and transposes."""
+    """Reshapes and a transpose, for patterns of names and parentheses."""
     del op
-    plain = private("keras.src.ops.einops:rearrange")
-
     if set(pattern) & set(string.punctuation) - set("()_->"):
         raise UnsupportedOp(f"the pattern {pattern!r}")
-    return (
-        plain.__wrapped__(tensor, pattern, **axes_lengths)
-        if hasattr(plain, "__wrapped__")
-        else _rearranged(tensor, pattern, axes_lengths)
-    )
+    return _rearranged(tensor, pattern, axes_lengths)
 
 
 def _rearranged(tensor: Any, pattern: str, lengths: dict[str, int]) -> Any:

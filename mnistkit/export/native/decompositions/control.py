@@ -7,7 +7,7 @@ from typing import Any
 from keras import ops, tree
 
 from mnistkit.export.native.registry import UnsupportedOp, register_decomposition
-from mnistkit.export.native.symbolic_dim import Dim
+from mnistkit.export.native.symbolic_dim import SymbolicDim
 
 LONGEST = 256  # turns of a loop that are written out
 
@@ -90,5 +90,8 @@ def while_loop(op: Any, loop_vars: Any) -> Any:
 
 
 def _check(lower: Any, upper: Any) -> None:
-    if any(not isinstance(bound, int) or isinstance(bound, Dim) for bound in (lower, upper)) or upper - lower > LONGEST:
+    if (
+        any(not isinstance(bound, int) or isinstance(bound, SymbolicDim) for bound in (lower, upper))
+        or upper - lower > LONGEST
+    ):
         raise UnsupportedOp(f"a loop whose length is free or over {LONGEST}; express it by operations on whole tensors")

@@ -181,7 +181,7 @@ def softmax(graph: Graph, op: Any, x: Any) -> Value:
     if isinstance(axis, (tuple, list)) and len(axis) == 1:
         axis = axis[0]
     if isinstance(axis, int):
-        stored = axis % value.rank if value.perm is None else value.perm.index(axis % value.rank)
+        stored = axis % value.rank if value.storage_layout is None else value.storage_layout.index(axis % value.rank)
         return graph.pointwise(name, value, axis=stored)
     rank = value.rank
     axes = tuple(range(rank)) if axis is None else tuple(a % rank for a in axis)

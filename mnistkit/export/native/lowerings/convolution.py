@@ -9,7 +9,7 @@ from keras.config import image_data_format
 from mnistkit.export.native.graph import Graph, Value
 from mnistkit.export.native.lowerings.elementwise import together
 from mnistkit.export.native.registry import UnsupportedOp, register_lowering
-from mnistkit.export.native.symbolic_dim import Dim
+from mnistkit.export.native.symbolic_dim import SymbolicDim
 
 
 def channels_last(data_format: str | None) -> bool:
@@ -29,7 +29,7 @@ def spread(value: Any, count: int) -> list[int]:
 
 def enter(graph: Graph, x: Value, *, last: bool) -> Value:
     """Return the images stored channels-first."""
-    return graph.layout(x, to_channels_first(x.rank)) if last else graph.plain(x)
+    return graph.layout(x, to_channels_first(x.rank)) if last else graph.to_logical(x)
 
 
 def leave(graph: Graph, name: str, x: Value, *, last: bool) -> Value:
@@ -53,7 +53,7 @@ def padding_attributes(
         effective = (k - 1) * dilation + 1
         if stride == 1:
             total = effective - 1
-        elif isinstance(size, Dim):
+        elif isinstance(size, SymbolicDim):
             if any(d != 1 for d in dilations):
                 raise UnsupportedOp("'same' padding with a stride, a dilation and a free size at once")
             return {"auto_pad": "SAME_UPPER"}
@@ -135,7 +135,7 @@ def separable_conv(graph: Graph, op: Any, inputs: Any, depthwise_kernel: Any, po
     middle = _convolve(graph, x, _depthwise_weights(graph, k), kernel=sizes, groups=groups, op=op, last=last)
     weights = graph.transpose(p, (p.rank - 1, p.rank - 2, *range(p.rank - 2)))
     names, _ = graph.raw(
-        "Conv", [enter(graph, middle, last=last), weights], attrs={"kernel_shape": [1] * len(sizes)}, hint="Conv"
+        "Conv", [enter(graph, middle, last=last), weights], attrs={"kernel_shape": [1] * len(sizes)}, name_hint="Conv"
     )
     return leave(graph, names[0], x, last=last)
 

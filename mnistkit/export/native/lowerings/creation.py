@@ -9,7 +9,7 @@ import numpy as np
 
 from mnistkit.export.native.graph import Graph, Value
 from mnistkit.export.native.registry import register_lowering
-from mnistkit.export.native.symbolic_dim import Dim
+from mnistkit.export.native.symbolic_dim import SymbolicDim
 
 
 @register_lowering("Arange")
@@ -21,7 +21,7 @@ def arange(graph: Graph, _: Any, start: Any, stop: Any = None, step: Any = None)
     work = dtype if dtype in {"int32", "int64", "float32", "float64"} else "float32" if "float" in dtype else "int64"
 
     def scalar(x: Any) -> Value:
-        if isinstance(x, Dim):
+        if isinstance(x, SymbolicDim):
             return graph.cast(graph.node("Squeeze", graph.dim(x), graph.ints(0), shape=()), work)
         value = graph.value(x, work)
         return value if value.rank == 0 else graph.reshape(value, ())
@@ -32,8 +32,8 @@ def arange(graph: Graph, _: Any, start: Any, stop: Any = None, step: Any = None)
 
 def count_up(graph: Graph, size: Any) -> Value:
     """Return the int64 vector 0 … size - 1."""
-    if not isinstance(size, Dim):
-        return graph.const(np.arange(int(size), dtype=np.int64), hint="positions")
+    if not isinstance(size, SymbolicDim):
+        return graph.const(np.arange(int(size), dtype=np.int64), name_hint="positions")
     stop = graph.node("Squeeze", graph.dim(size), graph.ints(0), shape=())
     out = graph.node("Range", graph.const(0, "int64"), stop, graph.const(1, "int64"), dtype="int64")
     out.shape = (size,)
@@ -71,11 +71,11 @@ def _fill_shape(graph: Graph, value: Value, number: Value) -> Value:
 @register_lowering("OneHot")
 def one_hot(graph: Graph, op: Any, x: Any) -> Value:
     """Compare with 0 … n-1 along a new axis; a negative index gives zeros everywhere, unlike ONNX' OneHot."""
-    value = graph.plain(graph.value(x, "int64"))
+    value = graph.to_logical(graph.value(x, "int64"))
     rank = value.rank + 1
     axis = op.axis % rank
     classes = np.arange(op.num_classes, dtype=np.int64).reshape([-1 if a == axis else 1 for a in range(rank)])
-    hits = graph.node("Equal", graph.unsqueeze(value, axis), graph.const(classes, hint="classes"), dtype="bool")
+    hits = graph.node("Equal", graph.unsqueeze(value, axis), graph.const(classes, name_hint="classes"), dtype="bool")
     hits.shape = tuple(graph.spec[0].shape)
     return graph.cast(hits, graph.spec[0].dtype)
 
@@ -85,10 +85,10 @@ def multi_hot(graph: Graph, op: Any, inputs: Any) -> Value:
     """Which classes occur along the last axis of the input."""
     from mnistkit.export.native.lowerings.reduction import reduce_node
 
-    value = graph.plain(graph.value(inputs, "int64"))
+    value = graph.to_logical(graph.value(inputs, "int64"))
     reduction = 1 if value.rank > 1 else 0
     axis = op.axis % (value.rank + 1)
     classes = np.arange(op.num_classes, dtype=np.int64).reshape([-1 if a == axis else 1 for a in range(value.rank + 1)])
-    hits = graph.node("Equal", graph.unsqueeze(value, axis), graph.const(classes, hint="classes"), dtype="bool")
+    hits = graph.node("Equal", graph.unsqueeze(value, axis), graph.const(classes, name_hint="classes"), dtype="bool")
     total = reduce_node(graph, "ReduceMax", graph.cast(hits, "int32"), [reduction], keepdims=False)
     return graph.cast(total, graph.spec[0].dtype)

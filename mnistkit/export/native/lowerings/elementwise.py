@@ -10,7 +10,7 @@ import numpy as np
 
 from mnistkit.export.native.graph import Graph, Value
 from mnistkit.export.native.registry import register_lowering
-from mnistkit.export.native.symbolic_dim import Dim
+from mnistkit.export.native.symbolic_dim import SymbolicDim
 
 
 def result_type(graph: Graph, *operands: Any) -> str:
@@ -19,8 +19,8 @@ def result_type(graph: Graph, *operands: Any) -> str:
     for x in operands:
         if isinstance(x, type):
             kinds.append(x)
-        elif isinstance(x, (Dim, bool, int, float)):
-            kinds.append(int if isinstance(x, Dim) else type(x))
+        elif isinstance(x, (SymbolicDim, bool, int, float)):
+            kinds.append(int if isinstance(x, SymbolicDim) else type(x))
         else:
             kinds.append(graph.value(x).dtype)
     return str(keras.backend.result_type(*kinds))
@@ -323,7 +323,7 @@ def clip_to(graph: Graph, value: Value, *, low: float | None, high: float | None
     names += ["" if limit is None else graph.use(graph.const(limit, value.dtype)) for limit in (low, high)]
     inputs = [Value(name, value.dtype) if name else None for name in names]
     out, _ = graph.raw("Clip", inputs, attrs={})
-    return Value(out[0], value.dtype, value.shape, perm=value.perm)
+    return Value(out[0], value.dtype, value.shape, storage_layout=value.storage_layout)
 
 
 @register_lowering("Where")

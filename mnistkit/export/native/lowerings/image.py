@@ -11,7 +11,7 @@ import numpy as np
 from mnistkit.export.native.graph import Array, Graph, Value
 from mnistkit.export.native.lowerings.elementwise import is_float
 from mnistkit.export.native.registry import UnsupportedOp, register_decomposition, register_lowering
-from mnistkit.export.native.symbolic_dim import Dim
+from mnistkit.export.native.symbolic_dim import SymbolicDim
 
 
 @register_decomposition("Resize")
@@ -21,7 +21,7 @@ def resize(op: Any, images: Any) -> Any:
     axes = (-2, -1) if channels_first else (-3, -2)
     height, width = (images.shape[axis] for axis in axes)
     if op.crop_to_aspect_ratio or op.pad_to_aspect_ratio:
-        if isinstance(height, Dim) or isinstance(width, Dim):
+        if isinstance(height, SymbolicDim) or isinstance(width, SymbolicDim):
             raise UnsupportedOp("keeping the aspect ratio needs a fixed input height and width")
         images = (_crop if op.crop_to_aspect_ratio else _pad)(op, images, axes=axes, height=height, width=width)
     plain = PlainResize(op.size, op.interpolation, antialias=op.antialias, axes=axes)
@@ -74,7 +74,9 @@ def plain_resize(graph: Graph, op: PlainResize, images: Any) -> Value:
     work = value if is_float(value.dtype) else graph.cast(value, "float32")
     shape = work.shape or ()
     axes = [axis % work.rank for axis in op.axes]
-    free = any(isinstance(shape[axis], Dim) for axis in axes) or any(isinstance(size, Dim) for size in op.size)
+    free = any(isinstance(shape[axis], SymbolicDim) for axis in axes) or any(
+        isinstance(size, SymbolicDim) for size in op.size
+    )
     if op.interpolation == "nearest" or (op.interpolation == "bilinear" and not op.antialias):
         out = _onnx_resize(graph, op, work, axes)
     elif free:
@@ -116,7 +118,7 @@ def _product(graph: Graph, op: PlainResize, value: Value, axes: list[int]) -> Va
         order = [i for i in range(value.rank) if i != axis] + [axis]
         moved = graph.transpose(value, order)
         shape[axis] = int(size)
-        matrix = graph.const(weights.T, value.dtype, hint="resize")
+        matrix = graph.const(weights.T, value.dtype, name_hint="resize")
         out = graph.node("MatMul", moved, matrix, shape=tuple(shape[i] for i in order))
         value = graph.transpose(out, [order.index(i) for i in range(len(order))])
     return value

@@ -9,18 +9,10 @@ from keras import KerasTensor
 
 from mnistkit.export.native.graph import Graph, Value
 from mnistkit.export.native.registry import UnsupportedOp, register_lowering
-from mnistkit.export.native.symbolic_dim import Dim
+from mnistkit.export.native.symbolic_dim import SymbolicDim
 
 HIGHEST = np.iinfo(np.int64).max
 LOWEST = np.iinfo(np.int64).min
-
-
-def wrap_negative(graph: Graph, x: Value, indices: Value, axis: int) -> Value:
-    """Let negative indices count from the end where ONNX does not."""
-    size = graph.dim((x.shape or ())[axis])
-    size = graph.node("Squeeze", size, graph.ints(0), shape=())
-    below = graph.node("Less", indices, graph.const(0, "int64"), dtype="bool")
-    return graph.node("Where", below, graph.node("Add", indices, size), indices, dtype="int64", shape=indices.shape)
 
 
 @register_lowering("GetItem")
@@ -50,7 +42,7 @@ def getitem(graph: Graph, _: Any, x: Any, key: Any) -> Value:
                 slices.append((axis, *part))
             out_position += 1
         elif isinstance(k, (int, np.integer)):
-            stop = k + 1 if isinstance(k, Dim) or k != -1 else HIGHEST
+            stop = k + 1 if isinstance(k, SymbolicDim) or k != -1 else HIGHEST
             slices.append((axis, k, stop, 1))
             drops.append(axis)
         else:
@@ -71,13 +63,19 @@ def getitem(graph: Graph, _: Any, x: Any, key: Any) -> Value:
 
 def _slice(k: slice, size: Any) -> tuple[Any, Any, int] | None:
     step = 1 if k.step is None else int(k.step)
-    if any(isinstance(part, (Value, KerasTensor)) and not isinstance(part, Dim) for part in (k.start, k.stop)):
+    if any(isinstance(part, (Value, KerasTensor)) and not isinstance(part, SymbolicDim) for part in (k.start, k.stop)):
         return (k.start if k.start is not None else 0, k.stop if k.stop is not None else HIGHEST, step)
     if k.start is None and k.stop is None and step == 1:
         return None
     start = k.start if k.start is not None else (0 if step > 0 else HIGHEST)
     stop = k.stop if k.stop is not None else (HIGHEST if step > 0 else LOWEST)
-    if isinstance(size, Dim) and isinstance(stop, Dim) and start == 0 and step == 1 and size.key() == stop.key():
+    if (
+        isinstance(size, SymbolicDim)
+        and isinstance(stop, SymbolicDim)
+        and start == 0
+        and step == 1
+        and size.expr_key() == stop.expr_key()
+    ):
         return None
     return start, stop, step
 
@@ -91,11 +89,11 @@ def _index(graph: Graph, x: Any) -> Value:
 
 def _slice_all(graph: Graph, value: Value, slices: list[tuple[int, Any, Any, int]]) -> Value:
     if not slices:
-        return Value(value.name, value.dtype, value.shape, value.const, value.perm, value.hint)
-    perm = value.perm or tuple(range(value.rank))
+        return Value(value.name, value.dtype, value.shape, value.const, value.storage_layout, value.name_hint)
+    perm = value.storage_layout or tuple(range(value.rank))
 
     def column(items: list[Any]) -> Value:
-        if not any(isinstance(item, (Dim, Value)) for item in items):
+        if not any(isinstance(item, (SymbolicDim, Value)) for item in items):
             return graph.ints(*(int(item) for item in items))
         return graph.node(
             "Concat", *[_index(graph, item) for item in items], axis=0, dtype="int64", shape=(len(items),)
@@ -109,9 +107,9 @@ def _slice_all(graph: Graph, value: Value, slices: list[tuple[int, Any, Any, int
             index[axis] = slice(
                 None if start == HIGHEST else int(start), None if stop in (HIGHEST, LOWEST) else int(stop), step
             )
-        return graph.const(value.const[tuple(index)], hint=value.hint)
+        return graph.const(value.const[tuple(index)], name_hint=value.name_hint)
     names, _ = graph.raw("Slice", [value, starts, stops, axes, steps], attrs={})
-    return Value(names[0], value.dtype, None, perm=value.perm)
+    return Value(names[0], value.dtype, None, storage_layout=value.storage_layout)
 
 
 def _gather_item(
@@ -125,7 +123,7 @@ def _gather_item(
     indices = graph.value(key)
     if indices.dtype == "bool":
         raise UnsupportedOp("indexing by a condition gives a shape that depends on the data")
-    out = graph.plain(_slice_all(graph, value, slices))
+    out = graph.to_logical(_slice_all(graph, value, slices))
     out = graph.node("Gather", out, graph.cast(indices, "int64"), axis=axis)
     if drops:
         moved = [d if d < axis else d + indices.rank - 1 for d in drops]
@@ -183,7 +181,7 @@ def in_top_k(graph: Graph, op: Any, targets: Any, predictions: Any) -> Value:
     """Whether fewer than k classes score higher than the target."""
     from mnistkit.export.native.lowerings.reduction import reduce_node
 
-    scores = graph.plain(graph.value(predictions))
+    scores = graph.to_logical(graph.value(predictions))
     index = graph.unsqueeze(graph.value(targets, "int64"), -1)
     own = graph.node("GatherElements", scores, index, axis=1, shape=(*(scores.shape or ())[:1], 1))
     higher = graph.cast(graph.pointwise("Greater", scores, own, dtype="bool"), "int32")
@@ -212,7 +210,7 @@ def sort(graph: Graph, op: Any, x: Any) -> Value:
 @register_lowering("Slice")
 def slice_(graph: Graph, op: Any, inputs: Any, start_indices: Any) -> Value:
     """A block of a given shape at a given start, moved back inside where it would reach beyond the end."""
-    value = graph.plain(graph.value(inputs))
+    value = graph.to_logical(graph.value(inputs))
     rank = value.rank
     starts, fixed = _starts(graph, start_indices, rank)
     sizes = graph.shape_vector(op.shape)
@@ -237,7 +235,7 @@ def _starts(graph: Graph, starts: Any, rank: int) -> tuple[Value, bool]:
 @register_lowering("SliceUpdate")
 def slice_update(graph: Graph, _: Any, inputs: Any, start_indices: Any, updates: Any) -> Value:
     """Put a block at a start: its elements' indices are counted out and scattered."""
-    value, block = graph.plain(graph.value(inputs)), graph.plain(graph.value(updates))
+    value, block = graph.to_logical(graph.value(inputs)), graph.to_logical(graph.value(updates))
     block = graph.cast(block, value.dtype)
     rank = value.rank
     starts, _fixed = _starts(graph, start_indices, rank)
@@ -257,7 +255,7 @@ def slice_update(graph: Graph, _: Any, inputs: Any, start_indices: Any, updates:
 @register_lowering("Scatter")
 def scatter(graph: Graph, op: Any, indices: Any, values: Any) -> Value:
     """Add values into zeros at indices."""
-    updates = graph.plain(graph.value(values))
+    updates = graph.to_logical(graph.value(values))
     zeros = graph.node(
         "Expand", graph.const(0, updates.dtype), graph.shape_vector(tuple(op.shape)), shape=tuple(op.shape)
     )
@@ -267,7 +265,7 @@ def scatter(graph: Graph, op: Any, indices: Any, values: Any) -> Value:
 @register_lowering("ScatterUpdate")
 def scatter_update(graph: Graph, op: Any, inputs: Any, indices: Any, updates: Any) -> Value:
     """Replace, add, multiply, or take the extreme at indices."""
-    value = graph.plain(graph.value(inputs))
+    value = graph.to_logical(graph.value(inputs))
     kind = op.reduction
     if kind in {"max", "min"} and graph.opset < 18:  # noqa: PLR2004  opset 18 added them
         raise UnsupportedOp(f"scatter with reduction {kind!r} needs opset 18")

@@ -111,7 +111,7 @@ def _as_matmul(graph: Graph, equation: str, values: list[Value], *, dtype: str) 
         return None
     lead = a.shape[: len(a.shape) - len(common)]
     flat = a if len(common) == 1 else graph.reshape(a, (*lead, depth))
-    out = matmul_values(graph, flat, graph.const(matrix, hint=b.hint), dtype=dtype)
+    out = matmul_values(graph, flat, graph.const(matrix, name_hint=b.name_hint), dtype=dtype)
     if len(free_right) == 1:
         return out
     out.shape = (*lead, matrix.shape[1])

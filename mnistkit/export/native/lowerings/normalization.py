@@ -18,7 +18,7 @@ def batch_norm(graph: Graph, op: Any, x: Any, mean: Any, variance: Any, offset: 
     """``(x - mean) / sqrt(variance + epsilon) * scale + offset``."""
     value = graph.value(x)
     axis = op.axis % value.rank
-    stored_axis = axis if value.perm is None else value.perm.index(axis)
+    stored_axis = axis if value.storage_layout is None else value.storage_layout.index(axis)
     parts = [graph.value(p, value.dtype) for p in (mean, variance)]
     channels = parts[0].shape
     parts += [
@@ -29,13 +29,13 @@ def batch_norm(graph: Graph, op: Any, x: Any, mean: Any, variance: Any, offset: 
     ]
     if all(p.const is not None for p in parts):
         named = [
-            Value(None, p.dtype, p.shape, const=p.const, hint=hint)
+            Value(None, p.dtype, p.shape, const=p.const, name_hint=hint)
             for p, hint in zip(parts, ("moving_mean", "moving_variance", "gamma", "beta"), strict=True)
         ]
         if stored_axis == 1 and value.dtype == "float32":
             inputs: list[Value | None] = [value, named[2], named[3], named[0], named[1]]
             names, _ = graph.raw("BatchNormalization", inputs, attrs={"epsilon": float(op.epsilon)})
-            return Value(names[0], value.dtype, value.shape, perm=value.perm)
+            return Value(names[0], value.dtype, value.shape, storage_layout=value.storage_layout)
         m, v, s, o = (p.const for p in named)
         assert v is not None
         assert m is not None
@@ -43,8 +43,8 @@ def batch_norm(graph: Graph, op: Any, x: Any, mean: Any, variance: Any, offset: 
         shift = (o - m * factor).astype(v.dtype)
         shape = [1] * value.rank
         shape[axis] = -1
-        scaled = graph.pointwise("Mul", value, graph.const(factor.reshape(shape), hint="scale"))
-        return graph.pointwise("Add", scaled, graph.const(shift.reshape(shape), hint="shift"))
+        scaled = graph.pointwise("Mul", value, graph.const(factor.reshape(shape), name_hint="scale"))
+        return graph.pointwise("Add", scaled, graph.const(shift.reshape(shape), name_hint="shift"))
     shape = [1] * value.rank
     shape[axis] = -1
     m2, v2, s2, o2 = (graph.reshape(p, tuple(shape)) for p in parts)
@@ -100,7 +100,7 @@ def layer_norm(graph: Graph, op: Any, x: Any, gamma: Any = None, beta: Any = Non
 
 
 def _ones(graph: Graph, value: Value, sizes: tuple[int, ...]) -> Value:
-    return graph.const(np.ones(sizes, value.dtype), hint="ones")
+    return graph.const(np.ones(sizes, value.dtype), name_hint="ones")
 
 
 @register_lowering("RMSNorm")

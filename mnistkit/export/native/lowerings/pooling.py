@@ -12,7 +12,7 @@ from mnistkit.export.native.graph import Graph, Value
 from mnistkit.export.native.lowerings.convolution import channels_last, enter, leave, padding_attributes, spread
 from mnistkit.export.native.lowerings.elementwise import is_float
 from mnistkit.export.native.registry import UnsupportedOp, register_lowering
-from mnistkit.export.native.symbolic_dim import Dim
+from mnistkit.export.native.symbolic_dim import SymbolicDim
 
 
 @register_lowering("MaxPool", "AveragePool")
@@ -54,7 +54,7 @@ def _uneven(sizes: list[Any], *, kernel: list[int], strides: list[int]) -> list[
     """Return the paddings when one of them is uneven; else None."""
     pads = []
     for size, window, stride in zip(sizes, kernel, strides, strict=True):
-        if isinstance(size, Dim) and stride > 1:
+        if isinstance(size, SymbolicDim) and stride > 1:
             raise UnsupportedOp(
                 "this backend averages over 'same' padding differently from size to size; fix the height and width, "
                 "use padding='valid', or export under another backend"
@@ -74,10 +74,10 @@ def adaptive_pool(graph: Graph, op: Any, inputs: Any) -> Value:
     assert x.shape is not None
     first = 1 if last else 2
     average = "Average" in type(op).__name__
-    out = graph.plain(x)
+    out = graph.to_logical(x)
     for axis, target in zip(range(first, first + count), targets, strict=True):
         size = x.shape[axis]
-        if isinstance(size, Dim):
+        if isinstance(size, SymbolicDim):
             if target != 1:
                 raise UnsupportedOp("adaptive pooling of a free size to more than one element")
             out = _reduce_keep(graph, out, axis, average=average)
@@ -96,12 +96,3 @@ def _reduce_keep(graph: Graph, x: Value, axis: int, *, average: bool) -> Value:
     from mnistkit.export.native.lowerings.reduction import reduce_node
 
     return reduce_node(graph, "ReduceMean" if average else "ReduceMax", x, [axis], keepdims=True)
-
-
-def window_matrix(size: int, target: int) -> np.ndarray[Any, Any]:
-    """Return the (target, size) matrix that averages adaptive windows."""
-    matrix = np.zeros((target, size), np.float32)
-    for i in range(target):
-        start, stop = i * size // target, -(-(i + 1) * size // target)
-        matrix[i, start:stop] = 1.0 / (stop - start)
-    return matrix

@@ -172,7 +172,7 @@ def _weights(graph: Graph, layer: Any, kind: _Kind, dtype: str) -> tuple[list[Va
         attrs["activation_alpha"] = alphas
         attrs["activation_beta"] = betas
     values = [
-        graph.const(_gates(_array(graph, variable, dtype).T, kind)[None], dtype, hint=hint)
+        graph.const(_gates(_array(graph, variable, dtype).T, kind)[None], dtype, name_hint=hint)
         for variable, hint in ((cell.kernel, "kernel"), (cell.recurrent_kernel, "recurrent_kernel"))
     ]
     if kind.op == "GRU":
@@ -180,7 +180,7 @@ def _weights(graph: Graph, layer: Any, kind: _Kind, dtype: str) -> tuple[list[Va
     if cell.bias is not None:
         bias = np.atleast_2d(_array(graph, cell.bias, dtype))
         pair = bias if bias.shape[0] > 1 else np.concatenate([bias, np.zeros_like(bias)])
-        values.append(graph.const(np.concatenate([_gates(row, kind) for row in pair])[None], dtype, hint="bias"))
+        values.append(graph.const(np.concatenate([_gates(row, kind) for row in pair])[None], dtype, name_hint="bias"))
     return values, attrs
 
 

@@ -28,13 +28,13 @@ def reduce_node(graph: Graph, onnx_op: str, value: Value, axes: list[int], *, ke
         shape = tuple(
             1 if axis in axes else size for axis, size in enumerate(value.shape) if keepdims or axis not in axes
         )
-    perm = value.perm
+    perm = value.storage_layout
     stored_axes = axes if perm is None else sorted(perm.index(axis) for axis in axes)
     if (
         onnx_op == "ReduceMean" and perm is not None and stored_axes == list(range(2, len(perm))) and len(perm) > 2  # noqa: PLR2004  batch and channels
     ):
         names, _ = graph.raw("GlobalAveragePool", [value], attrs={})
-        pooled = Value(names[0], value.dtype, shape, perm=perm)
+        pooled = Value(names[0], value.dtype, shape, storage_layout=perm)
         if keepdims:
             return pooled
         names, _ = graph.raw("Flatten", [pooled], attrs={"axis": 1})
@@ -53,7 +53,7 @@ def reduce_node(graph: Graph, onnx_op: str, value: Value, axes: list[int], *, ke
         layout = tuple(order.index(axis) for axis in kept)
         if layout == tuple(range(len(layout))):
             layout = None
-    return Value(names[0], value.dtype, shape, perm=layout)
+    return Value(names[0], value.dtype, shape, storage_layout=layout)
 
 
 def mean_value(graph: Graph, value: Value, axes: list[int], *, keepdims: bool) -> Value:
@@ -188,4 +188,4 @@ def cumsum(graph: Graph, op: Any, x: Any) -> Value:
         value, axis = graph.reshape(value, (-1,)), 0
     else:
         axis = op.axis % value.rank
-    return graph.cast(graph.node("CumSum", value, graph.const(axis, "int64", hint="axis")), target)
+    return graph.cast(graph.node("CumSum", value, graph.const(axis, "int64", name_hint="axis")), target)

@@ -10,15 +10,15 @@ import numpy as np
 from mnistkit.export.native.graph import Graph, Value
 from mnistkit.export.native.lowerings.elementwise import together
 from mnistkit.export.native.registry import UnsupportedOp, register_lowering
-from mnistkit.export.native.symbolic_dim import Dim
+from mnistkit.export.native.symbolic_dim import SymbolicDim
 
 
 def slice_axis(graph: Graph, x: Value, *, axis: int, start: Any, stop: Any, step: int = 1) -> Value:
     """Slice along one stored-independent logical axis; sizes may be free."""
-    stored = axis if x.perm is None else x.perm.index(axis)
+    stored = axis if x.storage_layout is None else x.storage_layout.index(axis)
     inputs: list[Value | None] = [x, graph.dim(start), graph.dim(stop), graph.ints(stored), graph.ints(step)]
     names, _ = graph.raw("Slice", inputs, attrs={})
-    return Value(names[0], x.dtype, None, perm=x.perm)
+    return Value(names[0], x.dtype, None, storage_layout=x.storage_layout)
 
 
 @register_lowering("Reshape")
@@ -28,7 +28,9 @@ def reshape(graph: Graph, op: Any, x: Any) -> Value:
     target = op.newshape if isinstance(op.newshape, (tuple, list)) else (op.newshape,)
     spec = graph.spec[0].shape
     # where Keras knows the size by now, say it: one -1 is left for at most one free dimension
-    target = tuple(spec[i] if size == -1 and not isinstance(spec[i], Dim) else size for i, size in enumerate(target))
+    target = tuple(
+        spec[i] if size == -1 and not isinstance(spec[i], SymbolicDim) else size for i, size in enumerate(target)
+    )
     sizes = [int(size) for size in target[1:-1]]
     if (
         graph.layouts
@@ -96,7 +98,7 @@ def squeeze(graph: Graph, op: Any, x: Any) -> Value:
     value = graph.value(x)
     shape = value.shape or ()
     if op.axis is None:
-        axes: list[int] = [a for a, size in enumerate(shape) if size == 1 and not isinstance(size, Dim)]
+        axes: list[int] = [a for a, size in enumerate(shape) if size == 1 and not isinstance(size, SymbolicDim)]
     else:
         axes = [op.axis] if isinstance(op.axis, int) else list(op.axis)
     return graph.squeeze(value, *axes) if axes else value
@@ -114,12 +116,12 @@ def concat_values(graph: Graph, values: list[Value], axis: int) -> Value:
     """Join values of one type along a non-negative axis."""
     if len(values) == 1:
         return values[0]
-    perm = next((v.perm for v in values if v.perm is not None), None)
+    perm = next((v.storage_layout for v in values if v.storage_layout is not None), None)
     if perm is None:
         return graph.node("Concat", *values, axis=axis)
     stored: list[Value | None] = [graph.layout(v, perm) for v in values]
     names, _ = graph.raw("Concat", stored, attrs={"axis": perm.index(axis)})
-    return Value(names[0], values[0].dtype, None, perm=perm)
+    return Value(names[0], values[0].dtype, None, storage_layout=perm)
 
 
 @register_lowering("Stack")
@@ -146,12 +148,12 @@ def split(graph: Graph, op: Any, x: Any) -> list[Value]:
     value = graph.value(x)
     axis = {"Hsplit": 1 if value.rank > 1 else 0, "Vsplit": 0, "Dsplit": 2}.get(type(op).__name__)
     axis = (op.axis if axis is None else axis) % value.rank
-    stored = axis if value.perm is None else value.perm.index(axis)
+    stored = axis if value.storage_layout is None else value.storage_layout.index(axis)
     sizes = [spec.shape[axis] for spec in graph.spec]
     if len(sizes) == 1:
         return [value]
     names, _ = graph.raw("Split", [value, graph.shape_vector(sizes)], outputs=len(sizes), attrs={"axis": stored})
-    return [Value(name, value.dtype, None, perm=value.perm) for name in names]
+    return [Value(name, value.dtype, None, storage_layout=value.storage_layout) for name in names]
 
 
 @register_lowering("Flip", "Fliplr", "Flipud")
@@ -176,7 +178,7 @@ def flip(graph: Graph, op: Any, x: Any) -> Value:
 @register_lowering("Roll")
 def roll(graph: Graph, op: Any, x: Any) -> Value:
     """Shift around the end: the last ``shift`` elements go first."""
-    value = graph.plain(graph.value(x))
+    value = graph.to_logical(graph.value(x))
     if op.axis is None:
         flat = graph.reshape(value, (-1,))
         total = math.prod(value.shape or ())
@@ -193,8 +195,12 @@ def roll(graph: Graph, op: Any, x: Any) -> Value:
 def _roll_axis(graph: Graph, value: Value, *, shift: Any, axis: int, size: Any) -> Value:
     if not isinstance(shift, int):
         raise UnsupportedOp("roll by a computed shift")
-    cut = (size - shift) % size if isinstance(size, Dim) or isinstance(shift, Dim) else (-shift) % max(size, 1)
-    if not isinstance(cut, Dim) and cut == 0:
+    cut = (
+        (size - shift) % size
+        if isinstance(size, SymbolicDim) or isinstance(shift, SymbolicDim)
+        else (-shift) % max(size, 1)
+    )
+    if not isinstance(cut, SymbolicDim) and cut == 0:
         return value
     head = slice_axis(graph, value, axis=axis, start=cut, stop=np.iinfo(np.int64).max)
     tail = slice_axis(graph, value, axis=axis, start=0, stop=cut)
@@ -231,14 +237,16 @@ def repeat(graph: Graph, op: Any, x: Any) -> Value:
             repeats = counts[0]
         else:
             index = np.repeat(np.arange(len(counts)), counts)
-            return graph.node("Gather", value, graph.const(index, "int64", hint="indices"), axis=axis)
+            return graph.node("Gather", value, graph.const(index, "int64", name_hint="indices"), axis=axis)
     shape = list(value.shape or ())
     wide = graph.unsqueeze(value, axis + 1)
     tiles: list[Any] = [1] * (len(shape) + 1)
     tiles[axis + 1] = repeats
     tiled = graph.node("Tile", wide, graph.shape_vector(tiles))
     final = [*shape[:axis], size * repeats, *shape[axis + 1 :]]
-    if isinstance(final[axis], Dim) and not any(isinstance(s, Dim) for i, s in enumerate(final) if i != axis):
+    if isinstance(final[axis], SymbolicDim) and not any(
+        isinstance(s, SymbolicDim) for i, s in enumerate(final) if i != axis
+    ):
         final[axis] = -1
     return graph.reshape(tiled, tuple(final))
 
@@ -257,7 +265,11 @@ def _same(a: tuple[Any, ...], b: tuple[Any, ...]) -> bool:
     if len(a) != len(b):
         return False
     return all(
-        (x.key() == y.key() if isinstance(x, Dim) and isinstance(y, Dim) else not isinstance(x, Dim) and x == y)
+        (
+            x.expr_key() == y.expr_key()
+            if isinstance(x, SymbolicDim) and isinstance(y, SymbolicDim)
+            else not isinstance(x, SymbolicDim) and x == y
+        )
         for x, y in zip(a, b, strict=True)
     )
 
@@ -274,25 +286,25 @@ def pad(graph: Graph, op: Any, x: Any, constant_values: Any = None) -> Value:
 
 def pad_value(graph: Graph, value: Value, widths: list[Any], *, mode: str = "constant", constant: Any = None) -> Value:
     """Pad every axis by (before, after), in the value's layout."""
-    perm = value.perm or tuple(range(value.rank))
+    perm = value.storage_layout or tuple(range(value.rank))
     pads = [widths[axis][0] for axis in perm] + [widths[axis][1] for axis in perm]
-    if not any(isinstance(p, Dim) or int(p) for p in pads):
+    if not any(isinstance(p, SymbolicDim) or int(p) for p in pads):
         return value
     given = value.dtype
     if given == "bool":
         value = graph.cast(value, "int32")
     inputs: list[Value | None] = [value, graph.shape_vector(pads)]
     if mode == "constant" and constant is not None:
-        inputs.append(graph.plain(graph.value(constant, value.dtype)))
+        inputs.append(graph.to_logical(graph.value(constant, value.dtype)))
     if mode == "symmetric":
         return graph.cast(_symmetric(graph, value, widths), given)
     names, _ = graph.raw("Pad", inputs, attrs={"mode": mode})
-    return graph.cast(Value(names[0], value.dtype, None, perm=value.perm), given)
+    return graph.cast(Value(names[0], value.dtype, None, storage_layout=value.storage_layout), given)
 
 
 def _symmetric(graph: Graph, value: Value, widths: list[Any]) -> Value:
     """Reflection that repeats the edge: slices, reversed, joined to both ends (ONNX has no such mode)."""
-    value = graph.plain(value)
+    value = graph.to_logical(value)
     shape = value.shape
     lowest = np.iinfo(np.int64).min
     for axis, (before, after) in enumerate(widths):
@@ -316,7 +328,10 @@ def triangle(graph: Graph, op: Any, x: Any) -> Value:
     given = value.dtype
     work = given if given in {"float32", "float64", "int64"} else "float32" if "float" in given else "int64"
     out = graph.node(
-        "Trilu", graph.cast(value, work), graph.const(op.k, "int64", hint="k"), upper=int(type(op).__name__ == "Triu")
+        "Trilu",
+        graph.cast(value, work),
+        graph.const(op.k, "int64", name_hint="k"),
+        upper=int(type(op).__name__ == "Triu"),
     )
     return graph.cast(out, given)
 
@@ -327,7 +342,7 @@ def depth_space(graph: Graph, op: Any, x: Any) -> Value:
     value = graph.value(x)
     last = op.data_format == "channels_last"
     perm = (0, 3, 1, 2)
-    stored = graph.layout(value, perm) if last else graph.plain(value)
+    stored = graph.layout(value, perm) if last else graph.to_logical(value)
     attrs: dict[str, Any] = {"blocksize": int(op.block_size)}
     if type(op).__name__ == "DepthToSpace":
         attrs["mode"] = "DCR"

@@ -19,7 +19,7 @@ from mnistkit.export.native.registry import (
     register_layer_lowering,
     register_lowering,
 )
-from mnistkit.export.native.symbolic_dim import Dim
+from mnistkit.export.native.symbolic_dim import SymbolicDim
 
 
 @register_lowering("Digitize")
@@ -53,7 +53,7 @@ def encode(indices: Any, mode: str, *, depth: int, dtype: str, count_weights: An
         hot = ops.one_hot(indices, depth, dtype=dtype)
         return ops.max(hot, axis=max(len(indices.shape) - 1, 0))
     if mode == "one_hot":
-        if len(indices.shape) > 1 and not isinstance(indices.shape[-1], Dim) and indices.shape[-1] == 1:
+        if len(indices.shape) > 1 and not isinstance(indices.shape[-1], SymbolicDim) and indices.shape[-1] == 1:
             indices = ops.squeeze(indices, -1)
         return ops.one_hot(indices, depth, dtype=dtype)
     hot = ops.one_hot(indices, depth, dtype=dtype if count_weights is None else count_weights.dtype)

@@ -1,13 +1,16 @@
-"""Passes over the finished graph."""
+"""Passes over the finished graph, one file each."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from mnistkit.export.native.graph import Graph, Node
-from mnistkit.export.native.passes.dead_code import remove_dead, remove_identities, skip_flattened_pools
-from mnistkit.export.native.passes.fold import fold_into_convolutions, fold_pads
-from mnistkit.export.native.passes.linear import fuse_gemm
+from mnistkit.export.native.passes.fold_affine import fold_affine
+from mnistkit.export.native.passes.fold_padding import fold_padding
+from mnistkit.export.native.passes.fuse_gemm import fuse_gemm
+from mnistkit.export.native.passes.remove_dead_code import remove_dead_code
+from mnistkit.export.native.passes.remove_identities import remove_identities
+from mnistkit.export.native.passes.skip_flatten import skip_flatten
 
 
 def optimize(graph: Graph, outputs: list[str], *, enabled: bool) -> tuple[list[Node], dict[str, Any]]:
@@ -18,12 +21,12 @@ def optimize(graph: Graph, outputs: list[str], *, enabled: bool) -> tuple[list[N
         outputs: Names of the graph's outputs.
         enabled: Fuse and fold; without it, only what nothing depends on is removed.
     """
-    remove_dead(graph, outputs)
+    remove_dead_code(graph, outputs)
     remove_identities(graph, outputs)
     if enabled:
-        skip_flattened_pools(graph)
+        skip_flatten(graph)
         fuse_gemm(graph, outputs)
-        fold_pads(graph, outputs)
-        fold_into_convolutions(graph, outputs)
-    remove_dead(graph, outputs)
+        fold_padding(graph, outputs)
+        fold_affine(graph, outputs)
+    remove_dead_code(graph, outputs)
     return graph.nodes, graph.initializers

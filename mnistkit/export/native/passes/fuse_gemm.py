@@ -1,12 +1,9 @@
-"""Matrix products with a bias become Gemm."""
+"""Fuse a matrix product and the bias after it into Gemm."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-
-from mnistkit.export.native.graph import Graph, Node
+from mnistkit.export.native.graph import Graph
+from mnistkit.export.native.passes.def_use import use_counts
 
 MATRIX = 2
 
@@ -38,24 +35,3 @@ def fuse_gemm(graph: Graph, outputs: list[str]) -> None:
             dropped.add(id(product))
             break
     graph.nodes = [node for node in graph.nodes if id(node) not in dropped]
-
-
-def use_counts(graph: Graph, outputs: list[str]) -> dict[str, int]:
-    """Count the readers of every tensor; being an output of the graph counts too."""
-    counts: dict[str, int] = {}
-    for node in graph.nodes:
-        for name in node.inputs:
-            counts[name] = counts.get(name, 0) + 1
-    for name in outputs:
-        counts[name] = counts.get(name, 0) + 1
-    return counts
-
-
-def constant(graph: Graph, name: str) -> np.ndarray[Any, Any] | None:
-    """Return an initializer's content."""
-    return graph.initializers.get(name)
-
-
-def producers(graph: Graph) -> dict[str, Node]:
-    """Map every tensor to the node that makes it."""
-    return {name: node for node in graph.nodes for name in node.outputs}
