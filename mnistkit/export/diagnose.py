@@ -54,7 +54,7 @@ def compare_layers(model: Any, chosen: Chosen, sample: Sample, *, atol: float) -
     taken = {tensor.name for tensor in runtime.inputs}
     answers = runtime.run({name: array for name, array in zip(names, arrays, strict=True) if name in taken})
     watcher = _Watcher(model)
-    with _WATCHING.act(watcher):
+    with _WATCHING.act(watcher, _call_patches):
         signature = chosen.signature
         signature.call(model, {t.name: array for t, array in zip(signature.inputs, arrays, strict=True)})
     for path, outputs in tapped.layers.items():
@@ -110,4 +110,8 @@ class _Watcher:
         return outputs
 
 
-_WATCHING: ThreadPatches[_Watcher] = ThreadPatches(lambda: [Patch.of("keras:Layer.__call__", _Watcher.call)])
+def _call_patches() -> list[Patch]:
+    return [Patch.of("keras:Layer.__call__", _Watcher.call)]
+
+
+_WATCHING: ThreadPatches[_Watcher] = ThreadPatches()

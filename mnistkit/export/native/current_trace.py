@@ -2,26 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 
 from mnistkit.core.errors import ExportError
-from mnistkit.export.native.thread_patches import Patch, ThreadPatches
-
-if TYPE_CHECKING:
-    from mnistkit.export.native.tracer import Tracer
+from mnistkit.export.native.records import Record, Trace
+from mnistkit.export.native.thread_patches import ThreadPatches
 
 
-def _patches() -> Iterable[Patch]:
-    from mnistkit.export.native.patches import patches  # it needs the tracer, which needs this module
+class ActiveTracer(Protocol):
+    """What decompositions and patches need of the :class:`~.tracer.Tracer`, which is built on top of them."""
 
-    return patches()
+    trace: Trace
+    suspended: bool
+    pretend_numpy: bool
+    queried_backend: bool
+    symbolic_backends: int
+
+    @property
+    def scope(self) -> str:
+        """The path of the layer being called."""
+
+    def operation(self, op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Record an operation, or run its decomposition."""
+
+    def layer(self, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Enter a layer, or record it whole."""
+
+    def record(
+        self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], outputs: Any, *, is_layer: bool = False
+    ) -> None:
+        """Append one record."""
+
+    def infer(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Return the symbolic outputs of an operation or a layer."""
+
+    def sub_trace(self) -> AbstractContextManager[list[Record]]:
+        """Record into a list of its own."""
 
 
-TRACING: ThreadPatches[Tracer] = ThreadPatches(_patches)
+TRACING: ThreadPatches[ActiveTracer] = ThreadPatches()
 
 
-def active_tracer() -> Tracer:
+def active_tracer() -> ActiveTracer:
     """Return the tracer at work in this thread.
 
     Raises:

@@ -19,7 +19,7 @@ from mnistkit.export.native.current_trace import active_tracer
 from mnistkit.export.native.keras_hooks import backend_modules, flatten_layers, owner_of
 
 if TYPE_CHECKING:
-    from mnistkit.export.native.tracer import Tracer
+    from mnistkit.export.native.current_trace import ActiveTracer
 
 _PARTS = ("ops", "numpy", "core", "nn", "math", "image", "linalg")
 
@@ -79,11 +79,11 @@ def symbolic_backend(layer: Any) -> Iterator[None]:
         tracer.symbolic_backends -= count
 
 
-def dynamic_function(tracer: Tracer, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def dynamic_function(tracer: ActiveTracer, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """``DynamicBackend.__getattr__``: the function of ``keras.ops`` inside :func:`symbolic_backend`."""
     return getattr(_OPS_BACKEND, args[1]) if tracer.symbolic_backends else original(*args, **kwargs)
 
 
-def dynamic_name(tracer: Tracer, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+def dynamic_name(tracer: ActiveTracer, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
     """``DynamicBackend.name``: no backend's name inside :func:`symbolic_backend`, so that no layer takes its way."""
     return "symbolic" if tracer.symbolic_backends else str(original(*args, **kwargs))

@@ -23,7 +23,7 @@ from mnistkit.export.native.symbolic_dim import SymbolicDim, contains_dim
 from mnistkit.export.native.thread_patches import Action, Patch
 
 if TYPE_CHECKING:
-    from mnistkit.export.native.tracer import Tracer
+    from mnistkit.export.native.current_trace import ActiveTracer
 
 
 def patches() -> list[Patch]:
@@ -51,21 +51,21 @@ def patches() -> list[Patch]:
     ]
 
 
-def _record_operation(tracer: Tracer, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _record_operation(tracer: ActiveTracer, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """``Operation.symbolic_call``: record the operation instead of wiring it into a Keras graph."""
     return tracer.operation(args[0], args[1:], kwargs)
 
 
-def _enter_layer(tracer: Tracer, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _enter_layer(tracer: ActiveTracer, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """``Layer.symbolic_call``: enter the layer, or record it whole, instead of inferring shapes."""
     return tracer.layer(args[0], args[1:], kwargs)
 
 
-def _make_no_node(_: Tracer, __: Any, ___: tuple[Any, ...], ____: dict[str, Any]) -> None:
+def _make_no_node(_: ActiveTracer, __: Any, ___: tuple[Any, ...], ____: dict[str, Any]) -> None:
     """``Node``: the user's model keeps the graph it has."""
 
 
-def _slice_variable(_: Tracer, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _slice_variable(_: ActiveTracer, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """``Variable.__getitem__``: ``table[:length]`` is recorded when the length is symbolic."""
     variable, key = args
     if contains_dim(key):
@@ -73,7 +73,7 @@ def _slice_variable(_: Tracer, original: Any, args: tuple[Any, ...], kwargs: dic
     return original(variable, key, **kwargs)
 
 
-def _name_backend(tracer: Tracer, original: Any, _: tuple[Any, ...], __: dict[str, Any]) -> str:
+def _name_backend(tracer: ActiveTracer, original: Any, _: tuple[Any, ...], __: dict[str, Any]) -> str:
     """``keras.backend.backend``: under NumPy a layer can call no framework past ``keras.ops``."""
     tracer.queried_backend = True
     return "numpy" if tracer.pretend_numpy else str(original())
@@ -82,7 +82,7 @@ def _name_backend(tracer: Tracer, original: Any, _: tuple[Any, ...], __: dict[st
 def _when_sized(replacement: Callable[..., Any]) -> Action:
     """A backend function that takes sizes: replaced when one of them is symbolic."""
 
-    def action(_: Tracer, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def action(_: ActiveTracer, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return (replacement if contains_dim((args, kwargs)) else original)(*args, **kwargs)
 
     return action
@@ -92,7 +92,7 @@ def _when_symbolic(name: str) -> Action:
     """A backend function that ``keras.ops`` has too: symbolic tensors go there. Constants are computed exactly."""
     operation = getattr(keras.ops, name)
 
-    def action(_: Tracer, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def action(_: ActiveTracer, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if _has_tensor((*args, *kwargs.values())):
             return operation(*args, **kwargs)
         if operation.__name__ in fold_in_float64.FUNCTIONS and not kwargs:

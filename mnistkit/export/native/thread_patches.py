@@ -55,14 +55,9 @@ class Patch:
 
 
 class ThreadPatches(Generic[S]):
-    """A set of patches.
+    """A set of patches and the state of each thread that they act in."""
 
-    Args:
-        patches: Makes the list of patches when the first block begins.
-    """
-
-    def __init__(self, patches: Callable[[], Iterable[Patch]]) -> None:
-        self._patches = patches
+    def __init__(self) -> None:
         self._local = threading.local()
         self._lock = threading.Lock()
         self._blocks = 0
@@ -80,9 +75,14 @@ class ThreadPatches(Generic[S]):
         return None if state is None or state.suspended else state
 
     @contextlib.contextmanager
-    def act(self, state: S) -> Iterator[None]:
-        """Let the patches act in this thread, with this state."""
-        self._begin()
+    def act(self, state: S, patches: Callable[[], Iterable[Patch]]) -> Iterator[None]:
+        """Let the patches act in this thread, with this state.
+
+        Args:
+            state: What the actions get.
+            patches: Makes the list of patches when the first block begins; the same function in every block.
+        """
+        self._begin(patches)
         outer = self.state
         self._local.state = state
         try:
@@ -91,11 +91,11 @@ class ThreadPatches(Generic[S]):
             self._local.state = outer
             self._end()
 
-    def _begin(self) -> None:
+    def _begin(self, patches: Callable[[], Iterable[Patch]]) -> None:
         with self._lock:
             if self._blocks == 0:
                 try:
-                    for patch in self._patches():
+                    for patch in patches():
                         self._install(patch)
                 except BaseException:
                     self._restore()

@@ -22,6 +22,7 @@ from keras import KerasTensor, tree
 from mnistkit.core.errors import ExportError
 from mnistkit.export.native import keras_hooks
 from mnistkit.export.native.current_trace import TRACING
+from mnistkit.export.native.patches import patches
 from mnistkit.export.native.records import Trace
 from mnistkit.export.native.signature import signature
 from mnistkit.export.native.symbolic_dim import FreeSize, SymbolicDim, make_tensor
@@ -132,7 +133,7 @@ def _call(tracer: Tracer, model: Any, inputs: Any, by_keyword: list[str]) -> Non
     traced.input_structure = inputs
     traced.inputs = [x for x in tree.flatten(inputs) if isinstance(x, KerasTensor)]
     flags = {"training": False} if keras_hooks.takes_argument(model, "training") else {}  # as Model.predict does
-    with TRACING.act(tracer):
+    with TRACING.act(tracer, patches):
         if by_keyword:
             first, *others = by_keyword
             arguments = dict(zip(by_keyword, inputs, strict=True))

@@ -11,7 +11,7 @@ from keras import layers as L
 from keras import ops
 
 from mnistkit.core.errors import ExportError
-from mnistkit.export.diagnose import _WATCHING, _Watcher
+from mnistkit.export.diagnose import _WATCHING, _call_patches, _Watcher
 from mnistkit.export.native import convert, keras_hooks
 from mnistkit.export.native.current_trace import TRACING, active_tracer
 from mnistkit.export.native.keras_hooks import TABLE, MissingKerasNameError
@@ -206,7 +206,7 @@ def test_nor_does_one_that_fails():
 
 def test_the_snapshot_sees_a_change():
     before = snapshot()
-    with TRACING.act(Tracer()):
+    with TRACING.act(Tracer(), patches):
         assert "symbolic_call" in changed(before)
         assert "Node" in changed(before)
     assert changed(before) == []
@@ -220,8 +220,8 @@ def test_a_failed_installation_leaves_nothing_behind():
         raise MissingKerasNameError("gone")
 
     state = Tracer()
-    broken = ThreadPatches(table)
-    with pytest.raises(MissingKerasNameError), broken.act(state):
+    broken = ThreadPatches()
+    with pytest.raises(MissingKerasNameError), broken.act(state, table):
         pass
     assert keras.Layer.symbolic_call is original
 
@@ -269,7 +269,7 @@ def in_thread(function):
 
 
 def test_another_thread_is_not_touched_while_one_traces():
-    with TRACING.act(Tracer(pretend_numpy=True)), _WATCHING.act(_Watcher(None)):
+    with TRACING.act(Tracer(pretend_numpy=True), patches), _WATCHING.act(_Watcher(None), _call_patches):
         assert in_thread(work_of_a_user) is None
 
 
@@ -277,7 +277,7 @@ def test_the_work_of_a_user_would_notice():
     """The negative twin: the same work inside the trace itself fails."""
 
     def inside():
-        with TRACING.act(Tracer(pretend_numpy=True)):
+        with TRACING.act(Tracer(pretend_numpy=True), patches):
             work_of_a_user()
 
     assert in_thread(inside) is not None
@@ -329,13 +329,13 @@ def test_the_first_of_two_blocks_to_end_leaves_the_other_its_patches():
     model, seen = small_model(), []
 
     def second():
-        with TRACING.act(Tracer()):
+        with TRACING.act(Tracer(), patches):
             inside.set()
             ended.wait()
             seen.append(trace(model).records)
 
     thread = threading.Thread(target=second)
-    with TRACING.act(Tracer()):
+    with TRACING.act(Tracer(), patches):
         thread.start()
         inside.wait()
     ended.set()
@@ -345,7 +345,7 @@ def test_the_first_of_two_blocks_to_end_leaves_the_other_its_patches():
 
 def test_a_trace_inside_a_trace_gives_the_outer_one_back():
     outer, model = Tracer(), small_model()
-    with TRACING.act(outer):
+    with TRACING.act(outer, patches):
         trace(model)
         assert active_tracer() is outer
     with pytest.raises(ExportError, match="outside a trace"):
