@@ -33,6 +33,7 @@ from mnistkit.core.errors import InputError
 from mnistkit.training import fit
 
 BACKEND = keras.backend.backend()
+KERAS = tuple(int(part) for part in keras.__version__.split(".")[:2])
 pytestmark = without_copy_keyword
 
 
@@ -115,7 +116,11 @@ def test_integers_and_a_layer_that_scales(capsys):
 
     rng = np.random.default_rng(0)
     assert_as_fit(make, rng.integers(0, 256, (N, 64)).astype("uint8"), rng.integers(0, 10, N).astype("uint8"))
-    assert capsys.readouterr().err == ""
+    err = capsys.readouterr().err
+    if BACKEND == "torch" and KERAS < (3, 14):
+        assert "torch cannot compile it" in err  # the step of these versions reads the value of a tensor
+    else:
+        assert err == ""
 
 
 def test_masks(capsys):

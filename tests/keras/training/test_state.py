@@ -276,3 +276,15 @@ def test_a_model_with_its_own_evaluate(capsys):
     history = fit(model, *DATA, batch_size=BATCH, verbose=0, validation_data=DATA).history
     assert history["val_extra"] == [1.0]
     assert "OwnEvaluate has its own evaluate" in capsys.readouterr().err
+
+
+def test_a_metric_that_the_model_lists_twice(capsys):
+    def make():
+        metric = keras.metrics.CategoricalAccuracy()
+        return net(metrics=[metric, metric])
+
+    fast, plain, got, wanted = both(make, DATA, epochs=2)
+    assert len({id(variable) for variable in fast.metrics_variables}) < len(fast.metrics_variables)
+    assert_same_state(fast, plain)
+    assert_same_history(got, wanted)
+    assert capsys.readouterr().err == ""
