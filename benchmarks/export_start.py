@@ -3,7 +3,7 @@
     python benchmarks/export_start.py [--backend jax] [--pairs 5] [--write]
 
 Both commands run in turn, each in a fresh process, with the files in the page cache. The ratio of the medians is what
-the command adds: loading the model, writing, the proof on 10,000 images, and its own imports.
+the command adds: loading the model, writing, the verification on 10,000 images, and its own imports.
 """
 
 from __future__ import annotations

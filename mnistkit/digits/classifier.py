@@ -73,7 +73,7 @@ class Classifier:
             threads); by default `default_model`.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``. A device asked for by name is used or refused.
         threads: Threads inside one operator; by default one for each processor this process may use.
-        exact: Turn reduced-precision kernels (TF32) off, as the proof of an export does.
+        exact: Turn reduced-precision kernels (TF32) off, as the verification of an export does.
 
     Raises:
         ModelFileError: The file cannot be read, or is no classifier of 28x28 images into ten classes.

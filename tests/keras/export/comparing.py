@@ -325,7 +325,7 @@ def check_case(case: Any, *, full: bool = True) -> Any:
 
     Raises:
         AssertionError: Answers differ, or what must be refused was written.
-        UnsupportedError: The writer has no translation.
+        UnsupportedError: The native exporter has no translation.
     """
     model = case.build()
     if case.redraw:

@@ -1,6 +1,6 @@
 """One set of weights is one file, to the byte: on every backend, in any process, whatever was made before.
 
-The digests below are the same in the runs of all three backends. A change of the writer that changes what it writes
+The digests below are the same in the runs of all three backends. A change of the exporter that changes what it writes
 changes them too: then see that the new file is as good, and put the new digests here.
 """
 
