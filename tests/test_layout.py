@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("importlinter", reason="import-linter runs in the lint environment")
-
 ROOT = Path(__file__).parent.parent
 AGAINST = {
     "a lazy import of digits in export": (
