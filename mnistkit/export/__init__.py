@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mnistkit.core.keras_backend import load_keras
 
 if TYPE_CHECKING:
-    from mnistkit.export.native import register_layer, register_op
+    from mnistkit.export.native import UnsupportedOp, register_layer, register_op
     from mnistkit.export.pipeline import ExportReport, export_onnx
     from mnistkit.export.plugin import ExportOnnx, register, unregister
     from mnistkit.export.profile import LabeledClassifier, Profile, ProfileSample, register_profile
@@ -23,6 +23,7 @@ __all__ = [
     "LabeledClassifier",
     "Profile",
     "ProfileSample",
+    "UnsupportedOp",
     "export_onnx",
     "register",
     "register_layer",
@@ -37,6 +38,7 @@ _MODULES = {
     "LabeledClassifier": "profile",
     "Profile": "profile",
     "ProfileSample": "profile",
+    "UnsupportedOp": "native",
     "export_onnx": "pipeline",
     "register": "plugin",
     "register_layer": "native",

@@ -31,7 +31,7 @@ _UPDATE_STEP = Hook(
     ("keras:optimizers.Optimizer._backend_update_step",), "update one variable after the other", backend="torch"
 )
 
-_VALUE = Hook(("optimizer:iterations._value",), "find the variables that a step reads")
+_VALUE = Hook(("optimizer:_iterations._value",), "find the variables that a step reads")
 
 HOOKS = (
     _SYMBOLIC_BUILD,

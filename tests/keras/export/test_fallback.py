@@ -110,7 +110,7 @@ def test_tf2onnx_whatever_the_backend(small, tmp_path):
 @pytest.mark.parametrize("name", EXPORTERS)
 def test_missing_packages_with_the_cure(monkeypatch, name, tmp_path):
     monkeypatch.setattr("mnistkit.export.fallback.exporters.is_installed", lambda package: package != PACKAGES[name][0])
-    cure = rf"the exporter {name} needs {PACKAGES[name][0]}, which is not installed; run `pip install 'mnistkit\["
+    cure = rf'the exporter {name} needs {PACKAGES[name][0]}, which is not installed; run `pip install "\.\['
     with pytest.raises(MissingExtraError, match=cure + PACKAGES[name][1]):
         check_exporter(name)
     with pytest.raises(MissingExtraError):

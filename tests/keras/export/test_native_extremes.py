@@ -158,7 +158,15 @@ DIFFERENT = {
     "fmod": [(("torch",), quotient_too_large, "PyTorch answers NaN; the file and JAX the remainder")],
     "mod": [(("torch",), quotient_too_large, "PyTorch answers NaN; the file and JAX the remainder")],
     "floor_divide": [(("tensorflow",), rounded_up_or_infinite, "TensorFlow rounds the quotient, not the remainder")],
+    "hard_shrink": [(("torch",), np.isnan, "PyTorch answers NaN; the file 0, as JAX: NaN is above no threshold")],
+    "soft_shrink": [(("torch",), np.isnan, "PyTorch answers NaN; the file 0, as JAX: NaN is above no threshold")],
+    "threshold": [
+        (("torch",), np.isnan, "PyTorch answers NaN; the file the other value, as JAX: NaN is above no threshold"),
+        (("torch",), lambda x: x == np.float16(0.3), "PyTorch compares halves with a threshold that is not rounded"),
+    ],
+    "sign": [(("torch",), np.isnan, "PyTorch answers 0 for NaN; the file NaN, as NumPy and JAX")],
     "squareplus": [
+        (("torch",), lambda x: x < -100, "PyTorch squares otherwise; of two nearly equal numbers little is left"),
         (ALL, lambda x: (x.dtype == np.float16) & (x < -10), "onnxruntime adds halves in float32, where Keras cancels")
     ],
 }

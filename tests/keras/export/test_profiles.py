@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 
-from mnistkit import Classifier, verify_file
+from mnistkit import Classifier, verify
 from mnistkit.core.errors import InputError
 from mnistkit.core.runtime import Runtime
 from mnistkit.digits.profile import DigitClassifier
@@ -126,7 +126,7 @@ def test_pictures_with_labels_preprocessing_and_a_test_set(tmp_path):
     assert json.loads(found["preprocessing_parameters"])["offset"] == -1.0
     assert found["test_accuracy"] == "0.9167"
     assert {row.sample for row in report.rows} == {"test set"}
-    assert verify_file(report.path).pairs == 4
+    assert verify(report.path).pairs == 4
 
 
 class HousePrices:
