@@ -32,7 +32,7 @@ def test_body(small):
     reply = small.infer(b" " * 20001)
     assert reply.status == 413
     assert reply.error == "body: expected at most 20000 bytes, got more"
-    endless = b"POST /predict HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + b"4000\r\n" + b"x" * 16384
+    endless = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n" + b"4000\r\n" + b"x" * 16384
     assert small.raw(endless + b"\r\n4000\r\n" + b"x" * 16384).startswith(b"HTTP/1.1 413")
     # the refusal is read even by a client that first sends everything
     connection = small.connect()
@@ -76,7 +76,7 @@ def test_headers(small):
 
 
 def test_slow_headers_and_bodies(small):
-    for start in (b"", b"GET /v2 HT", b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nabc"):
+    for start in (b"", b"GET /v2 HT", b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nabc"):
         before = time.monotonic()
         received = small.raw(start)
         assert 0.9 < time.monotonic() - before < 5
@@ -88,7 +88,7 @@ def test_slow_headers_and_bodies(small):
 
 def test_keep_alive(small):
     with socket.create_connection(("127.0.0.1", small.port), timeout=10) as link:
-        link.sendall(b"GET /v2 HTTP/1.1\r\nHost: a\r\n\r\n")
+        link.sendall(b"GET /v2 HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert link.recv(1000).startswith(b"HTTP/1.1 200")
         before = time.monotonic()
         assert link.recv(1000) == b""
@@ -132,7 +132,7 @@ def test_a_client_that_does_not_read_is_cut_off(small):
         link.connect(("127.0.0.1", small.port))
         with pytest.raises(OSError):  # noqa: PT012 - which send fails is up to the kernel's buffers
             for _ in range(200):
-                link.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n" * 20)
+                link.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 20)
                 time.sleep(0.05)
     assert small.infer(ONE).status == 200
 
