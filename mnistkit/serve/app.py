@@ -59,11 +59,15 @@ _HEAVY_BINARY = 1024**2  # bytes of a binary request: checked and copied only, w
 _KNOWN_HOSTS = 256
 _TICK = 0.5
 _GONE = 499  # as nginx notes a client that left before its answer
+_CLOSE = (("connection", "close"),)
 _NOSNIFF = ("x-content-type-options", "nosniff")
 
 
 class Body(Protocol):
     """The body of a request, before it has been read."""
+
+    async def whole(self) -> bytes:
+        """All of it; raises where the client left too early."""
 
     def pieces(self) -> AsyncIterator[bytes]:
         """All of it, piece by piece."""
@@ -261,48 +265,65 @@ class App:
         encoding = headers.get("content-encoding", "identity").strip().lower()
         if encoding not in {"identity", ""}:
             raise HTTPError(415, f"header Content-Encoding: expected none, got {truncate(encoding)}")
-        announced = headers.get("content-length")
-        if announced is None and "transfer-encoding" not in headers and request.http_version[0] == "1":
+        announced, coding = headers.get("content-length"), headers.get("transfer-encoding")
+        if announced is None and coding is None and request.http_version[0] == "1":
             return 0
+        if coding is not None and coding.strip().lower() != "chunked":
+            raise bad_request(f"header Transfer-Encoding: expected chunked, got {truncate(coding)}")
+        header = headers.get(inference.LENGTH_HEADER)
         limit, what = settings.max_body, "bytes"
-        if request.path != "/predict" and inference.LENGTH_HEADER not in headers and settings.max_json < limit:
+        if header is None and request.path != "/predict" and settings.max_json < limit:
             limit, what = settings.max_json, "bytes of JSON"
-        too_large = HTTPError(
-            413, f"body: expected at most {limit} {what}, got more", headers=(("connection", "close"),)
-        )
-        expected = None
-        if announced is not None and announced.isascii() and announced.isdigit():
-            expected = int(announced[:20])
-            if expected > limit:
-                raise too_large
-        reserved = length = 0
+        too_large = HTTPError(413, f"body: expected at most {limit} {what}, got more", headers=_CLOSE)
+        if announced is None:
+            if header is not None and not header.strip("0"):  # nothing else would tell that it was cut off
+                raise HTTPError(411, "header Content-Length: expected one for a raw tensor, got none")
+            return await self._receive_pieces(request, body, limit, too_large)
+        size = int(announced[:20]) if announced.isascii() and announced.isdigit() else 0
+        if size > limit:
+            raise too_large
+        self.budget.reserve(size)
         try:
-            if expected is not None:
-                self.budget.reserve(expected)
-                reserved = expected
-            pieces = []
             async with asyncio.timeout(settings.receive_timeout):
-                async for piece in body.pieces():
-                    length += len(piece)
-                    if length > limit:
-                        raise too_large
-                    if length > reserved:
-                        self.budget.reserve(length - reserved)
-                        reserved = length
-                    pieces.append(piece)
-            if expected is not None and length != expected:
-                raise HTTPError(_GONE, "body: expected all of it, got a part")
-            request.body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-            if type(request.body) is not bytes:
-                request.body = bytes(request.body)
+                whole = await body.whole()
+            request.body = whole if type(whole) is bytes else bytes(whole)
         except TimeoutError:
-            self.budget.release(reserved)
-            message = f"request: expected all of it within {settings.receive_timeout:g} s, got a part"
-            raise HTTPError(408, message, headers=(("connection", "close"),)) from None
-        except BaseException:
-            self.budget.release(reserved)
+            self.budget.release(size)
+            raise self._too_slow() from None
+        except BaseException as error:
+            self.budget.release(size)
+            if isinstance(error, Exception):  # Granian's ProtocolClosed, or another server's
+                raise _gone("body: expected all of it, got a part") from error
             raise
-        return reserved
+        return size
+
+    async def _receive_pieces(self, request: Request, body: Body, limit: int, too_large: HTTPError) -> int:
+        """Read a body of unknown length; gives the bytes to release.
+
+        Granian (2.8.9) ends the iteration in silence where a chunk is malformed or the client leaves: what a cut-off
+        body could mean is refused later, by its form.
+        """
+        length, pieces = 0, []
+        try:
+            async with asyncio.timeout(self.settings.receive_timeout):
+                async for piece in body.pieces():
+                    if length + len(piece) > limit:
+                        raise too_large
+                    self.budget.reserve(len(piece))
+                    length += len(piece)
+                    pieces.append(piece)
+        except TimeoutError:
+            self.budget.release(length)
+            raise self._too_slow() from None
+        except BaseException:
+            self.budget.release(length)
+            raise
+        request.body = b"".join(pieces)
+        return length
+
+    def _too_slow(self) -> HTTPError:
+        limit = f"{self.settings.receive_timeout:g} s"
+        return HTTPError(408, f"request: expected all of it within {limit}, got a part", headers=_CLOSE)
 
     async def _while_wanted(self, work: Awaitable[Response], body: Body) -> Response:
         """Go on only as long as the client is there."""
@@ -311,7 +332,7 @@ class App:
         try:
             await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
             if not task.done():
-                raise HTTPError(_GONE, "the client has gone")
+                raise _gone("the client has gone")
             return task.result()
         finally:
             gone.cancel()
@@ -330,7 +351,7 @@ class App:
         if host in self._known_hosts:
             return
         if host is None:
-            if request.http_version == "1.0":
+            if request.http_version in {"1", "1.0"}:
                 return
             raise bad_request("header Host: expected one, got none")
         found = _HOST.fullmatch(host)
@@ -497,11 +518,16 @@ class AdminApp:
 
 
 class _RSGIBody:
-    __slots__ = ("ended", "pieces_", "protocol")
+    __slots__ = ("ended", "protocol")
 
     def __init__(self, protocol: Any) -> None:
         self.protocol = protocol
         self.ended = False
+
+    async def whole(self) -> bytes:
+        body: bytes = await self.protocol()
+        self.ended = True
+        return body
 
     async def pieces(self) -> AsyncIterator[bytes]:
         async for piece in self.protocol:
@@ -610,6 +636,10 @@ def _model_route(path: str) -> tuple[str, str, str, tuple[str, str | None]]:
         if known is not None:
             return (*known, (name, version))
     raise _no_such_path(path)
+
+
+def _gone(message: str) -> HTTPError:
+    return HTTPError(_GONE, message)
 
 
 def _no_such_path(path: str) -> HTTPError:

@@ -74,6 +74,16 @@ class _Body:
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
 
+    async def whole(self) -> bytes:
+        pieces = []
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ConnectionError("the client has gone")
+            pieces.append(message.get("body", b""))
+            if not message.get("more_body", False):
+                return b"".join(pieces)
+
     async def pieces(self) -> AsyncIterator[bytes]:
         while True:
             message = await self._receive()

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnistkit.core.errors import InputError, MnistkitError
-from mnistkit.serve.addresses import reserve, unix_socket
 
 if TYPE_CHECKING:
     from mnistkit.serve.addresses import Address
@@ -37,6 +36,7 @@ def run(settings: Settings) -> int:
     # From now on: a reload that is asked for while models are being loaded is the load that is going on.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    from mnistkit.serve.addresses import reserve, unix_socket
     from mnistkit.serve.worker import check_packages, check_tls, say, serve
 
     check_packages()

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnistkit.core.errors import InputError
-from mnistkit.digits.classifier import default_model
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,6 +96,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         if not self.models:
+            from mnistkit.digits.classifier import default_model  # brings NumPy, which a start for --help can do without
+
             object.__setattr__(self, "models", (("mnist", str(default_model())),))
         names = [name for name, _ in self.models]
         if len(set(names)) != len(names):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
-from mnistkit.serve.http import BINARY, JSON, Request, Response, bad_request, truncate
+from mnistkit.serve.http import BINARY, JSON, HTTPError, Request, Response, bad_request, truncate
 from mnistkit.serve.models import VERSION
 from mnistkit.serve.protocol.datatypes import (
     BF16_BYTES,
@@ -116,6 +116,8 @@ def parse(request: Request, model: ServedModel, settings: Settings) -> Inference
     size = int(digits)
     if size == 0:
         return _from_raw(request.body, model, settings)
+    if size > settings.max_json:
+        raise HTTPError(413, f"body: expected at most {settings.max_json} bytes of JSON, got {size}")
     header = request.body[:size]
     layout = model.layouts.get(header)
     if layout is not None:
