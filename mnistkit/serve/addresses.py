@@ -40,6 +40,30 @@ class Address:
         """The same without the reservation, for another process."""
         return Address(self.host, self.port, self.path, self.flags)
 
+    def listener(self, patience: float) -> socket.socket:
+        """A socket for Granian to listen with.
+
+        Granian has no timeout for a client that does not take its answer; the kernel has one, and connections inherit
+        it from the socket that they came through.
+
+        Args:
+            patience: Seconds for which bytes may wait to be taken before their connection is cut.
+
+        Raises:
+            OSError: The address is taken.
+        """
+        if self.path is not None:
+            made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            made.bind(str(self.path))
+            return made
+        made = socket.socket(socket.AF_INET6 if ":" in self.host else socket.AF_INET, socket.SOCK_STREAM)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if sys.platform == "linux":
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        limit_writes(made, patience)
+        made.bind((self.host, self.port))
+        return made
+
     async def answers(self) -> bool:
         """Whether somebody takes connections there."""
         try:
@@ -54,6 +78,12 @@ class Address:
         with contextlib.suppress(OSError):
             await writer.wait_closed()
         return True
+
+
+def limit_writes(listener: socket.socket, patience: float) -> None:
+    """See `Address.listener`; without effect where the kernel has no such timeout."""
+    if hasattr(socket, "TCP_USER_TIMEOUT") and listener.family != socket.AF_UNIX:
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, int(patience * 1000)))
 
 
 def reserve(host: str, port: int, *, flags: str) -> Address:

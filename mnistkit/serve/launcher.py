@@ -146,7 +146,7 @@ def _work(worker: int, _: Any, load: Any, sockets: Any, *__: Any) -> None:
         births[_PLACES * place + 2] = os.getpid()
 
     time.sleep(_wait_before(births, place))
-    shared, _keep = sockets
+    _, listener = sockets  # the second is a socket that all workers share, where they do
     waited = 0.0
     while True:
         try:
@@ -157,7 +157,7 @@ def _work(worker: int, _: Any, load: Any, sockets: Any, *__: Any) -> None:
                 announce=place == 0 and births[_PLACES * place + 1] == 0,
                 folder=Path(folder),
                 parent=parent.sentinel if parent is not None else None,
-                shared_socket=shared,
+                listener=listener,
                 listens=listens,
             )
         except MnistkitError as error:  # a file that has been damaged since the server started, as a rule

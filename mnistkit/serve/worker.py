@@ -7,12 +7,14 @@ import contextlib
 import gc
 import os
 import signal
+import socket
 import ssl
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnistkit.core.errors import InputError, MissingExtraError
+from mnistkit.serve.addresses import limit_writes
 from mnistkit.serve.app import AdminApp, App
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ def serve(
     announce: bool = True,
     folder: Path | None = None,
     parent: int | None = None,
-    shared_socket: tuple[Any, Any] | None = None,
+    listener: socket.socket | None = None,
     listens: Callable[[], None] | None = None,
 ) -> None:
     """Serve until told to stop; returns when everything in flight has been answered.
@@ -50,7 +52,7 @@ def serve(
         announce: Whether to say on stderr where the server is and when it is ready.
         folder: Where the workers of one server add up their metrics.
         parent: A descriptor that becomes readable when the parent process is no more.
-        shared_socket: Granian's own, where the workers share one.
+        listener: To listen with, where the workers share one.
         listens: Called when signals are listened to.
 
     Raises:
@@ -61,7 +63,7 @@ def serve(
     gc.collect()
     gc.freeze()  # what has been loaded stays: the collector need not look through it while requests wait
     with asyncio.Runner(loop_factory=_new_loop) as runner:
-        server = front(app, address, settings, shared_socket=shared_socket)
+        server = front(app, address, settings, listener=listener)
         worker = Worker(app, server, address, admin=admin, announce=announce, parent=parent)
         if not runner.run(worker.run(listens)):
             sys.stderr.flush()
@@ -127,12 +129,14 @@ class Worker:
         await self._wait(self._settings.grace)
         deadline = loop.time() + self._settings.stop_timeout
         self._server.stop()
+        self._server.listener.close()
         while (not serving[0].done() or self._app.budget.requests) and loop.time() < deadline:
             if self._hurry.is_set():
                 break
             await asyncio.sleep(_POLL)
         for server in servers[1:]:
             server.stop()
+            server.listener.close()
         if rpc is not None:
             await rpc.stop(0.0 if self._hurry.is_set() else max(0.0, deadline - loop.time()))
         left = self._app.budget.requests
@@ -199,23 +203,34 @@ def front(
     settings: Settings,
     *,
     connections: int | None = None,
-    shared_socket: tuple[Any, Any] | None = None,
+    listener: socket.socket | None = None,
 ) -> Any:
     """Granian with the settings' limits, embedded in this process' event loop.
 
     HTTP/1.1 alone unless ``--http2`` is given: a connection that sends nothing is held for ever where Granian (2.8.9)
     still has to find out which of the two is spoken, past its timeout for heads.
     """
+    from granian._granian import SocketHolder
     from granian.constants import HTTPModes, Interfaces, SSLProtocols
     from granian.http import HTTP1Settings
     from granian.server.embed import Server
 
-    class _Server(Server):
+    if not hasattr(Server, "_init_shared_socket"):
+        raise InputError("granian: expected a server that can be given its socket, got another release; install 2.8")
+    try:
+        own = listener or address.listener(settings.receive_timeout)
+    except OSError as error:
+        raise InputError(f"{address.flags}: cannot listen there ({error.strerror or error})") from None
+    limit_writes(own, settings.receive_timeout)
+
+    class Front(Server):  # type: ignore[misc, valid-type]
+        """Granian, with a socket made here; `listener` is to be closed when it stops."""
+
+        listener = own
+
         def _init_shared_socket(self) -> None:
-            if shared_socket is None:
-                super()._init_shared_socket()
-            else:
-                self._ssp, self._shd = shared_socket
+            self._ssp = None
+            self._shd = SocketHolder(own.fileno(), own.family == socket.AF_UNIX, _BACKLOG)
 
     tls: dict[str, Any] = {}
     if settings.tls_cert is not None and settings.tls_key is not None and connections is None:
@@ -226,7 +241,7 @@ def front(
         }
         if settings.tls_client_ca is not None:
             tls |= {"ssl_ca": Path(settings.tls_client_ca), "ssl_client_verify": True}
-    return _Server(
+    return Front(
         app,
         address=address.host,
         port=address.port,
