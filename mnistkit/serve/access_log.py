@@ -1,4 +1,4 @@
-"""The access log: one JSON line for each request, written by a thread so that no disk or pipe ever holds a request up."""
+"""The access log: one JSON line for each request, written by a thread so that no disk holds a request up."""
 
 from __future__ import annotations
 

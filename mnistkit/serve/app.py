@@ -129,7 +129,11 @@ class App:
     @property
     def busy(self) -> bool:
         """Whether a thread is still at work, for nobody perhaps."""
-        pools = (self.pool, self.pictures.pool, *(model.batcher for model in self.models.models.values()))
+        pools: tuple[Any, ...] = (
+            self.pool,
+            self.pictures.pool,
+            *(model.batcher for model in self.models.models.values()),
+        )
         return any(pool.running for pool in pools)
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
@@ -221,15 +225,11 @@ class App:
             request.client = forwarded.rpartition(",")[2].strip()[:64]
         route = "other"
         try:
-            if problem is not None:
-                raise problem
-            self._check_host(request)
-            route, handler, arguments = self._route(request)
-            if only is not None and route not in only:
-                raise _no_such_path(request.path)
+            self._check_host(request, problem)
+            route, handler, arguments = self._route(request, only)
             self._check_access(request, route)
             if route in _UNLIMITED:
-                response = handler(request, *arguments)
+                response: Response = handler(request, *arguments)
             else:
                 response = await self._limited(request, body, handler, arguments)
         except Exception as error:  # noqa: BLE001 - a bug is answered too
@@ -251,7 +251,7 @@ class App:
         try:
             if request.method == "POST":
                 size = await self._receive(request, body)
-            result = handler(request, *arguments)
+            result: Response | Awaitable[Response] = handler(request, *arguments)
             if isinstance(result, Response):
                 return result
             return await self._while_wanted(result, body)
@@ -308,7 +308,7 @@ class App:
             async with asyncio.timeout(self.settings.receive_timeout):
                 async for piece in body.pieces():
                     if length + len(piece) > limit:
-                        raise too_large
+                        raise too_large  # noqa: TRY301 - what has been reserved is given back below
                     self.budget.reserve(len(piece))
                     length += len(piece)
                     pieces.append(piece)
@@ -343,8 +343,10 @@ class App:
 
     # --- access -----------------------------------------------------------------------------------------------------
 
-    def _check_host(self, request: Request) -> None:
-        """Refuse a request that names no host, or one that is not served here (DNS rebinding)."""
+    def _check_host(self, request: Request, problem: HTTPError | None) -> None:
+        """Refuse a request with a problem, or that names no host, or one that is not served here (DNS rebinding)."""
+        if problem is not None:
+            raise problem
         host = request.headers.get("host")
         if request.authority is not None:
             host = request.authority
@@ -404,7 +406,7 @@ class App:
         origin = request.headers.get("origin", "")
         if not self._is_allowed(origin):
             return (("vary", "Origin"),)
-        headers = (
+        headers: Headers = (
             ("access-control-allow-origin", origin),
             ("access-control-allow-methods", "GET, POST"),
             (
@@ -420,7 +422,7 @@ class App:
 
     # --- routes -----------------------------------------------------------------------------------------------------
 
-    def _route(self, request: Request) -> tuple[str, Any, tuple[Any, ...]]:
+    def _route(self, request: Request, only: frozenset[str] | None) -> tuple[str, Any, tuple[Any, ...]]:
         """Name, handler and its arguments.
 
         Raises:
@@ -434,6 +436,8 @@ class App:
             arguments: tuple[Any, ...] = ()
         else:
             route, method, handler, arguments = _model_route(request.path)
+        if only is not None and route not in only:
+            raise _no_such_path(request.path)
         if request.method == "OPTIONS" and self._origins:
             return route, _nothing, arguments
         allowed = {"GET", "HEAD"} if method == "GET" else {method}

@@ -7,7 +7,6 @@ Connections, TLS, timeouts for heads and the stop are then the other server's bu
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 from mnistkit.serve.app import check_head
@@ -94,5 +93,7 @@ class _Body:
                 return
 
     async def gone(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            await asyncio.sleep(0)
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                return

@@ -178,10 +178,7 @@ class GrpcServer:
         reply, code, text = None, None, ""
         try:
             authorized = app.authorized(metadata.get("authorization"))
-            if name not in _OPEN and not authorized:
-                raise HTTPError(
-                    401, "metadata authorization: expected Bearer and the server's token, got none or another"
-                )
+            _check_token(name, authorized=authorized)
             if name in {"ServerLive", "ServerReady"}:
                 await self._read(name, stream, request)
                 reply = await getattr(self, name)()
@@ -230,8 +227,13 @@ class GrpcServer:
             raise HTTPError(408, f"message: expected all of it within {limit}, got a part") from None
         try:
             return getattr(messages(), f"{name}Request").FromString(request.body)
-        except Exception as error:  # protobuf's own class differs between its implementations
+        except Exception as error:  # noqa: BLE001 - protobuf's own class differs between its implementations
             raise bad_request(f"message: expected {name}Request, got something else ({error})") from None
+
+
+def _check_token(name: str, *, authorized: bool) -> None:
+    if name not in _OPEN and not authorized:
+        raise HTTPError(401, "metadata authorization: expected Bearer and the server's token, got none or another")
 
 
 def _client(peer: str) -> str:

@@ -13,8 +13,8 @@ JSON = "application/json"
 BINARY = "application/octet-stream"
 SINGLE_HEADERS = frozenset(
     {
-        "authorization", "content-encoding", "content-length", "content-type", "host", "inference-header-content-length",
-        "origin", "sec-fetch-site", "transfer-encoding",
+        "authorization", "content-encoding", "content-length", "content-type", "host",
+        "inference-header-content-length", "origin", "sec-fetch-site", "transfer-encoding",
     }
 )  # fmt: skip
 """Headers of which a request must not have two: two readers could take different ones."""

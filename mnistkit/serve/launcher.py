@@ -85,7 +85,7 @@ def _supervisor(births: Any) -> Any:
     """Granian's supervisor, which tells its workers of a reload instead of replacing them."""
     from granian import Granian
 
-    class Supervisor(Granian):  # type: ignore[misc, valid-type]
+    class Supervisor(Granian):
         def __init__(self, *arguments: Any, **options: Any) -> None:
             super().__init__(*arguments, **options)
             for name in ("respawned_wrks", "wrks", "interrupt_signal"):

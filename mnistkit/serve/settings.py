@@ -96,12 +96,21 @@ class Settings:
 
     def __post_init__(self) -> None:
         if not self.models:
-            from mnistkit.digits.classifier import default_model  # brings NumPy, which a start for --help can do without
+            from mnistkit.digits.classifier import default_model  # with NumPy, which --help does without
 
             object.__setattr__(self, "models", (("mnist", str(default_model())),))
         names = [name for name, _ in self.models]
         if len(set(names)) != len(names):
             raise InputError(f"--model: expected different names, got {', '.join(names)}")
+        self._check_numbers()
+        if not self.host:
+            raise InputError("--host: expected an address, got none")
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise InputError("--tls-cert and --tls-key: expected both or neither")
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise InputError("--tls-client-ca: expected --tls-cert and --tls-key with it, got neither")
+
+    def _check_numbers(self) -> None:
         at_least_one = (
             "workers concurrency max_batch max_queue max_requests max_client_requests max_memory max_body max_json"
             " max_elements max_pixels max_pictures max_json_depth max_header_bytes max_headers max_connections"
@@ -121,12 +130,6 @@ class Settings:
             port = getattr(self, name)
             if port is not None and not 0 <= port <= _HIGHEST_PORT:
                 raise InputError(f"{_flag_name(name)}: expected a port from 0 to {_HIGHEST_PORT}, got {port}")
-        if not self.host:
-            raise InputError("--host: expected an address, got none")
-        if (self.tls_cert is None) != (self.tls_key is None):
-            raise InputError("--tls-cert and --tls-key: expected both or neither")
-        if self.tls_client_ca is not None and self.tls_cert is None:
-            raise InputError("--tls-client-ca: expected --tls-cert and --tls-key with it, got neither")
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

@@ -223,7 +223,7 @@ def front(
         raise InputError(f"{address.flags}: cannot listen there ({error.strerror or error})") from None
     limit_writes(own, settings.receive_timeout)
 
-    class Front(Server):  # type: ignore[misc, valid-type]
+    class Front(Server):
         """Granian, with a socket made here; `listener` is to be closed when it stops."""
 
         listener = own

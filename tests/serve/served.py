@@ -114,7 +114,9 @@ def serving(folder, *flags, wait=60, env=None):
         command += ["--grace", "0.2"]
     with talk.open("wb") as stderr:
         process = subprocess.Popen(
-            [str(part) for part in command], cwd=folder, stderr=stderr, 
+            [str(part) for part in command],
+            cwd=folder,
+            stderr=stderr,
             env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
         )
     try:

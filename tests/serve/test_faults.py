@@ -78,7 +78,9 @@ def test_a_worker_that_cannot_start_waits_ever_longer_and_leaves_the_others_alon
         assert [server.infer(ONE, model="m").status for _ in range(10)] == [200] * 10
         shutil.copy(asset, path)
         victim = (set(children(server.process.pid)) - {first}).pop()
-        wait_for(lambda: Path(f"/proc/{victim}/maps").read_text().count("onnxruntime") and len(workers_seen(server)) == 2, 60)
+        wait_for(
+            lambda: Path(f"/proc/{victim}/maps").read_text().count("onnxruntime") and len(workers_seen(server)) == 2, 60
+        )
         server.signal(signal.SIGTERM)
         assert server.process.wait(30) == 0
 
@@ -273,7 +275,7 @@ def test_models_of_another_origin_never_run_in_the_event_loop(asset, echo_model)
         model.batcher.close()
 
 
-def test_a_unix_socket(started, tmp_path):
+def test_a_unix_socket(tmp_path):
     path = tmp_path / "socket"
     process = subprocess.Popen(
         [sys.executable, "-m", "mnistkit.serve", "--uds", str(path), "--grace", "0"],

@@ -13,6 +13,7 @@ import pytest
 from served import tensor
 
 # fmt: off
+# ruff: noqa: E501 - a line is a case
 JSON = json.dumps({"inputs": [tensor([[0.5] * 784])]}).encode()
 POST = b"POST /v2/models/mnist/infer HTTP/1.1\r\nHost: localhost\r\n"
 GET = b"GET /v2 HTTP/1.1\r\nHost: localhost\r\n"
@@ -45,10 +46,10 @@ CASES = {
     "TE xchunked": ([400], POST + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n"),
     "TE gzip, chunked": ([400], POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),
     "TE 'chunked' VT": ([400], POST + b"Transfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n"),
-    "TE chunked on 1.0": ([400], "POST /v2/models/mnist/infer HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".encode()),
+    "TE chunked on 1.0": ([400], b"POST /v2/models/mnist/infer HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
     "TE ; chunked (param)": ([400], POST + b"Transfer-Encoding: chunked;a=b\r\n\r\n0\r\n\r\n"),
     "TE TAB chunked + CL": ([400], POST + b"Transfer-Encoding:\tchunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n"),
-    "chunk ext": ([400], POST + b"Transfer-Encoding: chunked\r\n\r\n2;a=b;c=\"d\"\r\n{}\r\n0\r\n\r\n"),
+    "chunk ext": ([400], POST + b'Transfer-Encoding: chunked\r\n\r\n2;a=b;c="d"\r\n{}\r\n0\r\n\r\n'),
     "chunk ext bare LF": ([400], POST + b"Transfer-Encoding: chunked\r\n\r\n2;a\n{}\r\n0\r\n\r\n"),
     "chunk size LF only": ([400], POST + b"Transfer-Encoding: chunked\r\n\r\n2\n{}\n0\n\n"),
     "chunk data no CRLF": ([400], POST + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}0\r\n\r\n"),
@@ -221,7 +222,9 @@ def resident(pid):
     return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1]) // 1024
 
 
-@pytest.mark.parametrize("line", [b"X: " + b"a" * 2**20, b"".join(b"X%d: %s\r\n" % (n, b"a" * 50_000) for n in range(50))])
+@pytest.mark.parametrize(
+    "line", [b"X: " + b"a" * 2**20, b"".join(b"X%d: %s\r\n" % (n, b"a" * 50_000) for n in range(50))]
+)
 def test_trailers_are_bounded(server, line):
     """A trailer that never ends, and many of them: the connection ends, and little has been kept."""
     before = resident(server.process.pid)

@@ -33,7 +33,9 @@ def test_body(small):
     reply = small.infer(b" " * 20001)
     assert reply.status == 413
     assert reply.error == "body: expected at most 20000 bytes, got more"
-    endless = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n" + b"4000\r\n" + b"x" * 16384
+    endless = (
+        b"POST /predict HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n" + b"4000\r\n" + b"x" * 16384
+    )
     assert small.raw(endless + b"\r\n4000\r\n" + b"x" * 16384).startswith(b"HTTP/1.1 413")
     # the refusal is read even by a client that first sends everything
     connection = small.connect()
@@ -126,7 +128,7 @@ def test_connections(started):
 
 
 @pytest.fixture
-def uploading(started):
+def uploading():
     """A server, and a function that begins an upload and never ends it."""
     links = []
 
@@ -220,7 +222,8 @@ def test_a_client_that_does_not_read_is_cut_off(small):
             while True:
                 link.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 20)
         link.settimeout(60)
-        with pytest.raises(ConnectionResetError):  # what is still sent meets a connection that is no more
+        # what is still sent meets a connection that is no more
+        with pytest.raises(ConnectionResetError):  # noqa: PT012 - the kernel tells when it likes
             while True:
                 link.sendall(b"x")
                 time.sleep(0.2)

@@ -463,5 +463,8 @@ def test_a_connection_that_goes_away_while_waiting(server):
     body = json.dumps(row(3)).encode()
     for _ in range(3):
         with socket.create_connection(("127.0.0.1", server.port)) as link:
-            link.sendall(b"POST /v2/models/slow/infer HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+            link.sendall(
+                b"POST /v2/models/slow/infer HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body)
+                + body
+            )
     assert np.allclose(server.infer(row(9), model="slow").json["outputs"][0]["data"], 9, atol=1e-2)

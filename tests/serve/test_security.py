@@ -28,7 +28,9 @@ def test_loopback_names_are_served_by_default(server, host):
     assert server.get("/v2", headers={"Host": host}).status == 200
 
 
-@pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "evil@localhost", ""])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "evil@localhost", ""]
+)
 def test_other_names_are_refused(server, host):
     reply = server.get("/v2", headers={"Host": host})
     assert reply.status == 400
@@ -171,11 +173,25 @@ def test_certificates_are_read_again_on_sighup(started, tmp_path):
         assert server.process.wait(30) == 0
 
 
+def signed(folder, name, authority):
+    """A certificate that an authority has signed."""
+    cert, key = authority
+    subprocess.run(
+        ["openssl", "req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}", "-keyout", f"{name}-key.pem",
+         "-out", f"{name}.csr"], cwd=folder, check=True, capture_output=True)  # fmt: skip
+    (folder / "extensions").write_text("basicConstraints=CA:FALSE\nsubjectAltName=DNS:client\n")
+    subprocess.run(
+        ["openssl", "x509", "-req", "-in", f"{name}.csr", "-CA", cert, "-CAkey", key, "-CAcreateserial", "-days", "2",
+         "-extfile", "extensions", "-out", f"{name}.pem"], cwd=folder, check=True, capture_output=True)  # fmt: skip
+    return folder / f"{name}.pem", folder / f"{name}-key.pem"
+
+
 def test_client_certificates(started, tmp_path):
     cert, key = certificate(tmp_path, "server")
-    known, known_key = certificate(tmp_path, "known")
-    other, other_key = certificate(tmp_path, "other")
-    with started("--tls-cert", cert, "--tls-key", key, "--tls-client-ca", known) as server:
+    authority, stranger = certificate(tmp_path, "authority"), certificate(tmp_path, "stranger")
+    known, known_key = signed(tmp_path, "known", authority)
+    other, other_key = signed(tmp_path, "other", stranger)
+    with started("--tls-cert", cert, "--tls-key", key, "--tls-client-ca", authority[0]) as server:
 
         def ask(*chain):
             context = ssl.create_default_context(cafile=cert)
@@ -269,7 +285,9 @@ def test_grpc_health_and_reflection(server):
         listed = next(stub.ServerReflectionInfo(iter([request]), timeout=20)).list_services_response
         assert "inference.GRPCInferenceService" in {service.name for service in listed.service}
         request = reflection_pb2.ServerReflectionRequest(file_containing_symbol="inference.ModelInferRequest")
-        (file,) = next(stub.ServerReflectionInfo(iter([request]), timeout=20)).file_descriptor_response.file_descriptor_proto
+        (file,) = next(
+            stub.ServerReflectionInfo(iter([request]), timeout=20)
+        ).file_descriptor_response.file_descriptor_proto
         assert b"raw_input_contents" in file
 
 
@@ -287,12 +305,14 @@ def test_refused_requests_are_logged_too(started):
     with started("--max-body", "1000") as server:
         server.get("/v2", headers={"Host": "evil.example", "X-Request-Id": "one"})
         server.post("/predict", b"x" * 2000, {"X-Request-Id": "two", "User-Agent": "me", "traceparent": trace})
-        server.get(
-            "/%C2%9B31m", headers={"X-Request-Id": "three", "X-Forwarded-For": "203.0.113.1"}
-        )
+        server.get("/%C2%9B31m", headers={"X-Request-Id": "three", "X-Forwarded-For": "203.0.113.1"})
         wait_for(lambda: len(server.events()) >= 3)
         found = {event["id"]: event for event in server.events()}
-        assert {name: found[name]["status"] for name in ("one", "two", "three")} == {"one": 400, "two": 413, "three": 404}
+        assert {name: found[name]["status"] for name in ("one", "two", "three")} == {
+            "one": 400,
+            "two": 413,
+            "three": 404,
+        }
         assert (found["two"]["user_agent"], found["two"]["traceparent"]) == ("me", trace)
         assert found["three"]["forwarded_for"] == "203.0.113.1"
         assert found["three"]["client"] == "127.0.0.1"

@@ -40,7 +40,9 @@ def test_a_wrong_variable_is_refused(name, value):
         settings(environment={f"MNISTKIT_SERVE_{name}": value})
 
 
-@pytest.mark.parametrize("line", ["port = 'x'", "nothing = 1", "watch = 1", "model = 3", "port = true", "port =", "timeout = '1'"])
+@pytest.mark.parametrize(
+    "line", ["port = 'x'", "nothing = 1", "watch = 1", "model = 3", "port = true", "port =", "timeout = '1'"]
+)
 def test_a_wrong_file_is_refused(tmp_path, line):
     (tmp_path / "serve.toml").write_text(line)
     with pytest.raises(InputError, match="--config"):

@@ -187,7 +187,7 @@ def depth(body: bytes) -> int:
     """Levels of nesting in a JSON text, counted over its bytes; what stands in strings does not count."""
     if b'"' in body:
         body = _STRINGS.sub(b"", body)
-    # Every bracket is a byte with 0x5B or 0x7B (opens) or 0x5D or 0x7D (closes): with bit 5 set only two values are left.
+    # Brackets are 0x5B and 0x7B (open), 0x5D and 0x7D (close): with bit 5 set only two values are left.
     codes = np.frombuffer(body, np.uint8) | 0x20
     steps = (codes == ord("{")).astype(np.int8) - (codes == ord("}")).astype(np.int8)
     return int(np.cumsum(steps, dtype=np.int32).max(initial=0))
