@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import socket
+import struct
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,6 +86,29 @@ def limit_writes(listener: socket.socket, patience: float) -> None:
     """See `Address.listener`; without effect where the kernel has no such timeout."""
     if hasattr(socket, "TCP_USER_TIMEOUT") and listener.family != socket.AF_UNIX:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, int(patience * 1000)))
+
+
+_SO_ATTACH_FILTER = 26  # of Linux; the module socket has no name for it
+# Classic BPF over the TCP header: load its flags, keep SYN and ACK; drop where only SYN is left, else take all of it.
+_DROP_NEW = ((0x30, 0, 0, 13), (0x54, 0, 0, 0x12), (0x15, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF))
+
+
+def take_no_more(listener: socket.socket) -> bool:
+    """Let nobody new begin to connect, without losing those who have: closing a listener resets what waits in its queue.
+
+    Returns:
+        Whether that is possible: on Linux, for TCP. Clients that are turned away find the port closed when they try
+        again, a second later.
+    """
+    if sys.platform != "linux" or listener.family == socket.AF_UNIX:
+        return False
+    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in _DROP_NEW))
+    program = struct.pack("HL", len(_DROP_NEW), ctypes.addressof(code))
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+    except OSError:  # forbidden here, as by a seccomp profile
+        return False
+    return True
 
 
 def reserve(host: str, port: int, *, flags: str) -> Address:

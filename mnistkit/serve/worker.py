@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnistkit.core.errors import InputError, MissingExtraError
-from mnistkit.serve.addresses import limit_writes
+from mnistkit.serve.addresses import limit_writes, take_no_more
 from mnistkit.serve.app import AdminApp, App
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ _BACKLOG = 2048
 _LEAST_BUFFER = 8192  # of a request's head, below which Granian's HTTP parser does not go
 _PROBE = 0.005
 _POLL = 0.02
+_SETTLE = 0.1
 _ADMIN_CONNECTIONS = 64
 
 
@@ -128,6 +129,8 @@ class Worker:
         self._app.note("stopping: not ready, still answering", grace=self._settings.grace)
         await self._wait(self._settings.grace)
         deadline = loop.time() + self._settings.stop_timeout
+        if take_no_more(self._server.listener):
+            await self._wait(_SETTLE)  # until those who have connected have been taken in and have asked
         self._server.stop()
         self._server.listener.close()
         while (not serving[0].done() or self._app.budget.requests) and loop.time() < deadline:

@@ -275,12 +275,12 @@ def test_models_of_another_origin_never_run_in_the_event_loop(asset, echo_model)
         model.batcher.close()
 
 
-def test_a_unix_socket(tmp_path):
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_unix_socket(tmp_path, workers):
     path = tmp_path / "socket"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mnistkit.serve", "--uds", str(path), "--grace", "0"],
-        cwd=tmp_path, stderr=(tmp_path / "talk").open("wb"), env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    command = [sys.executable, "-m", "mnistkit.serve", "--uds", str(path), "--grace", "0", "--workers", workers]
+    with (tmp_path / "talk").open("wb") as talk:
+        process = subprocess.Popen(command, cwd=tmp_path, stderr=talk, env={**os.environ, "PYTHONPATH": str(ROOT)})
     try:
         wait_for(lambda: "serving mnist" in (tmp_path / "talk").read_text())
         with socket.socket(socket.AF_UNIX) as link:
