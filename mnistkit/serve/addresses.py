@@ -94,7 +94,7 @@ _DROP_NEW = ((0x30, 0, 0, 13), (0x54, 0, 0, 0x12), (0x15, 0, 1, 0x02), (0x06, 0,
 
 
 def take_no_more(listener: socket.socket) -> bool:
-    """Let nobody new begin to connect, without losing those who have: closing a listener resets what waits in its queue.
+    """Let nobody new connect without losing those who have: closing a listener resets what waits in its queue.
 
     Returns:
         Whether that is possible: on Linux, for TCP. Clients that are turned away find the port closed when they try
