@@ -23,6 +23,7 @@ NAMES: dict[str, str] = {dtype.name: name for name, dtype in NUMPY.items()}
 OF_ARRAY: dict[np.dtype[Any], str] = {dtype: name for name, dtype in NUMPY.items()}
 """The same by the dtype itself: asking a dtype for its name takes longer than running a small model's layer."""
 BF16_BYTES = 2
+_EXACT = 2**53  # from there on a float64 does not tell whole numbers apart
 _STRUCT = 65536  # numbers; longer lists are not worth a copy of themselves as arguments
 
 
@@ -84,6 +85,8 @@ def from_list(data: object, datatype: str, field: str) -> NDArray[Any]:
         raise bad_request(f"{field}: expected a flat list, or nested lists of equal lengths, got ragged ones") from None
     if numbers.dtype.kind not in "buif":
         raise bad_request(f"{field}: expected numbers, got other values among them")
+    if numbers.dtype.kind == "f" and NUMPY[datatype].kind in "iu" and np.abs(numbers).max() >= _EXACT:
+        raise bad_request(f"{field}: expected whole numbers beyond 2**53 without fractions beside them, got both")
     return exact(numbers, NUMPY[datatype], field)
 
 
