@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mnistkit.serve.app import check_head
-from mnistkit.serve.http import Request
+from mnistkit.serve.http import Request, check_head
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -73,15 +72,16 @@ class _Body:
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
 
-    async def whole(self) -> bytes:
-        pieces = []
-        while True:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                raise ConnectionError("the client has gone")
-            pieces.append(message.get("body", b""))
-            if not message.get("more_body", False):
-                return b"".join(pieces)
+    async def whole(self, size: int) -> bytes:
+        pieces, length = [], 0
+        async for piece in self.pieces():
+            length += len(piece)
+            pieces.append(piece)
+            if length > size:
+                break
+        if length != size:
+            raise ConnectionError("the body has another length than its head says")
+        return b"".join(pieces)
 
     async def pieces(self) -> AsyncIterator[bytes]:
         while True:

@@ -177,7 +177,7 @@ class GrpcServer:
         response = Response(200)
         reply, code, text = None, None, ""
         try:
-            authorized = app.authorized(metadata.get("authorization"))
+            authorized = app.access.authorized(metadata.get("authorization"))
             _check_token(name, authorized=authorized)
             if name in {"ServerLive", "ServerReady"}:
                 await self._read(name, stream, request)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from mnistkit.core.errors import MnistkitError, one_line
+
+if TYPE_CHECKING:
+    from mnistkit.serve.settings import Settings
 
 JSON = "application/json"
 BINARY = "application/octet-stream"
@@ -20,6 +23,8 @@ SINGLE_HEADERS = frozenset(
 """Headers of which a request must not have two: two readers could take different ones."""
 
 Headers = tuple[tuple[str, str], ...]
+CLOSE: Headers = (("connection", "close"),)
+"""For answers after which a body is left unread."""
 
 
 @dataclass(slots=True)
@@ -83,6 +88,32 @@ def too_many_requests(message: str) -> HTTPError:
 def out_of_time(seconds: float) -> HTTPError:
     """A 504 for a request that was not answered within ``seconds``."""
     return HTTPError(504, f"timeout: expected an answer within {seconds:g} s, got none")
+
+
+def check_head(request: Request, items: list[tuple[str, str]], settings: Settings) -> HTTPError | None:
+    """What is wrong with the head of a request, if anything.
+
+    Args:
+        request: With its headers, of which a name that comes twice has been left out once.
+        items: All headers.
+        settings: Of the server.
+    """
+    size = len(request.path) + len(request.query) + 16
+    for name, value in items:
+        size += len(name) + len(value) + 4
+    if len(items) > settings.max_headers or size > settings.max_header_bytes:
+        return HTTPError(
+            431,
+            f"headers: expected at most {settings.max_headers} lines and {settings.max_header_bytes} bytes, got more",
+            headers=CLOSE,
+        )
+    if len(items) != len(request.headers):
+        seen = set()
+        for name, _ in items:
+            if name in seen and name in SINGLE_HEADERS:
+                return bad_request(f"header {name}: expected it once, got it again")
+            seen.add(name)
+    return None
 
 
 def json_response(value: Any, status: int = 200) -> Response:

@@ -94,10 +94,10 @@ class Metrics:
 
 
 class _Exposition(Collector):
-    """The tally in prometheus-client's terms, made when somebody scrapes."""
+    """The counters in prometheus-client's terms, made when somebody scrapes."""
 
-    def __init__(self, tally: SharedCounters) -> None:
-        self._counters = tally
+    def __init__(self, counters: SharedCounters) -> None:
+        self._counters = counters
 
     def describe(self) -> list[Metric]:
         """Nothing, so that registering does not collect."""

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from mnistkit.core.errors import InputError, MissingExtraError
 from mnistkit.serve.addresses import limit_writes, take_no_more
-from mnistkit.serve.app import AdminApp, App
+from mnistkit.serve.app import App
+from mnistkit.serve.rsgi import RSGI
+from mnistkit.serve.rsgi import admin as admin_routes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,7 +66,7 @@ def serve(
     gc.collect()
     gc.freeze()  # what has been loaded stays: the collector need not look through it while requests wait
     with asyncio.Runner(loop_factory=_new_loop) as runner:
-        server = front(app, address, settings, listener=listener)
+        server = front(RSGI(app), address, settings, listener=listener)
         worker = Worker(app, server, address, admin=admin, announce=announce, parent=parent)
         if not runner.run(worker.run(listens)):
             sys.stderr.flush()
@@ -113,7 +115,7 @@ class Worker:
             rpc = await GrpcServer.start(self._app)
         servers = [self._server]
         if self._admin is not None:
-            servers.append(front(AdminApp(self._app), self._admin, self._settings, connections=_ADMIN_CONNECTIONS))
+            servers.append(front(admin_routes(self._app), self._admin, self._settings, connections=_ADMIN_CONNECTIONS))
         serving = [asyncio.create_task(server.serve()) for server in servers]
         await self._listening(serving)
         if self._announce:
