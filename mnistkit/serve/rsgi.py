@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from mnistkit.serve.app import App
 
-_LINGER = 1.0  # seconds for which a client may go on sending after its answer, unread
+_LINGER = 5.0  # seconds for which a client may go on sending after its answer, unread
 
 
 class RSGI:
