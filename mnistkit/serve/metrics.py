@@ -29,7 +29,7 @@ _TEXTS = {
     "rows": "Rows in one run of a model",
     "queue": "Requests waiting for a model",
     "in_flight": "Requests being answered",
-    "connections": "Open connections",
+    "connections": "Connections with a request being received or answered",
     "model": "1 for each model being served",
     "reloads": "Reloads tried",
 }

@@ -256,7 +256,7 @@ def test_reading_is_paused_while_answers_are_not_taken(server):
 
 
 def test_a_burst_of_requests_does_not_hold_others(server):
-    """Another client is answered before all of 256 KB of pipelined requests have been."""
+    """Another client is answered among 256 KB of pipelined requests, not behind them."""
     one = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"
     count = 2**18 // len(one)
     received = []
@@ -270,8 +270,11 @@ def test_a_burst_of_requests_does_not_hold_others(server):
         reader = threading.Thread(target=read, args=(link,))
         reader.start()
         link.sendall(one * count)
-        assert server.get("/v2/health/live").status == 200
-        until_then = sum(received)
+        meanwhile = []
+        for _ in range(5):
+            before = sum(received)
+            assert server.get("/v2/health/live").status == 200
+            meanwhile.append(sum(received) - before)
         link.shutdown(socket.SHUT_RDWR)
         reader.join()
-    assert until_then < count - 100
+    assert max(meanwhile) < count / 8

@@ -319,3 +319,23 @@ def test_refused_requests_are_logged_too(started):
         assert "\x9b" not in server.log.read_text()
         assert re.search(r'"path":"/\\\\x9b31m"', server.log.read_text())
         assert json.loads(server.log.read_text().splitlines()[0])
+
+
+def test_http2_when_asked_for(started):
+    """By curl, which frames it; without the flag the same client falls back or fails."""
+    curl = shutil.which("curl")
+    if curl is None or "HTTP2" not in subprocess.run([curl, "-V"], capture_output=True, text=True, check=True).stdout:
+        pytest.skip("there is no curl that speaks HTTP/2")
+
+    def ask(server, *flags):
+        command = [curl, "-s", "-m", "60", *flags, "-w", " %{http_code} %{http_version}", "-d", json.dumps(ONE),
+                   f"http://localhost:{server.port}/v2/models/mnist/infer"]  # fmt: skip
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    with started("--http2") as server:
+        assert ask(server, "--http2-prior-knowledge").stdout.endswith(" 200 2")
+        assert ask(server, "--http2-prior-knowledge", "-H", "Host: evil.example").stdout.endswith(" 400 2")
+        assert ask(server).stdout.endswith(" 200 1.1")
+    with started() as server:
+        assert ask(server, "--http2").stdout.endswith(" 200 1.1")  # asks for h2c, with its body
+        assert ask(server, "--http2-prior-knowledge").returncode != 0
