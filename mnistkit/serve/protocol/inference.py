@@ -37,6 +37,7 @@ LENGTH_HEADER = "inference-header-content-length"
 _LONG_HEADER = 4096  # bytes; a longer one is not remembered
 _LAYOUTS = 256  # headers remembered for each model
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_MAX_BRACKETS = 100_000  # each becomes a Python object
 _MAX_DIGITS = 12  # of a length
 _MAX_DIMENSIONS = 16  # NumPy's own bound is 64; no layout here comes near
 
@@ -167,7 +168,12 @@ def parse_json(body: bytes, settings: Settings) -> dict[str, Any]:
         HTTPError: 400, not JSON, not an object, or nested too deeply.
     """
     # Before anything is made of it: a bracket costs one byte to send and a Python object to read.
-    if body.count(b"[") + body.count(b"{") > settings.max_json_depth and depth(body) > settings.max_json_depth:
+    brackets = body.count(b"[") + body.count(b"{")
+    if brackets > _MAX_BRACKETS:
+        raise bad_request(
+            f"body: expected at most {_MAX_BRACKETS} lists and objects, got {brackets}; send data as one flat list"
+        )
+    if brackets > settings.max_json_depth and depth(body) > settings.max_json_depth:
         _check_json(body)
         raise bad_request(f"body: expected at most {settings.max_json_depth} levels of nesting, got more")
     document = _check_json(body)
