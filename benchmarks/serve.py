@@ -1,12 +1,13 @@
 """Requests per second of ``mnistkit serve`` beside other servers, on this machine, in one run.
 
-    python benchmarks/serve.py [--seconds 3] [--rounds 3] [--only NAME ...] [--venvs DIR] [--add]
+    python benchmarks/serve.py [--seconds 3] [--rounds 3] [--only NAME ...] [--venvs DIR] [--add] [--ids]
 
 Needs wrk. Makes one virtual environment for each contender, starts one server at a time (one process, one thread of
 onnxruntime), and drives it over loopback with one wrk thread at concurrency 1, 16 and 64: one image a request, as JSON
-and in binary. Rounds are interleaved, so that what else the machine does falls on all alike; the best round of each
-cell counts; --add takes the rounds along that the results file already has, so that a long run can be made in short
-ones. Writes benchmarks/results/serve.json and prints its table; `python tools/docs_tables.py` puts it into the docs.
+and in binary, and with an X-Request-Id of its own on every request with --ids. Rounds are interleaved, so that what
+else the machine does falls on all alike; the best round of each cell counts; --add takes the rounds along that the
+results file already has, so that a long run can be made in short ones. Writes benchmarks/results/serve.json and prints
+its table; `python tools/docs_tables.py` puts it into the docs.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ CONTENDERS = {
     "constant": ["uvicorn", "uvloop", "httptools"],
     "litserve": ["litserve"],
     "mlserver": ["mlserver"],
-    "mosec": ["mosec"],
+    "mosec": ["mosec", "orjson"],
+    "granian": ["granian", "orjson", "uvloop"],
 }
 
 
@@ -51,6 +53,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="*", default=list(CONTENDERS))
     parser.add_argument("--venvs", default=str(Path(tempfile.gettempdir()) / "mnistkit-bench"))
     parser.add_argument("--add", action="store_true")
+    parser.add_argument("--ids", action="store_true", help="a unique X-Request-Id on each request")
     options = parser.parse_args()
     if shutil.which("wrk") is None:
         print("wrk is not installed; get it from your distribution", file=sys.stderr)
@@ -59,7 +62,7 @@ def main() -> int:
     before = json.loads(target.read_text()) if options.add else {"rounds": 0, "cells": {}}
     cells: dict[str, dict[str, dict[str, float]]] = before["cells"]
     with tempfile.TemporaryDirectory() as folder:
-        scripts = _requests(Path(folder))
+        scripts = _requests(Path(folder), ids=options.ids)
         for round_ in range(options.rounds):
             for name in options.only:
                 python = _python(name, Path(options.venvs))
@@ -80,7 +83,17 @@ def main() -> int:
     return 0
 
 
-def _requests(folder: Path) -> dict[str, tuple[str, str]]:
+_IDS = """
+local count = 0
+request = function()
+  count = count + 1
+  wrk.headers["X-Request-Id"] = tostring(count)
+  return wrk.format()
+end
+"""
+
+
+def _requests(folder: Path, *, ids: bool) -> dict[str, tuple[str, str]]:
     """Scripts for wrk: for us the protocol's requests, for the others the same JSON and one raw tensor."""
     pixels = [round(((index * 37) % 256) / 255, 4) for index in range(784)]
     import array
@@ -102,7 +115,7 @@ def _requests(folder: Path) -> dict[str, tuple[str, str]]:
         lines = ['wrk.method = "POST"', f'wrk.body = io.open("{folder}/{name}.body", "rb"):read("*a")']
         kind = "application/json" if name == "json" else "application/octet-stream"
         lines += [f'wrk.headers["{key}"] = "{value}"' for key, value in {"Content-Type": kind, **headers}.items()]
-        (folder / f"{name}.lua").write_text("\n".join(lines))
+        (folder / f"{name}.lua").write_text("\n".join(lines) + (_IDS if ids else ""))
         scripts[name] = str(folder / f"{name}.lua")
     return scripts
 

@@ -104,7 +104,33 @@ def constant(port: int, model: str) -> None:
     uvicorn.run(app, port=port, log_level="error", access_log=False, lifespan="off")
 
 
+def granian(port: int, model: str) -> None:
+    """Bare Granian: no limits, no metrics, no checks."""
+    import asyncio
+
+    import orjson
+    import uvloop
+    from granian.constants import HTTPModes, Interfaces
+    from granian.server.embed import Server
+
+    run = session(model)
+
+    async def app(scope: Any, protocol: Any) -> None:
+        body = await protocol()
+        if scope.path == "/json":
+            answer = orjson.dumps(from_json(run, orjson.loads(body)))
+            protocol.response_bytes(200, [("content-type", "application/json")], answer)
+        else:
+            protocol.response_bytes(200, [("content-type", "application/octet-stream")], from_binary(run, body))
+
+    async def serve() -> None:
+        await Server(app, port=port, interface=Interfaces.RSGI, http=HTTPModes.http1, log_enabled=False).serve()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve())
+
+
 if __name__ == "__main__":
-    {function.__name__: function for function in (starlette, fastapi, constant)}[sys.argv[1]](
+    {function.__name__: function for function in (starlette, fastapi, constant, granian)}[sys.argv[1]](
         int(sys.argv[2]), sys.argv[3]
     )

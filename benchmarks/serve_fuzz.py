@@ -137,7 +137,7 @@ def _damage(body: bytes, headers: dict[str, str], source: random.Random) -> tupl
         return b"[" * source.choice((10, 1000, 20000)) + body, headers
     if action == 5:
         return body, {**headers, "Content-Encoding": source.choice(("gzip", "identity", "br"))}
-    return body, {**headers, "Content-Type": source.choice(("text/plain", "application/json", "", "\x7f"))}
+    return body, {**headers, "Content-Type": source.choice(("text/plain", "application/json", "", "\xff"))}
 
 
 def main() -> int:

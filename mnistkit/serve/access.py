@@ -1,94 +1,149 @@
-"""The access log: one JSON line for each request, written in handfuls so that it costs next to nothing."""
+"""Who may ask: hosts that are served, origins of browsers, the token."""
 
 from __future__ import annotations
 
-import sys
-import time
-from typing import IO, TYPE_CHECKING, Any
+import hmac
+import re
+from typing import TYPE_CHECKING
 
-import orjson
-
-from mnistkit.core.errors import OutputError
+from mnistkit.serve.http import CLOSE, HTTPError, Request, bad_request, truncate
+from mnistkit.serve.settings import read_token
 
 if TYPE_CHECKING:
-    from mnistkit.serve.http import Request, Response
+    from mnistkit.serve.http import Headers
+    from mnistkit.serve.settings import Settings
 
-_FULL = 256  # lines kept before they are written without waiting for the clock
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._~-]+)(?::\d{1,5})?", re.IGNORECASE)
+_KNOWN_HOSTS = 256
+OPEN = frozenset({"health", "page"})
+"""Routes that need no token: an orchestrator and a browser have none."""
 
 
-class AccessLog:
-    """Collects lines; `flush` writes them.
+class Access:
+    """Checks heads of requests.
 
     Args:
-        target: A file to append to, ``-`` for stderr, ``none`` for no log.
+        settings: Of the server.
 
     Raises:
-        OutputError: The file cannot be opened.
+        InputError: The file of the token cannot be used.
     """
 
-    def __init__(self, target: str) -> None:
-        self._lines: list[bytes] = []
-        self._notes: list[tuple[float, str, str, str, int, float, int, int]] = []
-        self._stream: IO[bytes] | None = None
-        self._owned = target not in {"-", "none"}
-        if target == "-":
-            self._stream = sys.stderr.buffer
-        elif target != "none":
-            try:
-                self._stream = open(target, "ab", buffering=0)  # noqa: SIM115, PTH123 - closed in close()
-            except OSError as error:
-                raise OutputError(f"--access-log: {target} cannot be opened ({error.strerror})") from None
+    def __init__(self, settings: Settings) -> None:
+        self._file = settings.token_file
+        self._token = read_token(self._file) if self._file else None
+        self._hosts = _allowed_hosts(settings)
+        self._known_hosts: set[str] = set()
+        self.origins = _split(settings.cors_origin)
 
-    def note(self, request: Request, response: Response, seconds: float) -> None:
-        """One request; its line is made when it is written."""
-        if self._stream is None:
+    def reload(self) -> None:
+        """Read the token again.
+
+        Raises:
+            InputError: Its file cannot be used; the old one holds.
+        """
+        if self._file:
+            self._token = read_token(self._file)
+
+    def check_host(self, request: Request) -> None:
+        """Refuse a request that names no host, or one that is not served here (DNS rebinding).
+
+        Raises:
+            HTTPError: 400.
+        """
+        host = request.headers.get("host")
+        if request.authority is not None:
+            host = request.authority
+        if host in self._known_hosts:
             return
-        self._notes.append((time.time(), request.client, request.method, request.path, response.status, seconds,
-                            len(request.body), len(response.body)))  # fmt: skip
-        if len(self._notes) >= _FULL:
-            self.flush()
+        if host is None:
+            if request.http_version in {"1", "1.0"}:
+                return
+            raise bad_request("header Host: expected one, got none")
+        found = _HOST.fullmatch(host)
+        if found is None:
+            raise bad_request(f"header Host: expected a name and perhaps a port, got {truncate(host)}")
+        if self._hosts is not None and found[1].lower() not in self._hosts:
+            raise bad_request(
+                f"header Host: expected a name that is served here, got {truncate(host)}; see --allowed-hosts"
+            )
+        if len(self._known_hosts) < _KNOWN_HOSTS:
+            self._known_hosts.add(host)
 
-    def write(self, entry: dict[str, Any]) -> None:
-        """Any line."""
-        self._format()
-        self._line(entry)
+    def check(self, request: Request, route: str) -> None:
+        """Refuse a request for a route by its origin and token.
 
-    def _format(self) -> None:
-        notes, self._notes = self._notes, []
-        for at, client, method, path, status, seconds, took, gave in notes:
-            entry = {
-                "time": int(at * 1000) / 1000,
-                "client": client,
-                "method": method,
-                "path": path,
-                "status": status,
-                "ms": int(seconds * 1_000_000) / 1000,
-                "bytes_in": took,
-                "bytes_out": gave,
-            }
-            self._line(entry)
-
-    def _line(self, entry: dict[str, Any]) -> None:
-        try:
-            self._lines.append(orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE))
-        except orjson.JSONEncodeError:  # lone surrogates in a path
-            entry["path"] = repr(entry.get("path"))
-            self._lines.append(orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE))
-
-    def flush(self) -> None:
-        """Write what was collected; a log that cannot be written never stops the server."""
-        self._format()
-        lines, self._lines = self._lines, []
-        if not lines or self._stream is None:
+        Raises:
+            HTTPError: 401 or 403.
+        """
+        if request.method == "OPTIONS":
             return
-        try:
-            self._stream.write(b"".join(lines))
-            self._stream.flush()
-        except OSError:
-            self._stream = None
+        if request.method == "POST":
+            self._check_origin(request)
+        if route not in OPEN and not self.authorized(request.headers.get("authorization")):
+            raise HTTPError(
+                401,
+                "header Authorization: expected Bearer and the server's token, got none or another",
+                headers=(("www-authenticate", "Bearer"), *CLOSE),
+            )
 
-    def close(self) -> None:
-        """Flush and close."""
-        self.flush()
-        if self._stream is not None and self._owned:
-            self._stream.close()
+    def authorized(self, given: str | None) -> bool:
+        """Whether a header ``Authorization`` has the server's token, where there is one."""
+        if self._token is None:
+            return True
+        scheme, _, token = (given or "").partition(" ")
+        return scheme.lower() == "bearer" and hmac.compare_digest(token.strip().encode(), self._token)
+
+    def _check_origin(self, request: Request) -> None:
+        """Refuse what another site's page sends: a browser sends simple POSTs without asking."""
+        origin = request.headers.get("origin")
+        if origin is not None and self._is_allowed(origin):
+            return
+        site = request.headers.get("sec-fetch-site", "none")
+        own = origin is None or origin.partition("://")[2].lower() == request.headers.get("host", "").lower()
+        if site not in {"none", "same-origin"} or not own:
+            raise HTTPError(
+                403,
+                f"header Origin: expected this server's or one of --cors-origin, got {truncate(origin or site)}",
+                headers=CLOSE,
+            )
+
+    def _is_allowed(self, origin: str) -> bool:
+        return bool(origin) and ("*" in self.origins or origin in self.origins)
+
+    def cors(self, request: Request) -> Headers:
+        """What a browser wants to be told, where origins are allowed at all."""
+        if not self.origins:
+            return ()
+        origin = request.headers.get("origin", "")
+        if not self._is_allowed(origin):
+            return (("vary", "Origin"),)
+        headers: Headers = (
+            ("access-control-allow-origin", origin),
+            ("access-control-allow-methods", "GET, POST"),
+            (
+                "access-control-allow-headers",
+                "authorization, content-type, inference-header-content-length, x-request-id",
+            ),
+            ("access-control-expose-headers", "inference-header-content-length, retry-after, x-request-id"),
+            ("vary", "Origin"),
+        )
+        if request.headers.get("access-control-request-private-network") == "true":
+            headers += (("access-control-allow-private-network", "true"),)
+        return headers
+
+
+def _split(text: str | None) -> frozenset[str]:
+    return frozenset(filter(None, (text or "").replace(" ", "").split(",")))
+
+
+def _allowed_hosts(settings: Settings) -> frozenset[str] | None:
+    """Names to answer to, in small letters; ``None`` for any."""
+    if settings.allowed_hosts is not None:
+        names = frozenset(name.lower() for name in _split(settings.allowed_hosts))
+        return None if "*" in names else names
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host.lower()
+    if settings.uds is None and (host in _LOOPBACK or host.startswith("127.")):
+        return _LOOPBACK | {host}
+    return None

@@ -1,12 +1,13 @@
 """One model's way through the processor: small requests at once, the others through a bounded queue in batches.
 
 Greedy while busy: a request is sent the moment a worker is free, and whatever queued meanwhile goes as one batch. No
-request ever waits for a batch to fill.
+request ever waits for a batch to fill. What has expired or was given up is dropped before it costs anything.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnistkit.core.errors import InputError
-from mnistkit.serve.http import Refusal, busy
+from mnistkit.serve.http import out_of_time, too_many_requests
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +34,7 @@ class _Job:
     future: asyncio.Future[Arrays]
 
 
-class Lane:
+class Batcher:
     """Runs one model; belongs to the thread of one event loop.
 
     Args:
@@ -42,7 +43,7 @@ class Lane:
         concurrency: Runs at a time.
         max_batch: Rows in one run.
         max_queue: Jobs that may wait.
-        timeout: Seconds for queue and compute.
+        timeout: Seconds that a request may take, to be named when they are over.
         observe: Called with the rows of each run.
     """
 
@@ -60,7 +61,7 @@ class Lane:
         self._run, self._observe = run, observe
         self._max_batch = max_batch if batched else 1
         self._max_queue, self._timeout = max_queue, timeout
-        self._free = concurrency
+        self._free = self._concurrency = concurrency
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="model")
         self._queue: deque[_Job] = deque()
         self._closing = False
@@ -70,30 +71,49 @@ class Lane:
         """Jobs in the queue."""
         return len(self._queue)
 
+    @property
+    def running(self) -> int:
+        """Threads at work."""
+        return self._concurrency - self._free
+
     def now(self, feeds: Arrays, *, rows: int) -> Arrays:
         """Run at once in this thread, for requests that cost less than handing them over."""
         self._observe(rows)
         return self._run(feeds)
 
-    async def submit(self, feeds: Arrays, *, rows: int) -> Arrays:
+    async def submit(self, feeds: Arrays, *, rows: int, deadline: float) -> Arrays:
         """Run as soon as a worker is free.
 
+        Args:
+            feeds: One array for each input.
+            rows: Size of the first axis.
+            deadline: On the clock of `time.monotonic`.
+
         Raises:
-            Refusal: 429 when the queue is full, 504 when the time is up.
+            HTTPError: 429 when the queue is full, 504 when the time is up.
             InputError: onnxruntime refuses the arrays.
         """
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise out_of_time(self._timeout)
         if not self._free and len(self._queue) >= self._max_queue:
-            raise busy(f"the queue is full: expected at most {self._max_queue} requests waiting; try again")
+            raise too_many_requests(
+                f"the queue is full: expected at most {self._max_queue} requests waiting; try again"
+            )
         loop = asyncio.get_running_loop()
         kind = tuple((name, array.dtype, array.shape[1:]) for name, array in feeds.items())
         job = _Job(feeds, rows, kind, loop.create_future())
         self._queue.append(job)
         self._dispatch()
-        timer = loop.call_later(self._timeout, self._expire, job)
+        timer = loop.call_later(left, self._expire, job)
         try:
             return await job.future
         finally:
             timer.cancel()
+            if not job.future.done():
+                job.future.cancel()
+            if job.future.cancelled() and job in self._queue:
+                self._queue.remove(job)
 
     def close(self) -> None:
         """Let the threads end once everything that was submitted has finished."""
@@ -105,7 +125,7 @@ class Lane:
         if job in self._queue:
             self._queue.remove(job)
         if not job.future.done():
-            job.future.set_exception(Refusal(504, f"timeout: expected an answer within {self._timeout:g} s, got none"))
+            job.future.set_exception(out_of_time(self._timeout))
 
     def _dispatch(self) -> None:
         while self._free and self._queue:
@@ -139,7 +159,7 @@ class Lane:
         try:
             outputs = self._run(feeds)
         except InputError:
-            return [self._one(job) for job in jobs]  # one bad job must not spoil its neighbours
+            return [self._one(job) for job in jobs]  # one wrong job must not spoil its neighbours
         if any(array.shape[:1] != (total,) for array in outputs.values()):
             return [self._one(job) for job in jobs]  # the rows are not independent after all
         answers: list[Arrays | Exception] = []

@@ -1,66 +1,119 @@
-"""Requests and responses as plain values, whatever carries them (our own connection, ASGI, a test)."""
+"""Requests and responses as plain values, whatever carries them: RSGI, ASGI or a test."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from mnistkit.core.errors import MnistkitError, one_line
 
-JSON = b"application/json"
-BINARY = b"application/octet-stream"
+if TYPE_CHECKING:
+    from mnistkit.serve.settings import Settings
+
+JSON = "application/json"
+BINARY = "application/octet-stream"
+SINGLE_HEADERS = frozenset(
+    {
+        "authorization", "content-encoding", "content-length", "content-type", "host",
+        "inference-header-content-length", "origin", "sec-fetch-site", "transfer-encoding",
+    }
+)  # fmt: skip
+"""Headers of which a request must not have two: two readers could take different ones."""
+
+Headers = tuple[tuple[str, str], ...]
+CLOSE: Headers = (("connection", "close"),)
+"""For answers after which a body is left unread."""
 
 
 @dataclass(slots=True)
 class Request:
-    """A request whose body has arrived.
+    """A request.
 
     Attributes:
         method: In capitals.
         path: Decoded, without the query.
         query: As sent, without the question mark.
         headers: Lower-case names; of repeated headers the last.
-        body: All of it.
-        client: Address of the other end, for the access log.
+        body: All of it, once it has been read.
+        client: Address of the other end.
+        http_version: ``1.0``, ``1.1`` or ``2``.
+        authority: Host of the request target, where it names one.
+        id: Request id, the client's or one made here.
+        deadline: On `time.monotonic`'s clock, when the answer is due.
     """
 
     method: str
     path: str
-    query: bytes = b""
-    headers: dict[bytes, bytes] = field(default_factory=dict)
+    query: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     client: str = ""
+    http_version: str = "1.1"
+    authority: str | None = None
+    id: str = ""
+    deadline: float = 0.0
 
 
 @dataclass(slots=True)
 class Response:
-    """An answer; content length and connection headers are the carrier's business."""
+    """An answer; content length, date and chunks are the carrier's business."""
 
     status: int
     body: bytes = b""
-    content_type: bytes = JSON
-    headers: tuple[tuple[bytes, bytes], ...] = ()
+    content_type: str = JSON
+    headers: Headers = ()
 
 
-class Refusal(MnistkitError):  # noqa: N818 - it is an answer, most often to somebody else's error
+class HTTPError(MnistkitError):
     """A request that is answered with an error status and one sentence."""
 
-    def __init__(self, status: int, message: str, *, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
+    def __init__(self, status: int, message: str, *, headers: Headers = ()) -> None:
         super().__init__(message)
         self.status = status
         self.headers = headers
 
 
-def bad(message: str) -> Refusal:
+def bad_request(message: str) -> HTTPError:
     """A 400 whose sentence names field, expected and got."""
-    return Refusal(400, message)
+    return HTTPError(400, message)
 
 
-def busy(message: str) -> Refusal:
+def too_many_requests(message: str) -> HTTPError:
     """A 429 that asks to come back in a second."""
-    return Refusal(429, message, headers=((b"retry-after", b"1"),))
+    return HTTPError(429, message, headers=(("retry-after", "1"),))
+
+
+def out_of_time(seconds: float) -> HTTPError:
+    """A 504 for a request that was not answered within ``seconds``."""
+    return HTTPError(504, f"timeout: expected an answer within {seconds:g} s, got none")
+
+
+def check_head(request: Request, items: list[tuple[str, str]], settings: Settings) -> HTTPError | None:
+    """What is wrong with the head of a request, if anything.
+
+    Args:
+        request: With its headers, of which a name that comes twice has been left out once.
+        items: All headers.
+        settings: Of the server.
+    """
+    size = len(request.path) + len(request.query) + 16
+    for name, value in items:
+        size += len(name) + len(value) + 4
+    if len(items) > settings.max_headers or size > settings.max_header_bytes:
+        return HTTPError(
+            431,
+            f"headers: expected at most {settings.max_headers} lines and {settings.max_header_bytes} bytes, got more",
+            headers=CLOSE,
+        )
+    if len(items) != len(request.headers):
+        seen = set()
+        for name, _ in items:
+            if name in seen and name in SINGLE_HEADERS:
+                return bad_request(f"header {name}: expected it once, got it again")
+            seen.add(name)
+    return None
 
 
 def json_response(value: Any, status: int = 200) -> Response:
@@ -68,7 +121,7 @@ def json_response(value: Any, status: int = 200) -> Response:
     return Response(status, orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY))
 
 
-def refusal_response(error: Refusal) -> Response:
+def error_response(error: HTTPError) -> Response:
     """The error in the protocol's form, one line."""
     message = one_line(error, limit=500)
     # lone surrogates, as from a path of broken UTF-8, cannot be written as JSON
@@ -76,7 +129,7 @@ def refusal_response(error: Refusal) -> Response:
     return Response(error.status, body, JSON, error.headers)
 
 
-def shown(value: object) -> str:
+def truncate(value: object) -> str:
     """A client's value short enough for an error message."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004 - about half a line

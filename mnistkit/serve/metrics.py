@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from mnistkit.serve.shared_counters import Tally
+from mnistkit.serve.shared_counters import SharedCounters
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from prometheus_client.metrics_core import Metric
 
-    from mnistkit.serve.repository import ServedModel
+    from mnistkit.serve.models import ServedModel
 
-CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 1024, 4096)
 _TEXTS = {
@@ -29,7 +29,7 @@ _TEXTS = {
     "rows": "Rows in one run of a model",
     "queue": "Requests waiting for a model",
     "in_flight": "Requests being answered",
-    "connections": "Open connections",
+    "connections": "Connections with a request being received or answered",
     "model": "1 for each model being served",
     "reloads": "Reloads tried",
 }
@@ -43,11 +43,11 @@ class Metrics:
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self._tally = Tally(folder)
-        self._tables = self._tally.tables
+        self._counters = SharedCounters(folder)
+        self._tables = self._counters.tables
         self._pairs: dict[tuple[str, int], tuple[list[float], list[float]]] = {}
         self._registry = CollectorRegistry()
-        self._registry.register(_Exposition(self._tally))
+        self._registry.register(_Exposition(self._counters))
 
     def answered(self, route: str, status: int, seconds: float) -> None:
         """Count a request."""
@@ -86,7 +86,7 @@ class Metrics:
 
     def publish(self) -> None:
         """Let the other workers see the numbers."""
-        self._tally.write()
+        self._counters.write()
 
     def exposition(self) -> bytes:
         """The text to scrape."""
@@ -94,10 +94,10 @@ class Metrics:
 
 
 class _Exposition(Collector):
-    """The tally in prometheus-client's terms, made when somebody scrapes."""
+    """The counters in prometheus-client's terms, made when somebody scrapes."""
 
-    def __init__(self, tally: Tally) -> None:
-        self._tally = tally
+    def __init__(self, counters: SharedCounters) -> None:
+        self._counters = counters
 
     def describe(self) -> list[Metric]:
         """Nothing, so that registering does not collect."""
@@ -105,7 +105,7 @@ class _Exposition(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """All metrics."""
-        tables = self._tally.total()
+        tables = self._counters.total()
         requests = CounterMetricFamily("mnistkit_requests", _TEXTS["requests"], labels=["route", "status"])
         for labels, (count,) in tables["requests"].items():
             status, _, route = labels.partition(" ")  # gRPC's routes have a space of their own

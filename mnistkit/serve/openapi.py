@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mnistkit import __version__
-from mnistkit.serve.datatypes import NUMPY
+from mnistkit.serve.protocol.datatypes import NUMPY
 
 if TYPE_CHECKING:
     from mnistkit.serve.settings import Settings
@@ -51,6 +51,7 @@ def document(settings: Settings) -> dict[str, Any]:
         for operation in path.values():
             if isinstance(operation, dict):
                 operation["responses"].setdefault("400", _error("The request cannot be read"))
+                operation["responses"].setdefault("403", _error("A page of another site asks"))
                 operation["responses"].setdefault("405", _error("The method is not the path's"))
                 if settings.token_file and "health" not in operation["operationId"].lower():
                     operation["responses"]["401"] = _error("No or another token")
@@ -158,6 +159,7 @@ def _overload() -> dict[str, Any]:
             "headers": {"Retry-After": {"description": "Seconds", "schema": {"type": "integer"}}},
         },
         "431": _error("The headers are too large"),
+        "503": _error("Too many requests are being answered"),
         "504": _error("No answer in time"),
     }
 

@@ -48,6 +48,18 @@ class Served:
     log: Path
     tls: bool = False
     headers: dict = field(default_factory=dict)
+    talk: Path | None = None
+
+    def admin(self, path):
+        """A GET on the port for health and metrics."""
+        port = int(re.search(r"health and metrics on http://\S+:(\d+)", self.talk.read_text())[1])
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return Reply(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+        finally:
+            connection.close()
 
     def connect(self, timeout=30):
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
@@ -93,7 +105,7 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(folder, *flags, wait=60):
+def serving(folder, *flags, wait=60, env=None):
     """Start a server with these flags on a free port, and stop it at the end."""
     log, talk = folder / f"access-{time.monotonic_ns()}.log", folder / f"talk-{time.monotonic_ns()}.log"
     command = [sys.executable, "-m", "mnistkit.serve", "--port", "0", "--device", "cpu", "--threads", "1",
@@ -102,11 +114,14 @@ def serving(folder, *flags, wait=60):
         command += ["--grace", "0.2"]
     with talk.open("wb") as stderr:
         process = subprocess.Popen(
-            [str(part) for part in command], cwd=folder, stderr=stderr, env={**os.environ, "PYTHONPATH": str(ROOT)}
+            [str(part) for part in command],
+            cwd=folder,
+            stderr=stderr,
+            env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
         )
     try:
         port, grpc_port = _ports(process, talk, wait)
-        yield Served(process, port, grpc_port, log)
+        yield Served(process, port, grpc_port, log, talk=talk)
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)

@@ -69,7 +69,9 @@ BAD_DOCUMENTS = {
         "inputs[0].parameters.binary_data_size: expected a number up to the 0 bytes left, got 3136",
     ),
     "too deep": (b'{"a":' * 40 + b"1" + b"}" * 40, "body: expected at most 16 levels"),
-    "absurdly deep": (b"[" * 100_000, "body: expected JSON"),
+    "absurdly deep": (b"[" * 50_000, "body: expected JSON"),
+    "too many lists": (changed(data=[[0.5]] * 100_001), "body: expected at most 100000 lists and objects, got 100006"),
+    "many lists": (changed(data=[[0.5]] * 99_000), "inputs[0].data: expected 784 numbers"),
 }
 
 

@@ -95,7 +95,7 @@ def test_grpc_typed_contents(server):
     """What clients of other languages send: numbers in InferTensorContents."""
     import grpc
 
-    from mnistkit.serve.messages import SERVICE, messages
+    from mnistkit.serve.protocol.messages import SERVICE, messages
 
     made = messages()
     request = made.ModelInferRequest(model_name="echo")

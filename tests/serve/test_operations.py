@@ -238,7 +238,15 @@ def test_watch_reloads_by_itself(started, asset, tmp_path):
 
 
 def children(pid):
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    """Its workers; multiprocessing has one more process, which keeps track of what they share."""
+    found = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return [child for child in found if b"spawn_main" in command_line(child)]
+
+
+def command_line(pid):
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
 
 
 def test_workers_survive_the_death_of_one(started):
@@ -290,10 +298,11 @@ def test_workers_share_a_burst_of_connections(started):
             link.close()
 
 
-def test_connections_wait_for_the_successor_of_a_dead_worker(started):
+def test_new_connections_go_to_the_workers_that_live(started):
     with started("--workers", "2") as server:
         victim = both_serve(server)[0]
         os.kill(victim, signal.SIGKILL)
+        wait_for(lambda: not alive(victim))
         assert [server.infer(ONE).status for _ in range(20)] == [200] * 20
 
 
@@ -454,5 +463,8 @@ def test_a_connection_that_goes_away_while_waiting(server):
     body = json.dumps(row(3)).encode()
     for _ in range(3):
         with socket.create_connection(("127.0.0.1", server.port)) as link:
-            link.sendall(b"POST /v2/models/slow/infer HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+            link.sendall(
+                b"POST /v2/models/slow/infer HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body)
+                + body
+            )
     assert np.allclose(server.infer(row(9), model="slow").json["outputs"][0]["data"], 9, atol=1e-2)

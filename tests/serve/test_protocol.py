@@ -123,10 +123,11 @@ def test_whole_numbers_of_64_bits_stay_exact(server):
 
 def test_pipelined_requests_are_answered_in_order(server):
     slow = json.dumps({"inputs": [tensor(np.full((1, 1024), 3.0), name="x")]}).encode()
-    first = b"POST /v2/models/slow/infer HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(slow) + slow
+    first = b"POST /v2/models/slow/infer HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(slow) + slow
     received = server.raw(
         first
-        + b"GET /v2 HTTP/1.1\r\nHost: a\r\n\r\nGET /v2/health/live HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+        + b"GET /v2 HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        + b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     )
     assert received.count(b"HTTP/1.1 200 OK") == 3
     assert received.index(b"slow") < received.index(b"extensions") < received.index(b'"live"')

@@ -4,7 +4,7 @@ import os
 import pytest
 
 from mnistkit.serve.metrics import Metrics
-from mnistkit.serve.shared_counters import Tally, forget
+from mnistkit.serve.shared_counters import SharedCounters, forget
 
 
 def other(folder, process, **tables):
@@ -12,40 +12,40 @@ def other(folder, process, **tables):
 
 
 def test_a_process_alone_writes_nothing(tmp_path):
-    tally = Tally()
-    tally.tables["rows"]["m"] = [1, 2]
-    assert tally.total()["rows"] == {"m": [1, 2]}
+    counters = SharedCounters()
+    counters.tables["rows"]["m"] = [1, 2]
+    assert counters.total()["rows"] == {"m": [1, 2]}
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_sum_over_processes(tmp_path):
-    tally = Tally(tmp_path)
-    tally.tables["rows"]["m"] = [1, 2]
+    counters = SharedCounters(tmp_path)
+    counters.tables["rows"]["m"] = [1, 2]
     other(tmp_path, 1, rows={"m": [10, 20], "n": [5, 5]}, queue={"m": [3]})
-    total = tally.total()
+    total = counters.total()
     assert total["rows"] == {"m": [11, 22], "n": [5, 5]}
     assert total["queue"] == {"m": [3]}
     assert json.loads((tmp_path / f"{os.getpid()}.json").read_text())["rows"] == {"m": [1, 2]}
 
 
 def test_the_dead_leave_what_they_counted_and_nothing_else(tmp_path):
-    tally = Tally(tmp_path)
+    counters = SharedCounters(tmp_path)
     for process in (1, 2, 3):
         other(tmp_path, process, rows={"m": [process]}, queue={"m": [3]}, connections={"": [9]})
         forget(tmp_path, process)
         forget(tmp_path, process)  # a second time changes nothing
     assert sorted(path.name for path in tmp_path.glob("*.json")) == ["dead.json"]
-    total = tally.total()
+    total = counters.total()
     assert total["rows"] == {"m": [6]}
     assert total["queue"] == total["connections"] == {}
 
 
 def test_lists_of_different_lengths_are_a_bug_and_not_cut(tmp_path):
-    tally = Tally(tmp_path)
-    tally.tables["rows"]["m"] = [1, 2]
+    counters = SharedCounters(tmp_path)
+    counters.tables["rows"]["m"] = [1, 2]
     other(tmp_path, 1, rows={"m": [1]})
     with pytest.raises(ValueError, match="argument 2 is"):  # longer or shorter: files are read in any order
-        tally.total()
+        counters.total()
 
 
 def test_the_text_is_what_prometheus_reads():

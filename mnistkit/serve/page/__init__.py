@@ -9,20 +9,19 @@ from mnistkit.serve.http import Response
 
 _FOLDER = resources.files(__name__)
 FILES: Final = {
-    "/": ("index.html", b"text/html; charset=utf-8"),
-    "/page.css": ("page.css", b"text/css; charset=utf-8"),
-    "/page.js": ("page.js", b"text/javascript; charset=utf-8"),
-    "/pad.js": ("pad.js", b"text/javascript; charset=utf-8"),
+    "/": ("index.html", "text/html; charset=utf-8"),
+    "/page.css": ("page.css", "text/css; charset=utf-8"),
+    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "/pad.js": ("pad.js", "text/javascript; charset=utf-8"),
 }
 _POLICY: Final = (
-    b"default-src 'none'; script-src 'self'; style-src 'self'; img-src data: blob:; connect-src 'self'; "
-    b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src data: blob:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _HEADERS: Final = (
-    (b"content-security-policy", _POLICY),
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"cache-control", b"no-cache"),
+    ("content-security-policy", _POLICY),
+    ("referrer-policy", "no-referrer"),
+    ("cache-control", "no-cache"),
 )
 _read: dict[str, bytes] = {}
 

@@ -167,7 +167,7 @@ DIFFERENT = {
     "sign": [(("torch",), np.isnan, "PyTorch answers 0 for NaN; the file NaN, as NumPy and JAX")],
     "squareplus": [
         (("torch",), lambda x: x < -100, "PyTorch squares otherwise; of two nearly equal numbers little is left"),
-        (ALL, lambda x: (x.dtype == np.float16) & (x < -10), "onnxruntime adds halves in float32, where Keras cancels")
+        (ALL, lambda x: (x.dtype == np.float16) & (x < -10), "onnxruntime adds halves in float32, where Keras cancels"),
     ],
 }
 

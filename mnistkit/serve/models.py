@@ -1,8 +1,9 @@
-"""The models being served: loaded with proof, replaced as a whole, never half."""
+"""The models being served: verified when they are loaded, replaced as a whole, never half."""
 
 from __future__ import annotations
 
 import math
+import stat
 import time
 from functools import partial
 from pathlib import Path
@@ -14,19 +15,19 @@ from mnistkit.core.comparison import verify_file
 from mnistkit.core.errors import InputError, MnistkitError, ModelFileError
 from mnistkit.core.runtime import Runtime, TensorInfo
 from mnistkit.digits.classifier import Classifier, as_images
-from mnistkit.serve.batcher import Lane
-from mnistkit.serve.datatypes import NUMPY, datatype_name, exact
-from mnistkit.serve.http import Refusal, bad
+from mnistkit.serve.batcher import Batcher
+from mnistkit.serve.http import HTTPError, bad_request
+from mnistkit.serve.protocol.datatypes import NUMPY, datatype_name, exact
+from mnistkit.serve.protocol.inference import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
-    from mnistkit.serve.infer import Layout
+    from mnistkit.serve.protocol.inference import Layout
     from mnistkit.serve.settings import Settings
 
-VERSION = "1"
 _BITS_OF_ONE = 0x3F800000  # of float32
 
 
@@ -47,6 +48,8 @@ class ServedModel:
     def __init__(self, name: str, path: str, *, settings: Settings, observe: Callable[[int], None]) -> None:
         self.name, self.path = name, path
         self.stamp = file_stamp(path)
+        if self.stamp is None and Path(path).exists():
+            raise ModelFileError(f"{path}: expected a regular file, got something else")  # a FIFO would wait for ever
         self.runtime = Runtime(path, device=settings.device, threads=settings.threads)
         if self.runtime.metadata:
             verify_file(self.runtime.source, device=settings.device)
@@ -62,11 +65,11 @@ class ServedModel:
             info.shape and not isinstance(info.shape[0], int) for info in (*self.runtime.inputs, *self.runtime.outputs)
         )
         self.layouts: dict[bytes, Layout] = {}
-        """Headers of binary requests that were found good; see `mnistkit.serve.infer`."""
+        """Headers of binary requests that were found good; see `mnistkit.serve.protocol.inference`."""
         self._cost = self._seconds_per_element()
         self._inline = settings.inline_ms / 1000
-        self.lane = Lane(
-            self.runtime.run,
+        self.batcher = Batcher(
+            self.run,
             batched=self.batched,
             concurrency=settings.concurrency,
             max_batch=settings.max_batch,
@@ -87,11 +90,25 @@ class ServedModel:
                      *self.runtime.outputs))  # fmt: skip
 
     def is_quick(self, feeds: Mapping[str, NDArray[Any]]) -> bool:
-        """Whether a run is estimated to cost less than handing it to a thread."""
+        """Whether a run is estimated to cost less than handing it to a thread.
+
+        Never for a model of another origin: its cost may depend on the values.
+        """
         size = 0
         for array in feeds.values():
             size += array.size
         return self._cost * size <= self._inline
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Run the model; what onnxruntime refuses is told without the path of the file.
+
+        Raises:
+            InputError: onnxruntime refuses the arrays.
+        """
+        try:
+            return self.runtime.run(feeds)
+        except InputError as error:
+            raise InputError(str(error).replace(self.runtime.name, f"model {self.name}")) from error
 
     def prepare(self, name: str, array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
         """Check a client's tensor against the declared input and cast it to the declared type.
@@ -102,7 +119,7 @@ class ServedModel:
             shape: What the client calls their shape; its product is the number of values.
 
         Raises:
-            Refusal: 400, shape, range or type does not fit.
+            HTTPError: 400, shape, range or type does not fit.
         """
         info = self.inputs[name]
         if self._scaled:
@@ -116,18 +133,20 @@ class ServedModel:
             try:
                 images = as_images(array.reshape(shape))
             except InputError as error:
-                raise bad(f"input {name}: {str(error).removeprefix('images: ')}") from None
+                raise bad_request(f"input {name}: {str(error).removeprefix('images: ')}") from None
             if isinstance(info.shape[0], int) and info.shape[0] != len(images):
-                raise bad(f"input {name}: expected a batch of {info.shape[0]}, got {len(images)}")
+                raise bad_request(f"input {name}: expected a batch of {info.shape[0]}, got {len(images)}")
             fixed = [size for size in info.shape[1:] if isinstance(size, int)]
             layout = fixed if math.prod(fixed) == images.shape[1] else shape[1:]
             return images.astype(info.dtype, copy=False).reshape(len(images), *layout)
         if len(shape) != len(info.shape) or any(
             isinstance(want, int) and want != got for want, got in zip(info.shape, shape, strict=True)
         ):
-            raise bad(f"input {name}: expected shape {[_free(size) for size in info.shape]}, got {list(shape)}")
+            raise bad_request(f"input {name}: expected shape {[_free(size) for size in info.shape]}, got {list(shape)}")
         if info.dtype not in NUMPY_NAMES:
-            raise bad(f"input {name}: expected a numeric tensor, but the model takes {info.dtype}, which is not served")
+            raise bad_request(
+                f"input {name}: expected a numeric tensor, but the model takes {info.dtype}, which is not served"
+            )
         made = exact(array, np.dtype(info.dtype), f"input {name}").reshape(shape)
         return made if made.flags.aligned else made.copy()
 
@@ -149,6 +168,8 @@ class ServedModel:
 
     def _seconds_per_element(self) -> float:
         """Measured cost of the smallest request; infinite where there is no telling."""
+        if not self.runtime.metadata:
+            return math.inf
         feeds = {}
         for info in self.runtime.inputs:
             if info.dtype not in NUMPY_NAMES:
@@ -165,7 +186,7 @@ class ServedModel:
         return min(times) / max(1, sum(array.size for array in feeds.values()))
 
 
-class Repository:
+class Models:
     """All models of a server, by name."""
 
     def __init__(self, settings: Settings, *, observe: Callable[[str, int], None]) -> None:
@@ -173,17 +194,24 @@ class Repository:
         self.models = {name: self._load(name, path) for name, path in settings.models}
         self.default = next(iter(self.models))
 
-    def get(self, name: str, version: str | None = None) -> ServedModel:
+    def get(self, name: str, version: str | None = None, *, discreet: bool = False) -> ServedModel:
         """The model of that name.
 
+        Args:
+            name: Of the model.
+            version: Of the model; there is one.
+            discreet: Say nothing of the names that there are.
+
         Raises:
-            Refusal: 404, there is none, or not in that version.
+            HTTPError: 404, there is none, or not in that version.
         """
         model = self.models.get(name)
+        if model is None and discreet:
+            raise HTTPError(404, f"model: expected the name of a model, got {name!r:.80}")
         if model is None:
-            raise Refusal(404, f"model: expected one of {', '.join(self.models)}, got {name!r:.80}")
+            raise HTTPError(404, f"model: expected one of {', '.join(self.models)}, got {name!r:.80}")
         if version not in {None, "", VERSION}:
-            raise Refusal(404, f"version of {name}: expected {VERSION}, got {version!r:.40}")
+            raise HTTPError(404, f"version of {name}: expected {VERSION}, got {version!r:.40}")
         return model
 
     def changed(self) -> list[str]:
@@ -197,9 +225,14 @@ class Repository:
             MnistkitError: The file is not good enough to replace the model that serves.
         """
         old = self.models[name]
-        new = self._load(name, old.path)
+        try:
+            new = self._load(name, old.path)
+        except MnistkitError:
+            raise
+        except Exception as error:  # a damaged file can raise anything
+            raise ModelFileError(f"{old.path}: cannot be used ({type(error).__name__}: {error})") from error
         if new.takes != old.takes:
-            new.lane.close()
+            new.batcher.close()
             raise ModelFileError(
                 f"{old.path}: expected the tensors of the model being served, {'; '.join(old.takes)}, "
                 f"got {'; '.join(new.takes)}; restart the server to change them"
@@ -210,7 +243,7 @@ class Repository:
         """Serve it from now on; requests under way finish on the old one."""
         old = self.models[model.name]
         self.models = {**self.models, model.name: model}
-        old.lane.close()
+        old.batcher.close()
 
     def _load(self, name: str, path: str) -> ServedModel:
         return ServedModel(name, path, settings=self._settings, observe=partial(self._observe, name))
@@ -224,6 +257,8 @@ def file_stamp(path: str) -> tuple[int, int, int] | None:
     try:
         found = Path(path).stat()
     except OSError:
+        return None
+    if not stat.S_ISREG(found.st_mode):
         return None
     return found.st_mtime_ns, found.st_size, found.st_ino
 

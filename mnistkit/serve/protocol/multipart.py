@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from mnistkit.serve.http import bad
+from mnistkit.serve.http import bad_request
 
 
 @dataclass(slots=True)
@@ -23,20 +23,20 @@ def parse_multipart(body: bytes, content_type: bytes, *, limit: int) -> list[Par
     """All parts of a form.
 
     Raises:
-        Refusal: 400, the body is damaged or has more than ``limit`` parts.
+        HTTPError: 400, the body is damaged or has more than ``limit`` parts.
     """
     boundary = parse_options_header(content_type)[1].get(b"boundary", b"")
     if not boundary:
-        raise bad("header Content-Type: expected a boundary for multipart/form-data, got none")
+        raise bad_request("header Content-Type: expected a boundary for multipart/form-data, got none")
     reader = _Reader(limit)
     try:
         parser = MultipartParser(boundary, reader.callbacks())
         parser.write(body)
         parser.finalize()
     except (FormParserError, ValueError, IndexError) as error:
-        raise bad(f"body: expected multipart/form-data, got something else ({error})") from None
+        raise bad_request(f"body: expected multipart/form-data, got something else ({error})") from None
     if not reader.ended:
-        raise bad("body: expected multipart/form-data with its closing boundary, got a body that is cut off")
+        raise bad_request("body: expected multipart/form-data with its closing boundary, got a body that is cut off")
     return reader.parts
 
 
@@ -53,7 +53,7 @@ class _Reader:
 
     def part_begin(self) -> None:
         if len(self.parts) >= self._limit:
-            raise bad(f"body: expected at most {self._limit} parts, got more")
+            raise bad_request(f"body: expected at most {self._limit} parts, got more")
         self.parts.append(Part())
 
     def part_data(self, data: bytes, start: int, end: int) -> None:

@@ -84,8 +84,8 @@ METHODS = ("ServerLive", "ServerReady", "ModelReady", "ServerMetadata", "ModelMe
 
 
 @functools.cache
-def messages() -> SimpleNamespace:
-    """All message classes, by name."""
+def pool() -> Any:
+    """All messages and the service, apart from what else protobuf knows in this process."""
     file = descriptor_pb2.FileDescriptorProto(name="mnistkit_grpc_predict_v2.proto", package=PACKAGE, syntax="proto3")
     for name, fields in _MESSAGES.items():
         message = file.message_type.add(name=name)
@@ -95,10 +95,19 @@ def messages() -> SimpleNamespace:
             _add_field(message, number, text)
             if fields is _PARAMETERS:
                 message.field[-1].oneof_index = 0
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
+    service = file.service.add(name=SERVICE.rpartition(".")[2])
+    for name in METHODS:
+        service.method.add(name=name, input_type=f".{PACKAGE}.{name}Request", output_type=f".{PACKAGE}.{name}Response")
+    made = descriptor_pool.DescriptorPool()
+    made.Add(file)
+    return made
+
+
+@functools.cache
+def messages() -> SimpleNamespace:
+    """All message classes, by name."""
     classes: dict[str, Any] = {
-        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{PACKAGE}.{name}")) for name in _MESSAGES
+        name: message_factory.GetMessageClass(pool().FindMessageTypeByName(f"{PACKAGE}.{name}")) for name in _MESSAGES
     }
     return SimpleNamespace(**classes)
 

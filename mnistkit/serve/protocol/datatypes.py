@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnistkit.serve.http import bad
+from mnistkit.serve.http import bad_request
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,6 +23,7 @@ NAMES: dict[str, str] = {dtype.name: name for name, dtype in NUMPY.items()}
 OF_ARRAY: dict[np.dtype[Any], str] = {dtype: name for name, dtype in NUMPY.items()}
 """The same by the dtype itself: asking a dtype for its name takes longer than running a small model's layer."""
 BF16_BYTES = 2
+_EXACT = 2**53  # from there on a float64 does not tell whole numbers apart
 _STRUCT = 65536  # numbers; longer lists are not worth a copy of themselves as arguments
 
 
@@ -35,28 +36,28 @@ def check_datatype(datatype: object, field: str) -> str:
     """A datatype that tensors may have.
 
     Raises:
-        Refusal: 400, the datatype is unknown or not numeric.
+        HTTPError: 400, the datatype is unknown or not numeric.
     """
     if isinstance(datatype, str) and (datatype in NUMPY or datatype == "BF16"):
         return datatype
-    raise bad(f"{field}: expected one of {', '.join(NUMPY)}, got {datatype!r:.40}")
+    raise bad_request(f"{field}: expected one of {', '.join(NUMPY)}, got {datatype!r:.40}")
 
 
 def from_bytes(content: memoryview, datatype: str, field: str) -> NDArray[Any]:
     """Little-endian raw bytes as a flat array.
 
     Raises:
-        Refusal: 400, not a whole number of elements, or a BOOL byte that is neither 0 nor 1.
+        HTTPError: 400, not a whole number of elements, or a BOOL byte that is neither 0 nor 1.
     """
     size = BF16_BYTES if datatype == "BF16" else NUMPY[datatype].itemsize
     if len(content) % size:
-        raise bad(f"{field}: expected a multiple of {size} bytes for {datatype}, got {len(content)}")
+        raise bad_request(f"{field}: expected a multiple of {size} bytes for {datatype}, got {len(content)}")
     if datatype == "BF16":
         return (np.frombuffer(content, "<u2").astype(np.uint32) << 16).view(np.float32)
     if datatype == "BOOL":
         plain = np.frombuffer(content, np.uint8)
         if plain.size and plain.max() > 1:
-            raise bad(f"{field}: expected bytes 0 or 1 for BOOL, got {plain.max()}")
+            raise bad_request(f"{field}: expected bytes 0 or 1 for BOOL, got {plain.max()}")
         return plain.view(np.bool_)
     return np.frombuffer(content, NUMPY[datatype])
 
@@ -65,10 +66,10 @@ def from_list(data: object, datatype: str, field: str) -> NDArray[Any]:
     """A list of numbers, flat or nested, as an array of the datatype.
 
     Raises:
-        Refusal: 400, not a list, ragged, not numbers, or out of the datatype's range.
+        HTTPError: 400, not a list, ragged, not numbers, or out of the datatype's range.
     """
     if not isinstance(data, list):
-        raise bad(f"{field}: expected a list of numbers, got {type(data).__name__}")
+        raise bad_request(f"{field}: expected a list of numbers, got {type(data).__name__}")
     if not data:
         return np.zeros(0, NUMPY[datatype])
     if datatype == "FP32" and len(data) <= _STRUCT:
@@ -81,9 +82,11 @@ def from_list(data: object, datatype: str, field: str) -> NDArray[Any]:
     try:
         numbers = np.array(data)
     except (ValueError, OverflowError, RuntimeError):
-        raise bad(f"{field}: expected a flat list, or nested lists of equal lengths, got ragged ones") from None
+        raise bad_request(f"{field}: expected a flat list, or nested lists of equal lengths, got ragged ones") from None
     if numbers.dtype.kind not in "buif":
-        raise bad(f"{field}: expected numbers, got other values among them")
+        raise bad_request(f"{field}: expected numbers, got other values among them")
+    if numbers.dtype.kind == "f" and NUMPY[datatype].kind in "iu" and np.abs(numbers).max() >= _EXACT:
+        raise bad_request(f"{field}: expected whole numbers beyond 2**53 without fractions beside them, got both")
     return exact(numbers, NUMPY[datatype], field)
 
 
@@ -91,7 +94,7 @@ def exact(values: NDArray[Any], dtype: np.dtype[Any], field: str) -> NDArray[Any
     """Cast, allowing rounding of fractions alone: no wrap-around, no infinity from a number, no fraction cut off.
 
     Raises:
-        Refusal: 400, a value does not fit.
+        HTTPError: 400, a value does not fit.
     """
     if values.dtype == dtype or values.size == 0:
         return values.astype(dtype, copy=False)
@@ -101,12 +104,14 @@ def exact(values: NDArray[Any], dtype: np.dtype[Any], field: str) -> NDArray[Any
         if np.isfinite(made).all():
             return made
         if values.dtype.itemsize > dtype.itemsize and not np.array_equal(np.isfinite(values), np.isfinite(made)):
-            raise bad(f"{field}: expected numbers within {dtype.name}, got one as large as {np.nanmax(np.abs(values))}")
+            raise bad_request(
+                f"{field}: expected numbers within {dtype.name}, got one as large as {np.nanmax(np.abs(values))}"
+            )
         return made
     if values.dtype.kind == "f" and not (np.isfinite(values).all() and (np.trunc(values) == values).all()):
-        raise bad(f"{field}: expected whole numbers for {dtype.name}, got fractions")
+        raise bad_request(f"{field}: expected whole numbers for {dtype.name}, got fractions")
     low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
     least, most = int(values.min()), int(values.max())
     if least < low or most > high:
-        raise bad(f"{field}: expected values in {low}..{high} for {dtype.name}, got {least} to {most}")
+        raise bad_request(f"{field}: expected values in {low}..{high} for {dtype.name}, got {least} to {most}")
     return values.astype(dtype)

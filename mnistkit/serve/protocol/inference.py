@@ -8,26 +8,53 @@ means that the body is one raw tensor for a model with one input.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import orjson
 
-from mnistkit.serve.datatypes import BF16_BYTES, NUMPY, OF_ARRAY, check_datatype, datatype_name, from_bytes, from_list
-from mnistkit.serve.http import BINARY, JSON, Request, Response, bad, shown
-from mnistkit.serve.repository import VERSION
+from mnistkit.serve.http import BINARY, JSON, HTTPError, Request, Response, bad_request, truncate
+from mnistkit.serve.protocol.datatypes import (
+    BF16_BYTES,
+    NUMPY,
+    OF_ARRAY,
+    check_datatype,
+    datatype_name,
+    from_bytes,
+    from_list,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from mnistkit.serve.repository import ServedModel
+    from mnistkit.core.runtime import TensorInfo
     from mnistkit.serve.settings import Settings
 
-LENGTH_HEADER = b"inference-header-content-length"
+LENGTH_HEADER = "inference-header-content-length"
 _LONG_HEADER = 4096  # bytes; a longer one is not remembered
 _LAYOUTS = 256  # headers remembered for each model
+_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_MAX_BRACKETS = 100_000  # each becomes a Python object
+_MAX_DIGITS = 12  # of a length
 _MAX_DIMENSIONS = 16  # NumPy's own bound is 64; no layout here comes near
+
+
+VERSION = "1"
+
+
+class Served(Protocol):
+    """What the protocol needs of a model that is served (`mnistkit.serve.models.ServedModel`)."""
+
+    name: str
+    inputs: dict[str, TensorInfo]
+    outputs: dict[str, TensorInfo]
+    batched: bool
+    layouts: dict[bytes, Layout]
+
+    def prepare(self, name: str, array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+        """Bring an input to the type of the model, or refuse it."""
 
 
 @dataclass(slots=True)
@@ -65,41 +92,48 @@ class Layout:
             for number, entry in enumerate(entries)
         ]  # fmt: skip
 
-    def read(self, body: bytes, start: int, model: ServedModel) -> Inference:
+    def read(self, body: bytes, start: int, model: Served) -> Inference:
         """The request whose tensors begin at ``start``.
 
         Raises:
-            Refusal: 400, other than the announced bytes, or values that do not fit.
+            HTTPError: 400, other than the announced bytes, or values that do not fit.
         """
         view = memoryview(body)
         feeds: dict[str, NDArray[Any]] = {}
         for field, name, datatype, shape, size in self._tensors:
             if len(body) - start < size:
-                raise bad(_too_short(field, len(body) - start, size))
+                raise bad_request(_too_short(field, len(body) - start, size))
             feeds[name] = model.prepare(name, from_bytes(view[start : start + size], datatype, field), shape)
             start += size
         if start != len(body):
-            raise bad(f"body: expected the declared tensors and no more, got {len(body) - start} bytes behind them")
+            raise bad_request(
+                f"body: expected the declared tensors and no more, got {len(body) - start} bytes behind them"
+            )
         return Inference(feeds, collect(feeds, model), self._outputs)
 
 
-def parse(request: Request, model: ServedModel, settings: Settings) -> Inference:
+def parse(request: Request, model: Served, settings: Settings) -> Inference:
     """Read the body of an infer request.
 
     Raises:
-        Refusal: 400, with the field, what was expected and what was sent.
+        HTTPError: 400, with the field, what was expected and what was sent.
     """
     length = request.headers.get(LENGTH_HEADER)
     if length is None:
         return _from_document(parse_json(request.body, settings), memoryview(b""), model, settings)
-    if not length.isdigit() or int(length[:20]) > len(request.body):
-        raise bad(
+    # Compared as text first: int() of thousands of digits is refused by Python itself.
+    plain = length.isascii() and length.isdigit()
+    digits = length.lstrip("0") or "0"
+    if not plain or len(digits) > _MAX_DIGITS or int(digits) > len(request.body):
+        raise bad_request(
             f"header Inference-Header-Content-Length: expected a number up to the body's {len(request.body)} bytes, "
-            f"got {shown(length.decode('latin-1'))}"
+            f"got {truncate(length)}"
         )
-    size = int(length)
+    size = int(digits)
     if size == 0:
         return _from_raw(request.body, model, settings)
+    if size > settings.max_json:
+        raise HTTPError(413, f"body: expected at most {settings.max_json} bytes of JSON, got {size}")
     header = request.body[:size]
     layout = model.layouts.get(header)
     if layout is not None:
@@ -113,7 +147,7 @@ def parse(request: Request, model: ServedModel, settings: Settings) -> Inference
     return inference
 
 
-def render(inference: Inference, outputs: dict[str, NDArray[Any]], model: ServedModel) -> Response:
+def render(inference: Inference, outputs: dict[str, NDArray[Any]], model: Served) -> Response:
     """The answer, as JSON or with binary tensors behind it."""
     entries, raw = [], []
     for name, binary in inference.outputs.items():
@@ -138,7 +172,7 @@ def render(inference: Inference, outputs: dict[str, NDArray[Any]], model: Served
     header = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
     if not raw:
         return Response(200, header, JSON)
-    length = (LENGTH_HEADER, str(len(header)).encode())
+    length = (LENGTH_HEADER, str(len(header)))
     return Response(200, b"".join((header, *raw)), BINARY, (length,))
 
 
@@ -146,58 +180,71 @@ def parse_json(body: bytes, settings: Settings) -> dict[str, Any]:
     """The JSON object in a body.
 
     Raises:
-        Refusal: 400, not JSON, not an object, or nested too deeply.
+        HTTPError: 400, not JSON, not an object, or nested too deeply.
     """
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise bad(f"body: expected JSON, got {len(body)} bytes that are not ({error})") from None
+    # Before anything is made of it: a bracket costs one byte to send and a Python object to read.
+    brackets = body.count(b"[") + body.count(b"{")
+    if brackets > _MAX_BRACKETS:
+        raise bad_request(
+            f"body: expected at most {_MAX_BRACKETS} lists and objects, got {brackets}; send data as one flat list"
+        )
+    if brackets > settings.max_json_depth and depth(body) > settings.max_json_depth:
+        _check_json(body)
+        raise bad_request(f"body: expected at most {settings.max_json_depth} levels of nesting, got more")
+    document = _check_json(body)
     if not isinstance(document, dict):
-        raise bad(f"body: expected a JSON object, got {type(document).__name__}")
-    # Every level needs its own bracket, so most bodies are shown to be shallow by counting.
-    if body.count(b"[") + body.count(b"{") > settings.max_json_depth:
-        level: list[Any] = [document]
-        depth = 0
-        while level:
-            depth += 1
-            if depth > settings.max_json_depth:
-                raise bad(f"body: expected at most {settings.max_json_depth} levels of nesting, got more")
-            level = [child for node in level for child in (node.values() if isinstance(node, dict) else node)
-                     if isinstance(child, dict | list)]  # fmt: skip
+        raise bad_request(f"body: expected a JSON object, got {type(document).__name__}")
     return document
+
+
+def _check_json(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise bad_request(f"body: expected JSON, got {len(body)} bytes that are not ({error})") from None
+
+
+def depth(body: bytes) -> int:
+    """Levels of nesting in a JSON text, counted over its bytes; what stands in strings does not count."""
+    if b'"' in body:
+        body = _STRINGS.sub(b"", body)
+    # Brackets are 0x5B and 0x7B (open), 0x5D and 0x7D (close): with bit 5 set only two values are left.
+    codes = np.frombuffer(body, np.uint8) | 0x20
+    steps = (codes == ord("{")).astype(np.int8) - (codes == ord("}")).astype(np.int8)
+    return int(np.cumsum(steps, dtype=np.int32).max(initial=0))
 
 
 def check_shape(shape: object, field: str, settings: Settings) -> tuple[int, ...]:
     """A shape whose size can be afforded, before anything of that size is made.
 
     Raises:
-        Refusal: 400, not a list of sizes, or too many elements.
+        HTTPError: 400, not a list of sizes, or too many elements.
     """
     if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
-        raise bad(f"{field}: expected a list of sizes from 0, got {shown(shape)}")
+        raise bad_request(f"{field}: expected a list of sizes from 0, got {truncate(shape)}")
     if len(shape) > _MAX_DIMENSIONS:
-        raise bad(f"{field}: expected at most {_MAX_DIMENSIONS} dimensions, got {len(shape)}")
+        raise bad_request(f"{field}: expected at most {_MAX_DIMENSIONS} dimensions, got {len(shape)}")
     # An empty tensor can still ask for a huge answer, so sizes of 0 do not hide the others.
     if math.prod(size or 1 for size in shape) > settings.max_elements:
-        raise bad(f"{field}: expected at most {settings.max_elements} elements, got {shown(shape)}")
+        raise bad_request(f"{field}: expected at most {settings.max_elements} elements, got {truncate(shape)}")
     return tuple(shape)
 
 
-def collect(feeds: dict[str, NDArray[Any]], model: ServedModel) -> int:
+def collect(feeds: dict[str, NDArray[Any]], model: Served) -> int:
     """Check that every input is there, and give the number of rows.
 
     Raises:
-        Refusal: 400, an input is missing or their first axes differ.
+        HTTPError: 400, an input is missing or their first axes differ.
     """
     if len(feeds) != len(model.inputs):
         missing = [name for name in model.inputs if name not in feeds]
-        raise bad(f"inputs: expected {', '.join(model.inputs)}, got none named {', '.join(missing)}")
+        raise bad_request(f"inputs: expected {', '.join(model.inputs)}, got none named {', '.join(missing)}")
     if len(feeds) == 1:
         (array,) = feeds.values()
         return array.shape[0] if array.ndim else 1
     sizes = {array.shape[0] if array.ndim else 1 for array in feeds.values()}
     if model.batched and len(sizes) > 1:
-        raise bad(f"inputs: expected one batch size for all, got {sorted(sizes)}")
+        raise bad_request(f"inputs: expected one batch size for all, got {sorted(sizes)}")
     return max(sizes, default=1)
 
 
@@ -205,21 +252,21 @@ def check_name(name: object, known: dict[str, Any], field: str) -> str:
     """A declared tensor's name.
 
     Raises:
-        Refusal: 400, there is none of that name.
+        HTTPError: 400, there is none of that name.
     """
     if isinstance(name, str) and name in known:
         return name
-    raise bad(f"{field}: expected one of {', '.join(known)}, got {shown(name)}")
+    raise bad_request(f"{field}: expected one of {', '.join(known)}, got {truncate(name)}")
 
 
-def _from_document(document: dict[str, Any], binary: memoryview, model: ServedModel, settings: Settings) -> Inference:
+def _from_document(document: dict[str, Any], binary: memoryview, model: Served, settings: Settings) -> Inference:
     identifier = document.get("id")
     if identifier is not None and not isinstance(identifier, str):
-        raise bad(f"id: expected a string, got {shown(identifier)}")
+        raise bad_request(f"id: expected a string, got {truncate(identifier)}")
     parameters = _object(document.get("parameters"), "parameters")
     inputs = document.get("inputs")
     if not isinstance(inputs, list) or not inputs:
-        raise bad(f"inputs: expected a list of tensors, got {shown(inputs)}")
+        raise bad_request(f"inputs: expected a list of tensors, got {truncate(inputs)}")
     feeds: dict[str, NDArray[Any]] = {}
     for number, entry in enumerate(inputs):
         field = f"inputs[{number}]"
@@ -229,7 +276,7 @@ def _from_document(document: dict[str, Any], binary: memoryview, model: ServedMo
         array, binary = _values(entry, shape, datatype, binary, field)
         feeds[name] = model.prepare(name, array, shape)
     if len(binary):
-        raise bad(f"body: expected the declared tensors and no more, got {len(binary)} bytes behind them")
+        raise bad_request(f"body: expected the declared tensors and no more, got {len(binary)} bytes behind them")
     rows = collect(feeds, model)
     return Inference(feeds, rows, _outputs(document.get("outputs"), parameters, model), identifier)
 
@@ -237,10 +284,10 @@ def _from_document(document: dict[str, Any], binary: memoryview, model: ServedMo
 def _named_once(entry: Any, field: str, *, known: Any, seen: Any, kind: str) -> str:
     """The name of one entry of ``inputs`` or ``outputs``: one the model has, and not named before."""
     if not isinstance(entry, dict):
-        raise bad(f"{field}: expected an object, got {shown(entry)}")
+        raise bad_request(f"{field}: expected an object, got {truncate(entry)}")
     name = check_name(entry.get("name"), known, f"{field}.name")
     if name in seen:
-        raise bad(f"{field}.name: expected each {kind} once, got {name} again")
+        raise bad_request(f"{field}.name: expected each {kind} once, got {name} again")
     return name
 
 
@@ -251,54 +298,60 @@ def _values(
     count = math.prod(shape)
     parameters = _object(entry.get("parameters"), f"{field}.parameters")
     if "shared_memory_region" in parameters:
-        raise bad(f"{field}.parameters: expected data in the request, got a shared memory region, which is not served")
+        raise bad_request(
+            f"{field}.parameters: expected data in the request, got a shared memory region, which is not served"
+        )
     size = parameters.get("binary_data_size")
     if size is None:
         if datatype == "BF16":
-            raise bad(f"{field}.datatype: expected BF16 as binary data, got JSON")
+            raise bad_request(f"{field}.datatype: expected BF16 as binary data, got JSON")
         data = from_list(entry.get("data"), datatype, f"{field}.data")
         if data.size != count or (data.ndim > 1 and data.shape != shape):
-            raise bad(f"{field}.data: expected {count} numbers for shape {list(shape)}, got shape {list(data.shape)}")
+            raise bad_request(
+                f"{field}.data: expected {count} numbers for shape {list(shape)}, got shape {list(data.shape)}"
+            )
         return data.reshape(-1), binary
     if "data" in entry:
-        raise bad(f"{field}: expected data or parameters.binary_data_size, got both")
+        raise bad_request(f"{field}: expected data or parameters.binary_data_size, got both")
     if type(size) is not int or not 0 <= size <= len(binary):
-        raise bad(_too_short(field, len(binary), size))
+        raise bad_request(_too_short(field, len(binary), size))
     width = BF16_BYTES if datatype == "BF16" else NUMPY[datatype].itemsize
     if size != count * width:
-        raise bad(
+        raise bad_request(
             f"{field}.parameters.binary_data_size: expected {count * width} for {datatype} {list(shape)}, got {size}"
         )
     return from_bytes(binary[:size], datatype, field), binary[size:]
 
 
 def _too_short(field: str, left: int, size: object) -> str:
-    return f"{field}.parameters.binary_data_size: expected a number up to the {left} bytes left, got {shown(size)}"
+    return f"{field}.parameters.binary_data_size: expected a number up to the {left} bytes left, got {truncate(size)}"
 
 
-def _from_raw(body: bytes, model: ServedModel, settings: Settings) -> Inference:
+def _from_raw(body: bytes, model: Served, settings: Settings) -> Inference:
     if len(model.inputs) != 1:
-        raise bad(f"body: expected a JSON header, got raw data for a model of {len(model.inputs)} inputs")
-    info = model.runtime.inputs[0]
+        raise bad_request(f"body: expected a JSON header, got raw data for a model of {len(model.inputs)} inputs")
+    info = next(iter(model.inputs.values()))
     datatype = check_datatype(datatype_name(info.dtype), f"input {info.name}")
     free = [place for place, size in enumerate(info.shape) if not isinstance(size, int)]
     if len(free) > 1:
-        raise bad(f"body: expected a JSON header with a shape, got raw data for input {info}")
+        raise bad_request(f"body: expected a JSON header with a shape, got raw data for input {info}")
     row = math.prod(size for size in info.shape if isinstance(size, int)) * NUMPY[datatype].itemsize
     if not body or (len(body) % row if free else len(body) != row):
-        raise bad(f"body: expected {'a multiple of ' if free else ''}{row} bytes for input {info}, got {len(body)}")
+        raise bad_request(
+            f"body: expected {'a multiple of ' if free else ''}{row} bytes for input {info}, got {len(body)}"
+        )
     shape = [size if isinstance(size, int) else len(body) // row for size in info.shape]
     checked = check_shape(shape, "body", settings)
     array = model.prepare(info.name, from_bytes(memoryview(body), datatype, "body"), checked)
     return Inference({info.name: array}, array.shape[0] if array.ndim else 1, dict.fromkeys(model.outputs, True))
 
 
-def _outputs(entries: object, parameters: dict[str, Any], model: ServedModel) -> dict[str, bool]:
+def _outputs(entries: object, parameters: dict[str, Any], model: Served) -> dict[str, bool]:
     everything = _flag(parameters.get("binary_data_output", False), "parameters.binary_data_output")
     if entries is None:
         return dict.fromkeys(model.outputs, everything)
     if not isinstance(entries, list):
-        raise bad(f"outputs: expected a list, got {shown(entries)}")
+        raise bad_request(f"outputs: expected a list, got {truncate(entries)}")
     wanted: dict[str, bool] = {}
     for number, entry in enumerate(entries):
         field = f"outputs[{number}]"
@@ -306,7 +359,9 @@ def _outputs(entries: object, parameters: dict[str, Any], model: ServedModel) ->
         own = _object(entry.get("parameters"), f"{field}.parameters")
         for unserved in ("classification", "shared_memory_region"):
             if unserved in own:
-                raise bad(f"{field}.parameters: expected binary_data alone, got {unserved}, which is not served")
+                raise bad_request(
+                    f"{field}.parameters: expected binary_data alone, got {unserved}, which is not served"
+                )
         wanted[name] = _flag(own.get("binary_data", everything), f"{field}.parameters.binary_data")
     return wanted or dict.fromkeys(model.outputs, everything)
 
@@ -315,11 +370,11 @@ def _object(value: object, field: str) -> dict[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise bad(f"{field}: expected an object, got {shown(value)}")
+        raise bad_request(f"{field}: expected an object, got {truncate(value)}")
     return value
 
 
 def _flag(value: object, field: str) -> bool:
     if not isinstance(value, bool):
-        raise bad(f"{field}: expected true or false, got {shown(value)}")
+        raise bad_request(f"{field}: expected true or false, got {truncate(value)}")
     return value

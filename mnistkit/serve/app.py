@@ -1,0 +1,390 @@
+"""The application: routes and the way of a request; `mnistkit.serve.rsgi` and `mnistkit.serve.asgi` call it.
+
+It reads no HTTP: the server in front (Granian, or any ASGI server) hands over a head and a body in pieces.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import os
+import re
+import time
+from typing import TYPE_CHECKING, Any
+
+from mnistkit import __version__
+from mnistkit.core.errors import InputError, MnistkitError
+from mnistkit.serve import page
+from mnistkit.serve.access import Access
+from mnistkit.serve.access_log import AccessLog
+from mnistkit.serve.http import HTTPError, Request, Response, bad_request, error_response, json_response, truncate
+from mnistkit.serve.limits import Budget
+from mnistkit.serve.metrics import CONTENT_TYPE, Metrics
+from mnistkit.serve.models import Models, ServedModel, file_stamp
+from mnistkit.serve.openapi import document
+from mnistkit.serve.pictures import Pictures
+from mnistkit.serve.pool import Pool
+from mnistkit.serve.protocol import inference
+from mnistkit.serve.receiving import Receiver, gone
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Coroutine, Iterable
+    from pathlib import Path
+
+    from mnistkit.serve.pool import Ticket
+    from mnistkit.serve.receiving import Body
+    from mnistkit.serve.settings import Settings
+
+    Answer = Response | Awaitable[Response]
+
+logger = logging.getLogger("mnistkit.serve")
+UNLIMITED = frozenset({"health", "metrics"})
+"""Routes that no limit on requests refuses."""
+_ID = re.compile(r"[!-~]{1,128}")
+_HEAVY = 64 * 1024  # bytes of JSON, and elements of an answer in JSON, from which a thread takes over
+_HEAVY_BINARY = 1024**2  # bytes of a binary request: checked and copied only, which is fast
+_TICK = 0.5
+_NOSNIFF = ("x-content-type-options", "nosniff")
+
+
+class App:
+    """Answers requests; made once in each process, and belongs to the thread of one event loop.
+
+    Args:
+        settings: Of the server.
+        folder: Where the workers of one server add up their metrics.
+
+    Raises:
+        MnistkitError: A model cannot be served, or a setting is wrong.
+    """
+
+    def __init__(self, settings: Settings, *, folder: Path | None = None) -> None:
+        self.settings = settings
+        self.metrics = Metrics(folder)
+        self.log = AccessLog(settings.access_log)
+        self.models = Models(settings, observe=self.metrics.ran)
+        self.pictures = Pictures(self.models, settings)
+        self.pool = Pool("bodies", threads=1, max_queue=settings.max_queue, timeout=settings.timeout)
+        self.budget = Budget(settings)
+        self.draining = False
+        self.access = Access(settings)
+        self._receiver = Receiver(settings, self.budget)
+        self._openapi = document(settings)
+        self._ids = itertools.count(1)
+        self._id_prefix = f"{os.urandom(4).hex()}-"
+        self._reloading = asyncio.Lock()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._ticker: asyncio.Task[None] | None = None
+        for model in self.models.models.values():
+            self.metrics.serving(model)
+
+    # --- life -------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin with what goes on beside requests: the log, the gauges, ``--watch``. Needs a running event loop."""
+        self.log.start()
+        self._ticker = self.spawn(self._tick())
+
+    def close(self) -> None:
+        """Let the threads end and write the log."""
+        if self._ticker is not None:
+            self._ticker.cancel()
+        self.pictures.pool.close()
+        self.pool.close()
+        for model in self.models.models.values():
+            model.batcher.close()
+        self.log.close()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a thread is still at work, for nobody perhaps."""
+        pools: tuple[Any, ...] = (
+            self.pool,
+            self.pictures.pool,
+            *(model.batcher for model in self.models.models.values()),
+        )
+        return any(pool.running for pool in pools)
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Run something beside requests; the loop itself keeps no hold on it."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def note(self, event: str, **about: Any) -> None:
+        """A line in the log that is no request's."""
+        self.log.write({"event": event, "pid": os.getpid(), **about})
+
+    async def reload(self, names: Iterable[str] | None = None) -> None:
+        """Load models' files again, all of them by default, and the token's."""
+        async with self._reloading:
+            if names is None:
+                try:
+                    self.access.reload()
+                except InputError as error:
+                    self.note("token not read again, the old one holds", error=str(error))
+            for name in list(self.models.models) if names is None else names:
+                old = self.models.models[name]
+                try:
+                    new = await asyncio.to_thread(self.models.load_again, name)
+                except MnistkitError as error:
+                    self.metrics.reloaded(name, good=False)
+                    self.note("not reloaded, the old model serves on", model=name, error=str(error))
+                    continue
+                self.models.swap(new)
+                self.metrics.serving(new, instead_of=old)
+                self.metrics.reloaded(name, good=True)
+                self.note("reloaded", model=name, weights=new.runtime.metadata.get("weights_sha256", "")[:16])
+
+    async def _tick(self) -> None:
+        seen: dict[str, Any] = {}
+        while True:
+            await asyncio.sleep(_TICK)
+            try:
+                self.gauges()
+                self.metrics.publish()
+                if self.settings.watch and not self._reloading.locked():
+                    seen = self._watch(seen)
+            except Exception:  # the clock must not stop, whatever one tick meets
+                logger.exception("a bug in the server")
+
+    def _watch(self, seen: dict[str, Any]) -> dict[str, Any]:
+        """Reload files that changed and then stayed the same for one tick: not one that is being written."""
+        models = self.models.models
+        now = {name: file_stamp(models[name].path) for name in self.models.changed()}
+        settled = [name for name, stamp in now.items() if seen.get(name) == stamp]
+        if settled:
+            self.spawn(self.reload(settled))
+            for name in settled:  # a file that is refused is not tried again until it changes again
+                models[name].stamp = now[name]
+        return now
+
+    def gauges(self) -> None:
+        """Bring the gauges up to date."""
+        for name, model in self.models.models.items():
+            self.metrics.set("queue", model.batcher.waiting, name)
+        self.metrics.set("queue", self.pictures.pool.waiting, "pictures")
+        self.metrics.set("queue", self.pool.waiting, "bodies")
+        self.metrics.set("in_flight", self.budget.requests)
+        self.metrics.set("connections", self.budget.requests)
+
+    # --- requests ---------------------------------------------------------------------------------------------------
+
+    async def answer(
+        self, request: Request, body: Body, *, problem: HTTPError | None = None, only: frozenset[str] | None = None
+    ) -> Response:
+        """Answer a request; never raises but when the task is cancelled.
+
+        Args:
+            request: With an empty body.
+            body: What to read it from.
+            problem: What is wrong with the head already.
+            only: Names of the routes that there are; ``None`` for all.
+        """
+        start = time.monotonic()
+        request.deadline = start + self.settings.timeout
+        given = request.headers.get("x-request-id")
+        request.id = given if given and _ID.fullmatch(given) else f"{self._id_prefix}{next(self._ids):x}"
+        if self.settings.proxy_headers and (forwarded := request.headers.get("x-forwarded-for")):
+            request.client = forwarded.rpartition(",")[2].strip()[:64]
+        route = "other"
+        try:
+            if problem is not None:
+                raise problem  # noqa: TRY301 - answered like any other
+            self.access.check_host(request)
+            route, handler, arguments = self._route(request, only)
+            self.access.check(request, route)
+            if route in UNLIMITED:
+                response: Response = handler(request, *arguments)
+            else:
+                response = await self._limited(request, body, handler, arguments)
+        except Exception as error:  # noqa: BLE001 - a bug is answered too
+            response = _failure(error)
+        seconds = time.monotonic() - start
+        self.metrics.answered(route, response.status, seconds)
+        self.log.note(request, response, seconds)
+        response.headers += (_NOSNIFF, ("x-request-id", request.id))
+        if self.access.origins:
+            response.headers += self.access.cors(request)
+        if self.draining and request.http_version[0] == "1":
+            response.headers += (("connection", "close"),)
+        return response
+
+    async def _limited(self, request: Request, body: Body, handler: Any, arguments: tuple[Any, ...]) -> Response:
+        client = request.client
+        self.budget.enter(client)
+        size = 0
+        try:
+            if request.method == "POST":
+                size = await self._receiver.receive(request, body)
+            result: Response | Awaitable[Response] = handler(request, *arguments)
+            if isinstance(result, Response):
+                return result
+            return await self._while_wanted(result, body)
+        finally:
+            self.budget.leave(client)
+            self.budget.release(size)
+
+    async def _while_wanted(self, work: Awaitable[Response], body: Body) -> Response:
+        """Go on only as long as the client is there."""
+        task = asyncio.ensure_future(work)
+        left = asyncio.ensure_future(body.gone())
+        try:
+            await asyncio.wait({task, left}, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                raise gone("the client has gone")
+            return task.result()
+        finally:
+            left.cancel()
+            if not task.done():
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError, Exception):
+                    await task
+
+    # --- routes -----------------------------------------------------------------------------------------------------
+
+    def _route(self, request: Request, only: frozenset[str] | None) -> tuple[str, Any, tuple[Any, ...]]:
+        """Name, handler and its arguments.
+
+        Raises:
+            HTTPError: 404 or 405.
+        """
+        fixed = _ROUTES.get(request.path)
+        if fixed is None and request.path in page.FILES:
+            fixed = ("page", "GET", "_page")
+        if fixed is not None:
+            route, method, handler = fixed
+            arguments: tuple[Any, ...] = ()
+        else:
+            route, method, handler, arguments = _model_route(request.path)
+        if only is not None and route not in only:
+            raise _no_such_path(request.path)
+        if request.method == "OPTIONS" and self.access.origins:
+            return route, _nothing, arguments
+        allowed = {"GET", "HEAD"} if method == "GET" else {method}
+        if request.method not in allowed:
+            raise HTTPError(
+                405, f"method: expected {method} for {truncate(request.path)}, got {truncate(request.method)}",
+                headers=(("allow", "GET, HEAD" if method == "GET" else method),),
+            )  # fmt: skip
+        return route, getattr(self, handler), arguments
+
+    def _infer(self, request: Request, name: str, version: str | None) -> Answer:
+        model = self.models.get(name, version)
+        heavy = _HEAVY_BINARY if inference.LENGTH_HEADER in request.headers else _HEAVY
+        if len(request.body) > heavy:
+            return self._infer_heavy(request, model)
+        question = inference.parse(request, model, self.settings)
+        if model.is_quick(question.feeds):
+            outputs = model.batcher.now(question.feeds, rows=question.rows)
+            return inference.render(question, outputs, model)
+        return self._infer_later(request, question, model)
+
+    async def _infer_heavy(self, request: Request, model: ServedModel) -> Response:
+        question = await self.pool.run(_parse, request, model, self.settings, deadline=request.deadline)
+        return await self._infer_later(request, question, model)
+
+    async def _infer_later(self, request: Request, question: inference.Inference, model: ServedModel) -> Response:
+        outputs = await self.run(model, question, deadline=request.deadline)
+        if sum(outputs[name].size for name, binary in question.outputs.items() if not binary) <= _HEAVY:
+            return inference.render(question, outputs, model)
+        response: Response = await self.pool.run(_render, question, outputs, model, deadline=request.deadline)
+        return response
+
+    async def run(self, model: ServedModel, question: inference.Inference, *, deadline: float) -> dict[str, Any]:
+        """Run a checked request, at once or through the queue."""
+        if model.is_quick(question.feeds):
+            return model.batcher.now(question.feeds, rows=question.rows)
+        return await model.batcher.submit(question.feeds, rows=question.rows, deadline=deadline)
+
+    def _predict(self, request: Request) -> Answer:
+        return self.pictures.answer(request)
+
+    def _live(self, _: Request) -> Response:
+        return json_response({"live": True})
+
+    def _ready(self, _: Request) -> Response:
+        return json_response({"ready": not self.draining}, 503 if self.draining else 200)
+
+    def _server(self, _: Request) -> Response:
+        return json_response({"name": "mnistkit", "version": __version__, "extensions": ["binary_tensor_data"]})
+
+    def _model(self, _: Request, name: str, version: str | None) -> Response:
+        return json_response(self.models.get(name, version).metadata())
+
+    def _model_ready(self, request: Request, name: str, version: str | None) -> Response:
+        discreet = not self.access.authorized(request.headers.get("authorization"))
+        model = self.models.get(name, version, discreet=discreet)
+        return json_response({"name": model.name, "ready": not self.draining}, 503 if self.draining else 200)
+
+    def _metrics(self, _: Request) -> Response:
+        self.gauges()
+        return Response(200, self.metrics.exposition(), CONTENT_TYPE)
+
+    def _describe(self, _: Request) -> Response:
+        return json_response(self._openapi)
+
+    def _page(self, request: Request) -> Response:
+        return page.response(request.path)
+
+
+# --- the rest -------------------------------------------------------------------------------------------------------
+
+_ROUTES = {
+    "/predict": ("predict", "POST", "_predict"),
+    "/metrics": ("metrics", "GET", "_metrics"),
+    "/openapi.json": ("metadata", "GET", "_describe"),
+    "/v2": ("metadata", "GET", "_server"),
+    "/v2/": ("metadata", "GET", "_server"),
+    "/v2/health/live": ("health", "GET", "_live"),
+    "/v2/health/ready": ("health", "GET", "_ready"),
+}
+_MODEL_ROUTES = {
+    "": ("metadata", "GET", "_model"),
+    "infer": ("infer", "POST", "_infer"),
+    "ready": ("health", "GET", "_model_ready"),
+}
+
+
+def _model_route(path: str) -> tuple[str, str, str, tuple[str, str | None]]:
+    """Route of ``/v2/models/NAME[/versions/VERSION][/infer|/ready]``."""
+    parts = path.removesuffix("/").split("/")
+    if parts[:3] == ["", "v2", "models"] and len(parts) > 3:  # noqa: PLR2004 - the name is the fourth
+        name, rest = parts[3], parts[4:]
+        version = None
+        if len(rest) > 1 and rest[0] == "versions":
+            version, rest = rest[1], rest[2:]
+        known = _MODEL_ROUTES.get("/".join(rest))
+        if known is not None:
+            return (*known, (name, version))
+    raise _no_such_path(path)
+
+
+def _no_such_path(path: str) -> HTTPError:
+    return HTTPError(404, f"path: expected /v2/..., /predict, /metrics, /openapi.json or /, got {truncate(path)}")
+
+
+def _parse(ticket: Ticket, request: Request, model: ServedModel, settings: Settings) -> inference.Inference:
+    question = inference.parse(request, model, settings)
+    ticket.check()
+    return question
+
+
+def _render(_: Ticket, question: inference.Inference, outputs: dict[str, Any], model: ServedModel) -> Response:
+    return inference.render(question, outputs, model)
+
+
+def _nothing(*_: Any) -> Response:
+    return Response(204)
+
+
+def _failure(error: Exception) -> Response:
+    if isinstance(error, HTTPError):
+        return error_response(error)
+    if isinstance(error, InputError):  # onnxruntime's own refusal, as of an index out of range
+        return error_response(bad_request(str(error)))
+    logger.error("a bug in the server", exc_info=error)
+    return error_response(HTTPError(500, "internal error; the server's log has the details"))

@@ -1,0 +1,193 @@
+"""Start a server: this process alone, or Granian's supervisor with several worker processes."""
+
+from __future__ import annotations
+
+import functools
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mnistkit.core.errors import InputError, MnistkitError
+
+if TYPE_CHECKING:
+    from mnistkit.serve.addresses import Address
+    from mnistkit.serve.settings import Settings
+
+_YOUNG = 5.0  # seconds: a worker that dies sooner is waited for before the next one starts
+_PLACES = 3  # numbers that are kept of a worker
+_FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0
+
+
+def run(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT, and return the exit code.
+
+    Where a request does not end within the stop timeout, the process ends at once, with 0.
+
+    Raises:
+        MnistkitError: The server cannot start: a model, an address, a certificate, a missing package.
+    """
+    if sys.platform == "win32":
+        raise InputError("mnistkit serve: not supported on Windows; use it in WSL or in a container")
+    # From now on: a reload that is asked for while models are being loaded is the load that is going on.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    from mnistkit.serve.addresses import reserve, unix_socket
+    from mnistkit.serve.worker import check_packages, check_tls, say, serve
+
+    check_packages()
+    if settings.keep_alive is not None:
+        say("--keep-alive has no effect: idle connections are closed after --receive-timeout")
+    flags = f"--host {settings.host} --port {settings.port}"
+    address = unix_socket(settings.uds) if settings.uds else reserve(settings.host, settings.port, flags=flags)
+    admin = None
+    if settings.admin_port is not None:
+        admin = reserve(settings.host, settings.admin_port, flags=f"--admin-port {settings.admin_port}")
+    if settings.workers == 1:
+        serve(settings, address, admin=admin)
+        return 0
+    check_tls(settings)
+    _check_models(settings)
+    with tempfile.TemporaryDirectory(prefix="mnistkit-") as folder:
+        return _supervise(settings, address, admin, folder)
+
+
+def _supervise(settings: Settings, address: Address, admin: Address | None, folder: str) -> int:
+    before = multiprocessing.get_start_method(allow_none=True)
+    # Each worker is a fresh interpreter: nothing is forked with threads or sessions in it. Granian asks for the method.
+    multiprocessing.set_start_method("spawn", force=True)
+    try:
+        births = multiprocessing.Array("d", _PLACES * settings.workers, lock=False)
+        load = functools.partial(_job, settings, address.plain(), admin.plain() if admin else None, folder, births)
+        server = _supervisor(births)(
+            "mnistkit.serve",
+            address=address.host,
+            port=address.port,
+            uds=address.path,
+            workers=settings.workers,
+            respawn_failed_workers=True,
+            workers_kill_timeout=int(settings.grace + settings.stop_timeout) + 5,
+            log_enabled=False,
+        )
+        server.serve(spawn_target=_work, target_loader=load, wrap_loader=False)
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    finally:
+        multiprocessing.set_start_method(before, force=True)
+    return 0
+
+
+def _supervisor(births: Any) -> Any:
+    """Granian's supervisor, which tells its workers of a reload instead of replacing them."""
+    from granian import Granian
+
+    class Supervisor(Granian):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            for name in ("respawned_wrks", "wrks", "interrupt_signal"):
+                if not hasattr(self, name):
+                    raise InputError(f"granian: expected a server with {name}, got another release; install 2.8")
+            self.respawned_wrks = _Forgetful()
+            self.on_startup(self._listen_to_signals)
+
+        def signal_handler_interrupt(self, *arguments: Any, **options: Any) -> None:
+            if self.interrupt_signal:  # the second one: the workers stop waiting as well
+                self._pass_on(signal.SIGTERM)
+            super().signal_handler_interrupt(*arguments, **options)
+
+        def signal_handler_reload(self, *_: Any, **__: Any) -> None:
+            self._pass_on(signal.SIGHUP)
+
+        def _listen_to_signals(self) -> None:
+            signal.signal(signal.SIGUSR1, lambda *_: self._pass_on(signal.SIGUSR1))
+
+        def _pass_on(self, number: signal.Signals) -> None:
+            for worker in list(self.wrks):
+                process = worker.inner
+                # One that does not listen to signals yet would die of most, and loads the newest files anyhow.
+                listens = process.pid == int(births[_PLACES * worker.idx + 2])
+                if process.is_alive() and (listens or number == signal.SIGTERM):
+                    os.kill(process.pid, number)
+
+    return Supervisor
+
+
+class _Forgetful(dict[int, float]):
+    """When workers were replaced, as Granian notes it, forgotten at once.
+
+    Granian stops the whole server when a new worker dies within seconds. Here a worker that has died young waits before
+    it starts again, and those that live are left alone.
+    """
+
+    def __setitem__(self, worker: int, at: float) -> None:
+        """Note nothing."""
+
+
+def _job(
+    settings: Settings, address: Address, admin: Address | None, folder: str, births: Any
+) -> tuple[Settings, Address, Address | None, str, Any]:
+    return settings, address, admin, folder, births
+
+
+def _work(worker: int, _: Any, load: Any, sockets: Any, *__: Any) -> None:
+    """A worker's whole life, in a process of its own; the arguments are Granian's."""
+    os.setsid()  # Ctrl-C reaches the parent alone, which passes it on once
+    from mnistkit.serve.worker import say, serve
+
+    settings, address, admin, folder, births = load()
+    parent = multiprocessing.parent_process()
+    place = worker - 1
+
+    def listens() -> None:
+        births[_PLACES * place + 2] = os.getpid()
+
+    time.sleep(_wait_before(births, place))
+    _, listener = sockets  # the second is a socket that all workers share, where they do
+    waited = 0.0
+    while True:
+        try:
+            serve(
+                settings,
+                address,
+                admin=admin if place == 0 else None,
+                announce=place == 0 and births[_PLACES * place + 1] == 0,
+                folder=Path(folder),
+                parent=parent.sentinel if parent is not None else None,
+                listener=listener,
+                listens=listens,
+            )
+        except MnistkitError as error:  # a file that has been damaged since the server started, as a rule
+            waited = min(_LONGEST_WAIT, max(_FIRST_WAIT, 2 * waited))
+            say(f"worker {os.getpid()} cannot start, next try in {waited:g} s: {' '.join(str(error).split())}")
+            time.sleep(waited)
+        else:
+            return
+
+
+def _wait_before(births: Any, place: int) -> float:
+    """Seconds to wait before a worker starts: none at first, ever more after early deaths.
+
+    Args:
+        births: For each place when its last worker began, how many in a row have died young, and which one listens.
+        place: Of this worker.
+    """
+    now, last, deaths = time.monotonic(), births[_PLACES * place], births[_PLACES * place + 1]
+    wait = 0.0
+    if last:
+        young = now - last < _YOUNG
+        deaths = deaths + 1 if young else 1
+        wait = min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** (deaths - 2)) if deaths > 1 else 0.0
+    births[_PLACES * place], births[_PLACES * place + 1] = now + wait, deaths
+    return wait
+
+
+def _check_models(settings: Settings) -> None:
+    """Refuse a bad model once, with one line, rather than once in every worker."""
+    from mnistkit.serve.models import Models
+
+    for model in Models(settings, observe=lambda *_: None).models.values():
+        model.batcher.close()

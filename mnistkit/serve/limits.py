@@ -1,0 +1,66 @@
+"""What may go on at a time: requests in all and of one client, and the bytes of their bodies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mnistkit.serve.http import HTTPError, too_many_requests
+
+if TYPE_CHECKING:
+    from mnistkit.serve.settings import Settings
+
+
+class Budget:
+    """Counts; belongs to the thread of one event loop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._clients: dict[str, int] = {}
+        self.requests = 0
+        self.memory = 0
+
+    def enter(self, client: str) -> None:
+        """Begin with a request; `leave` must follow.
+
+        Raises:
+            HTTPError: 503 when there are too many in all, 429 when this client has too many.
+        """
+        settings = self._settings
+        if self.requests >= settings.max_requests:
+            raise HTTPError(
+                503,
+                f"requests: expected at most {settings.max_requests} at a time, got one more; try again",
+                headers=(("retry-after", "1"),),
+            )
+        own = self._clients.get(client, 0)
+        if own >= settings.max_client_requests:
+            raise too_many_requests(
+                f"requests: expected at most {settings.max_client_requests} of one client at a time, got one more"
+            )
+        self._clients[client] = own + 1
+        self.requests += 1
+
+    def leave(self, client: str) -> None:
+        """The request has been answered."""
+        self.requests -= 1
+        left = self._clients[client] - 1
+        if left:
+            self._clients[client] = left
+        else:
+            del self._clients[client]
+
+    def reserve(self, size: int) -> None:
+        """Take memory for a body; `release` must follow.
+
+        Raises:
+            HTTPError: 429, there is none left.
+        """
+        if self.memory + size > self._settings.max_memory:
+            raise too_many_requests(
+                f"memory: expected at most {self._settings.max_memory} bytes of requests at a time; try again"
+            )
+        self.memory += size
+
+    def release(self, size: int) -> None:
+        """Give memory back."""
+        self.memory -= size

@@ -1,0 +1,122 @@
+"""``POST /predict``: picture files in, digits out."""
+
+from __future__ import annotations
+
+import urllib.parse
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mnistkit.core.errors import NoDigitError, PictureError
+from mnistkit.digits.pictures import decode, normalize
+from mnistkit.serve.http import HTTPError, Request, Response, bad_request, json_response, truncate
+from mnistkit.serve.pool import Pool
+from mnistkit.serve.protocol.multipart import parse_multipart
+
+if TYPE_CHECKING:
+    from mnistkit.serve.models import Models, ServedModel
+    from mnistkit.serve.pool import Ticket
+    from mnistkit.serve.settings import Settings
+
+
+class Pictures:
+    """Decodes and reads pictures in threads of its own, so that a large photo does not hold up anything else."""
+
+    def __init__(self, models: Models, settings: Settings) -> None:
+        self._models, self._settings = models, settings
+        self.pool = Pool(
+            "pictures", threads=settings.concurrency, max_queue=settings.max_queue, timeout=settings.timeout
+        )
+
+    async def answer(self, request: Request) -> Response:
+        """Answer a request.
+
+        Raises:
+            HTTPError: 400 for anything that is not a picture, 404, 415, 422 when nothing is drawn, 429, 504.
+        """
+        query = _query(request.query)
+        model = self._models.get(query.get("model", self._models.default))
+        if model.classifier is None:
+            raise bad_request(
+                f"model: expected one that reads 28x28 pictures, got {model.name}; use /v2/models/{model.name}/infer"
+            )
+        explain = _switch(query.get("explain", "0"))
+        _check_type(request)
+        answer: Response = await self.pool.run(self._read, model, request, explain, deadline=request.deadline)
+        return answer
+
+    def _read(self, ticket: Ticket, model: ServedModel, request: Request, explain: bool) -> Response:  # noqa: FBT001
+        """In a thread: the answer for every file, or the first refusal."""
+        assert model.classifier is not None
+        files = _files(request, limit=self._settings.max_pictures)
+        images = np.stack([self._image(ticket, number, *file, of=len(files)) for number, file in enumerate(files)])
+        ticket.check()
+        answers = []
+        for file, image, found in zip(files, images, model.classifier.predict(images), strict=True):
+            answer = {
+                "name": file[0],
+                "digit": found.digit,
+                "label": found.label,
+                "confidence": found.confidence,
+                "probabilities": found.probabilities,
+            }
+            if explain:
+                answer["seen"] = np.round(image, 4)
+            answers.append(answer)
+        return json_response({"model_name": model.name, "predictions": answers})
+
+    def _image(self, ticket: Ticket, number: int, name: str, content: bytes, *, of: int) -> Any:
+        ticket.check()
+        try:
+            return normalize(decode(content, max_pixels=self._settings.max_pixels))
+        except PictureError as error:
+            which = "picture" if of == 1 else f"picture {number + 1} of {of} ({truncate(name)})"
+            status = 422 if isinstance(error, NoDigitError) else 400
+            raise HTTPError(status, f"{which}: {str(error).removeprefix('picture: ')}") from None
+
+
+def _check_type(request: Request) -> None:
+    """Refuse what is neither a picture nor a form.
+
+    Raises:
+        HTTPError: 400 or 415.
+    """
+    kind = _kind(request)
+    if kind == "multipart/form-data":
+        return
+    if kind and not kind.startswith("image/") and kind != "application/octet-stream":
+        accepted = "image/*, application/octet-stream or multipart/form-data"
+        raise HTTPError(415, f"header Content-Type: expected {accepted}, got {truncate(kind)}")
+    if not request.body:
+        raise bad_request("body: expected a picture file, got 0 bytes")
+
+
+def _files(request: Request, *, limit: int) -> list[tuple[str, bytes]]:
+    if _kind(request) != "multipart/form-data":
+        return [("picture", request.body)]
+    content_type = request.headers["content-type"].encode("latin-1", "replace")
+    parts = parse_multipart(request.body, content_type, limit=limit)
+    if not parts:
+        raise bad_request("body: expected picture files, got an empty form")
+    return [(part.filename or part.name or "picture", bytes(part.content)) for part in parts]
+
+
+def _kind(request: Request) -> str:
+    return request.headers.get("content-type", "").split(";")[0].strip().lower()
+
+
+def _query(query: str) -> dict[str, str]:
+    try:
+        pairs = urllib.parse.parse_qsl(query, keep_blank_values=True, max_num_fields=8)
+    except ValueError:
+        raise bad_request("query: expected model and explain, got too many fields") from None
+    for name, _ in pairs:
+        if name not in {"model", "explain"}:
+            raise bad_request(f"query: expected model and explain, got {truncate(name)}")
+    return dict(pairs)
+
+
+def _switch(value: str) -> bool:
+    if value.lower() not in {"0", "1", "true", "false", ""}:
+        raise bad_request(f"query explain: expected 0 or 1, got {truncate(value)}")
+    return value.lower() not in {"0", "false"}

@@ -1,0 +1,99 @@
+"""The application for Granian, by its RSGI interface."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from mnistkit.serve.app import UNLIMITED
+from mnistkit.serve.http import Request, check_head
+from mnistkit.serve.receiving import GONE
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from mnistkit.serve.app import App
+
+_LINGER = 5.0  # seconds for which a client may go on sending after its answer, unread
+
+
+class RSGI:
+    """An RSGI application.
+
+    Args:
+        app: That answers.
+        only: Names of the routes that there are; ``None`` for all.
+    """
+
+    def __init__(self, app: App, *, only: frozenset[str] | None = None) -> None:
+        self._app, self._only = app, only
+
+    async def __rsgi__(self, scope: Any, protocol: Any) -> None:
+        """Granian's entry."""
+        await _answer(self._app, scope, protocol, only=self._only)
+
+
+def admin(app: App) -> RSGI:
+    """Health and metrics, for a port of their own, where limits on connections do not count."""
+    return RSGI(app, only=UNLIMITED)
+
+
+class _RSGIBody:
+    __slots__ = ("ended", "protocol")
+
+    def __init__(self, protocol: Any) -> None:
+        self.protocol = protocol
+        self.ended = False
+
+    async def whole(self, _: int) -> bytes:
+        body: bytes = await self.protocol()  # never more than was announced
+        self.ended = True
+        return body
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        async for piece in self.protocol:
+            yield piece
+        self.ended = True
+
+    async def gone(self) -> None:
+        await self.protocol.client_disconnect()
+
+
+async def _answer(app: App, scope: Any, protocol: Any, *, only: frozenset[str] | None = None) -> None:
+    """Answer one RSGI request."""
+    if scope.proto != "http":
+        protocol.close(403)
+        return
+    items = scope.headers.items()
+    headers = dict(items)
+    client = scope.client.rpartition(":")[0] or scope.client
+    request = Request(
+        scope.method,
+        scope.path,
+        scope.query_string,
+        headers,
+        b"",
+        client,
+        scope.http_version,
+        scope.authority,
+    )
+    body = _RSGIBody(protocol)
+    response = await app.answer(request, body, problem=check_head(request, items, app.settings), only=only)
+    if response.status == GONE:
+        protocol.response_empty(408, [("connection", "close")])
+        return
+    sent = [("content-type", response.content_type), *response.headers]
+    if response.status == 204:  # noqa: PLR2004 - has neither body nor type
+        protocol.response_empty(204, sent[1:])
+    else:
+        protocol.response_bytes(response.status, sent, response.body)
+    if not body.ended and response.status >= 400 and ("content-length" in headers or "transfer-encoding" in headers):  # noqa: PLR2004
+        # Closing while the client still sends would reset the connection, and the client would never see the answer.
+        left = app.settings.max_body
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(_LINGER):
+                async for piece in protocol:
+                    left -= len(piece)
+                    if left < 0:
+                        break

@@ -1,0 +1,109 @@
+"""The protocol as pure functions, with whatever hypothesis thinks of."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mnistkit.serve.http import HTTPError, Request
+from mnistkit.serve.models import Models
+from mnistkit.serve.protocol import inference
+from mnistkit.serve.protocol.datatypes import NUMPY, exact, from_bytes, from_list
+from mnistkit.serve.settings import Settings
+
+FAST = settings(max_examples=200, deadline=None)
+LEAVES = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text(max_size=8)
+DOCUMENTS = st.recursive(LEAVES, lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=4), inner))
+
+
+@pytest.fixture(scope="module")
+def model(asset):
+    made = Models(Settings(models=(("mnist", str(asset)),), device="cpu"), observe=lambda *_: None).models["mnist"]
+    yield made
+    made.batcher.close()
+
+
+def levels(value):
+    if isinstance(value, dict):
+        value = list(value.values())
+    return 1 + max(map(levels, value), default=0) if isinstance(value, list) else 0
+
+
+@FAST
+@given(DOCUMENTS, st.booleans())
+def test_depth_is_that_of_the_document(document, ascii_only):
+    assert inference.depth(json.dumps(document, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")) == levels(
+        document
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "depth"), [(b'"[[["', 0), (b'["\\"[", []]', 2), (b"[" * 99, 99), (b"", 0), (b'["\\\\",[]]', 2)]
+)
+def test_depth_reads_strings_as_json_does(text, depth):
+    assert inference.depth(text) == depth
+
+
+@FAST
+@given(st.binary(max_size=400) | DOCUMENTS.map(lambda document: json.dumps(document).encode()), st.sampled_from(
+    [None, "0", "1", "17", "9" * 30, "x", "", "-1"]))  # fmt: skip
+def test_any_body_is_read_or_refused(model, body, length):
+    headers = {} if length is None else {inference.LENGTH_HEADER: length}
+    try:
+        found = inference.parse(Request("POST", "/", "", headers, body), model, Settings())
+    except HTTPError as error:
+        assert error.status in {400, 413}  # noqa: PT017 - both ways are right
+    else:
+        assert found.feeds["image"].dtype == np.float32
+
+
+ENTRY = {"name": "image", "datatype": "FP32", "shape": [1, 784], "data": [0.5] * 784}
+
+
+@FAST
+@given(st.dictionaries(st.sampled_from(["name", "datatype", "shape", "data", "parameters"]), DOCUMENTS, min_size=1))
+def test_a_good_document_with_anything_in_it_is_read_or_refused(model, changes):
+    body = json.dumps({"inputs": [{**ENTRY, **changes}]}).encode()
+    try:
+        found = inference.parse(Request("POST", "/", "", {}, body), model, Settings())
+    except HTTPError as error:
+        assert error.status == 400  # noqa: PT017 - both ways are right
+    else:
+        assert found.rows >= 0
+
+
+@FAST
+@given(st.lists(st.integers(-(2**70), 2**70) | st.floats(), max_size=20), st.sampled_from(sorted(NUMPY)))
+def test_numbers_keep_their_value_or_are_refused(numbers, datatype):
+    try:
+        found = from_list(numbers, datatype, "field")
+    except HTTPError:
+        return
+    assert found.dtype == NUMPY[datatype]
+    for sent, kept in zip(numbers, found.tolist(), strict=True):
+        if found.dtype.kind in "iub":
+            assert int(kept) == sent
+        elif math.isfinite(sent):
+            assert math.isfinite(kept)
+
+
+def test_whole_numbers_are_not_rounded_by_a_fraction_beside_them():
+    assert from_list([2**53 + 1, 1], "INT64", "field").tolist() == [2**53 + 1, 1]
+    assert from_list([2**53 - 1, 1.0], "INT64", "field").tolist() == [2**53 - 1, 1]
+    with pytest.raises(HTTPError, match="without fractions beside them"):
+        from_list([2**53 + 1, 1.0], "INT64", "field")
+
+
+@FAST
+@given(st.binary(max_size=64), st.sampled_from(sorted(NUMPY)))
+def test_bytes_there_and_back(content, datatype):
+    try:
+        found = from_bytes(memoryview(content), datatype, "field")
+    except HTTPError:
+        assert len(content) % NUMPY[datatype].itemsize or (datatype == "BOOL" and max(content) > 1)
+        return
+    assert found.tobytes() == content
+    assert exact(found, found.dtype, "field") is found or len(found) == 0
