@@ -32,7 +32,7 @@ def test_findings():
         finding = found[f"backend {name}"]
         assert finding.state == "missing"
         assert finding.cure == f'pip install ".[{name}]"'
-    assert found["extra serve"].detail == "without httptools, orjson, prometheus-client, python-multipart"
+    assert found["extra serve"].detail == "without granian, orjson, prometheus-client, python-multipart"
     assert found["extra grpc"].cure == 'pip install ".[grpc]"'
 
 
