@@ -94,7 +94,7 @@ class ExportReport:
             lines.append(
                 f"{row.sample:<{width}}{row.batch_size:>6}{found.rows:>7}{found.largest:>31.1e}{found.agreement:>12.2%}"
             )
-        lines.append(f"allowed: {self.atol:.1e}, times the largest answer where that is above 1")
+        lines.append(f"tolerance: {self.atol:.1e} (relative to the largest output if that is above 1)")
         for sample, count in self.left_out.items():
             lines.append(
                 f"{sample}: {count} rows left out; Keras' answer is not finite, or rounding of the input decides it"
