@@ -25,8 +25,8 @@ SHIFTED_TRANSPOSE = keras.backend.backend() == "torch" and not hasattr(
     import_module("keras.src.backend.common.backend_utils"), "compute_conv_transpose_output_crops_for_torch"
 )
 
-# Older versions divide the free size of a picture into a fraction and cut it to an integer in Python, which fixes the size
-# that the model was traced with. The check of the export refuses such a file.
+# Older versions divide the free size of a picture into a fraction and cut it to an integer in Python. That fixes the
+# size that the model was traced with. The check of the export refuses such a file.
 CROPS_BY_FRACTION = "int(h_diff / 2)" in inspect.getsource(keras.layers.CenterCrop.transform_images)
 
 
