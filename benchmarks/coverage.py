@@ -20,6 +20,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -329,6 +330,7 @@ class quiet:  # noqa: N801  reads as a phrase
 
 def reason(error: BaseException) -> str:
     text = " ".join(str(error).split())
+    text = re.sub(r"/\S*/site-packages/", "", text)  # where packages lie on this machine is nobody's business
     return f"{type(error).__name__}: {text[:200]}"
 
 
