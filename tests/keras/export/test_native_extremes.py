@@ -154,10 +154,19 @@ def quotient_too_large(a, b):
 
 
 DIFFERENT = {
-    "heaviside": [(("torch",), lambda a, _: np.isnan(a), "PyTorch answers 0 for NaN; the file NaN, as NumPy and JAX")],
+    "heaviside": [
+        (("torch",), lambda a, _: np.isnan(a), "PyTorch answers 0 for NaN; the file NaN, as NumPy and JAX"),
+        (("tensorflow",), lambda a, _: np.isnan(a), "TensorFlow answers the second argument; the file NaN, as NumPy"),
+    ],
+    "hypot": [(("tensorflow",), lambda a, b: np.isinf(a) | np.isinf(b), "TensorFlow answers NaN; the file infinity")],
+    "isclose": [(("tensorflow",), lambda _, b: np.isinf(b), "to TensorFlow every number is close to infinity")],
+    "ldexp": [(("tensorflow",), lambda _, power: power <= -127, "TensorFlow's 2 to such a power is 0; the file's not")],
     "fmod": [(("torch",), quotient_too_large, "PyTorch answers NaN; the file and JAX the remainder")],
     "mod": [(("torch",), quotient_too_large, "PyTorch answers NaN; the file and JAX the remainder")],
-    "floor_divide": [(("tensorflow",), rounded_up_or_infinite, "TensorFlow rounds the quotient, not the remainder")],
+    "floor_divide": [
+        (("tensorflow",), rounded_up_or_infinite, "TensorFlow rounds the quotient, not the remainder"),
+        (("tensorflow",), lambda a, b: np.abs(a / b) < 1e-37, "a quotient this small is 0 to TensorFlow; the file -1"),
+    ],
     "hard_shrink": [(("torch",), np.isnan, "PyTorch answers NaN; the file 0, as JAX: NaN is above no threshold")],
     "soft_shrink": [(("torch",), np.isnan, "PyTorch answers NaN; the file 0, as JAX: NaN is above no threshold")],
     "threshold": [
