@@ -8,6 +8,7 @@ import keras
 from cases_layers import Case, call, chain
 from keras import layers as L
 from keras import ops
+from keras_versions import SHIFTED_TRANSPOSE
 
 ACTIVATIONS = [
     Case(name, "default", chain((6,), lambda name=name: L.Activation(name)), mutant=False)
@@ -130,14 +131,20 @@ USERS = [
     Case("transformer", "masks", transformer),
     Case("encoder_decoder", "masks", encoder_decoder),
     Case("tagger", "masks", gelu_tagger),
-    Case(
-        "autoencoder",
-        "default",
-        chain(
-            (8, 8, 1),
-            lambda: L.Conv2D(4, 3, strides=2, padding="same"),
-            lambda: L.Conv2DTranspose(1, 3, strides=2, padding="same", activation="sigmoid"),
-        ),
+    *(
+        []
+        if SHIFTED_TRANSPOSE
+        else [
+            Case(
+                "autoencoder",
+                "default",
+                chain(
+                    (8, 8, 1),
+                    lambda: L.Conv2D(4, 3, strides=2, padding="same"),
+                    lambda: L.Conv2DTranspose(1, 3, strides=2, padding="same", activation="sigmoid"),
+                ),
+            )
+        ]
     ),
     Case("residual", "functional ops", call([(6, 6, 4)], lambda x: ops.relu(x + L.Conv2D(4, 3, padding="same")(x)))),
 ]
