@@ -330,7 +330,7 @@ class quiet:  # noqa: N801  reads as a phrase
 
 def reason(error: BaseException) -> str:
     text = " ".join(str(error).split())
-    text = re.sub(r"/\S*/site-packages/", "", text)  # where packages lie on this machine is nobody's business
+    text = re.sub(r"/\S*/site-packages/", "", text)  # the folder where packages are installed is not a result
     return f"{type(error).__name__}: {text[:200]}"
 
 

@@ -115,7 +115,6 @@ TABLE: dict[str, KerasName] = {
             "keras.src.backend.common.masking:set_keras_mask", "hand masks to shape inference", "native.shape_inference"
         ),
         KerasName("keras:Layer._flatten_layers", "walk over nested layers", "samples, choose, verification, fallback"),
-        KerasName("keras.src.ops.einops:rearrange", "run Keras' own rearrangement", "native.decompositions.arrays"),
         KerasName(
             "keras:Layer._build_shapes_dict",
             "know the inputs of a subclassed model",
