@@ -106,8 +106,19 @@ class _Watcher:
             self._scopes.pop()
         count = self._calls[path] = self._calls.get(path, 0) + 1
         tensors = [tensor for tensor in keras.tree.flatten(outputs) if keras.ops.is_tensor(tensor)]
-        self.seen[path if count == 1 else f"{path}:{count}"] = [keras.ops.convert_to_numpy(t) for t in tensors]
+        values = [value for value in map(_value, tensors) if value is not None]
+        if len(values) == len(tensors):
+            self.seen[path if count == 1 else f"{path}:{count}"] = values
         return outputs
+
+
+def _value(tensor: Any) -> NDArray[Any] | None:
+    """The tensor as an array; ``None`` inside a loop that the backend is compiling, where it has no value yet."""
+    try:
+        array: NDArray[Any] = keras.ops.convert_to_numpy(tensor)
+    except (TypeError, NotImplementedError, AttributeError):  # JAX: TypeError; TensorFlow: the other two
+        return None
+    return array
 
 
 def _call_patches() -> list[Patch]:
