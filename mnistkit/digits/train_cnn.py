@@ -56,6 +56,7 @@ def fit_augmented(
     batch_size: int = BATCH_SIZE,
     seed: int = 1337,
     initial_epoch: int = 0,
+    held_out: int = HELD_OUT,
     callbacks: Sequence[Any] = (),
     verbose: int | str = 0,
 ) -> float:
@@ -67,12 +68,13 @@ def fit_augmented(
     Args:
         model: An uncompiled model from ``[n, 784]`` to probabilities whose last layer is a softmax ``Dense``; or, when
             going on, the compiled one.
-        images: uint8 ``[n, 28, 28]``; the last `HELD_OUT` are used for the temperature only.
+        images: uint8 ``[n, 28, 28]``; the last ``held_out`` are used for the temperature only.
         labels: Digits ``[n]``.
         epochs: Where the learning-rate cycle ends.
         batch_size: Images a step.
         seed: Of order and variations.
         initial_epoch: The first epoch to run.
+        held_out: Images at the end that are not trained on.
         callbacks: Keras callbacks; they see every epoch once.
         verbose: As Keras' ``fit``.
 
@@ -82,9 +84,9 @@ def fit_augmented(
     Raises:
         InputError: Too few images to hold some out.
     """
-    if len(images) <= HELD_OUT:
-        raise InputError(f"the cnn holds out {HELD_OUT} images and needs more than that, got {len(images)}")
-    training, digits = images[:-HELD_OUT], labels[:-HELD_OUT]
+    if not 0 < held_out < len(images):
+        raise InputError(f"the cnn holds out {held_out} images and needs more than that, got {len(images)}")
+    training, digits = images[:-held_out], labels[:-held_out]
     steps = len(training) // batch_size
     if not getattr(model, "compiled", False):
         _compile(model, steps=epochs * steps)
@@ -103,7 +105,7 @@ def fit_augmented(
                 verbose=0,
                 callbacks=[*progress, *callbacks],
             )
-    return calibrate(model, images[-HELD_OUT:], labels[-HELD_OUT:], seed=seed)
+    return calibrate(model, images[-held_out:], labels[-held_out:], seed=seed)
 
 
 def _compile(model: Any, *, steps: int) -> None:

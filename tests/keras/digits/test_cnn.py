@@ -6,7 +6,9 @@ import pytest
 
 from mnistkit.core.errors import InputError, ModelFileError
 from mnistkit.digits.model import build_model, random_state, restore_random_state
-from mnistkit.digits.train_cnn import HELD_OUT, _batches, calibrate, fit_augmented
+from mnistkit.digits.train_cnn import _batches, calibrate, fit_augmented
+
+HELD_OUT = 200  # a run of the command holds out 5,000
 
 
 @pytest.fixture(scope="module")
@@ -17,14 +19,28 @@ def data():
     return mnist.x_train[: HELD_OUT + 256], mnist.y_train[: HELD_OUT + 256]
 
 
+def small(seed):
+    """A model that takes what the cnn takes and draws random numbers as it does, but is trained in no time."""
+    layers = keras.layers
+    keras.utils.set_random_seed(seed)
+    return keras.Sequential(
+        [
+            keras.Input((784,)),
+            layers.Dropout(0.2, seed=seed),
+            layers.Dense(16, activation="relu"),
+            layers.Dense(10, activation="softmax"),
+        ]
+    )
+
+
 def test_size():
     assert build_model("cnn").count_params() < 250_000
 
 
 def test_two_runs_agree_to_the_bit(data):
     def run():
-        model = build_model("cnn", seed=3)
-        return fit_augmented(model, *data, epochs=1, seed=3), model.get_weights()
+        model = small(3)
+        return fit_augmented(model, *data, held_out=HELD_OUT, epochs=1, seed=3), model.get_weights()
 
     (first, left), (second, right) = run(), run()
     assert first == second
@@ -38,9 +54,9 @@ def test_the_learning_rate_goes_up_and_down_once_over_all_epochs(data):
         del epoch, logs
         rates.append(float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)))
 
-    model = build_model("cnn", seed=3)
+    model = small(3)
     after = keras.callbacks.LambdaCallback(on_epoch_end=remember)
-    fit_augmented(model, *data, epochs=5, batch_size=128, seed=3, callbacks=[after])
+    fit_augmented(model, *data, held_out=HELD_OUT, epochs=5, batch_size=128, seed=3, callbacks=[after])
     assert len(rates) == 5
     assert max(rates) == rates[0] <= 3e-3
     assert rates == sorted(rates, reverse=True)
@@ -58,17 +74,18 @@ def test_a_run_that_goes_on_ends_where_one_run_ends(data, tmp_path):
         raise StoppedError
 
     drawn: list[list[int]] = []
-    half, whole = build_model("cnn", seed=3), build_model("cnn", seed=3)
+    half, whole = small(3), small(3)
+    stopping = [keras.callbacks.LambdaCallback(on_epoch_end=stop)]
     with pytest.raises(StoppedError):
-        fit_augmented(half, *data, epochs=2, seed=3, callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=stop)])
+        fit_augmented(half, *data, held_out=HELD_OUT, epochs=2, seed=3, callbacks=stopping)
     half = keras.saving.load_model(tmp_path / "half.keras")
     assert random_state(half) != drawn  # a .keras file does not keep it
     restore_random_state(half, drawn)
     assert random_state(half) == drawn
-    fit_augmented(half, *data, epochs=2, seed=3, initial_epoch=1)
-    fit_augmented(whole, *data, epochs=2, seed=3)
-    other = build_model("cnn", seed=3)
-    fit_augmented(other, *data, epochs=2, seed=4)
+    fit_augmented(half, *data, held_out=HELD_OUT, epochs=2, seed=3, initial_epoch=1)
+    fit_augmented(whole, *data, held_out=HELD_OUT, epochs=2, seed=3)
+    other = small(3)
+    fit_augmented(other, *data, held_out=HELD_OUT, epochs=2, seed=4)
     assert all(np.array_equal(a, b) for a, b in zip(half.get_weights(), whole.get_weights(), strict=True))
     assert not np.array_equal(half.get_weights()[0], other.get_weights()[0])
 
@@ -86,8 +103,16 @@ def test_each_batch_is_varied_in_its_own_way_and_the_same_again():
 
 
 def test_the_display_counts_all_epochs(data, capsys):
-    fit_augmented(build_model("cnn"), *data, epochs=2, verbose=2)
+    fit_augmented(small(3), *data, held_out=HELD_OUT, epochs=2, verbose=2)
     assert [line for line in capsys.readouterr().out.splitlines() if "poch" in line] == ["Epoch 1/2", "Epoch 2/2"]
+
+
+def test_the_cnn_itself_learns(data):
+    model = build_model("cnn", seed=3)
+    before = [np.array(value) for value in model.get_weights()]
+    assert fit_augmented(model, *data, held_out=HELD_OUT, epochs=1, seed=3) > 0
+    assert all(np.isfinite(value).all() for value in model.get_weights())
+    assert sum(not np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True)) >= len(before) - 1
 
 
 def test_temperature_changes_confidence_and_no_digit(data):
@@ -103,8 +128,10 @@ def test_temperature_changes_confidence_and_no_digit(data):
 
 
 def test_too_few_images():
-    with pytest.raises(InputError, match="holds out"):
+    with pytest.raises(InputError, match="holds out 5000 images and needs more than that, got 10"):
         fit_augmented(build_model("cnn"), np.zeros((10, 28, 28), np.uint8), np.zeros(10, int))
+    with pytest.raises(InputError, match="holds out 0 images"):
+        fit_augmented(build_model("cnn"), np.zeros((10, 28, 28), np.uint8), np.zeros(10, int), held_out=0)
 
 
 def test_the_random_state_of_another_model_is_refused():
