@@ -191,10 +191,10 @@ def test_a_mutant_is_caught_in_any_large_tensor(tmp_path, monkeypatch, build):
         return found
 
     monkeypatch.setattr(pipeline, "choose", mutate)
-    for _ in range(5):
+    for _ in range(3):
         with pytest.raises(ParityError, match="the first layer that differs is"):
             export_onnx(model, tmp_path / "m.onnx")
-    assert len(set(mutated)) == 5
+    assert len(set(mutated)) == 3
     assert (tmp_path / "m.onnx").read_bytes() == before
 
 
