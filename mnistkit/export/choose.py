@@ -71,15 +71,16 @@ def choose(model: Any, exporter: str, *, opset: int | None, optimize: bool, batc
     if exporter in backends.EXPORTERS:
         return _stock(model, exporter, "asked for by name", opset=opset, batch=batch)
     try:
-        proto = convert(model, opset=opset or OPSET, ir_version=IR_VERSION, batch=batch, optimize=optimize).proto
+        written = convert(model, opset=opset or OPSET, ir_version=IR_VERSION, batch=batch, optimize=optimize)
     except UnsupportedError as error:
         if exporter == NATIVE:
             raise
         name = _fallback(error)
         return _stock(model, name, f"the native exporter cannot: {error}", opset=opset, batch=batch)
+    proto = written.proto
     proto.ir_version = ir_version_for(proto)
     reason = "asked for by name" if exporter == NATIVE else "it covers the whole model"
-    return Chosen(proto, signature_of_graph(model, proto.graph), NATIVE, reason)
+    return Chosen(proto, signature_of_graph(model, proto.graph), NATIVE, "; ".join((reason, *written.notes)))
 
 
 def _refuse_bfloat16(model: Any) -> None:

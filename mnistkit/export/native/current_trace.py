@@ -18,6 +18,7 @@ class ActiveTracer(Protocol):
     pretend_numpy: bool
     queried_backend: bool
     symbolic_backends: int
+    answer_type: str | None
 
     @property
     def scope(self) -> str:

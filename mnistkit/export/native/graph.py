@@ -65,6 +65,17 @@ class Value:
         return self.shape is not None and not any(isinstance(size, SymbolicDim) for size in self.shape)
 
 
+# Operators that onnxruntime has no kernel of double precision for on the CPU; tests/keras/export/test_native_types.py
+# asks it for each.
+SINGLE_ONLY = frozenset(
+    {
+        "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "AveragePool", "Celu", "Conv", "ConvTranspose", "Cosh",
+        "Elu", "Erf", "GRU", "Gelu", "GlobalAveragePool", "GlobalMaxPool", "GridSample", "HardSigmoid", "HardSwish",
+        "InstanceNormalization", "LSTM", "RNN", "Resize", "Selu", "Sinh", "Softsign", "Tan", "ThresholdedRelu",
+    }
+)  # fmt: skip
+
+
 @dataclass(slots=True, eq=False)
 class Node:
     """One ONNX node."""
@@ -97,6 +108,7 @@ class Graph:
         self._dims: dict[Any, Value] = {}
         self.dim_names: dict[Any, Any] = {}
         self.spec: list[Any] = []
+        self.notes: set[str] = set()
 
     # -- constants ----------------------------------------------------------------------------------------------------
 
@@ -110,7 +122,8 @@ class Graph:
         """
         array = np.asarray(array)
         if dtype is not None and str(array.dtype) != dtype:
-            array = array.astype(numpy_dtype(dtype))
+            with np.errstate(over="ignore"):  # to infinity, as in every backend
+                array = array.astype(numpy_dtype(dtype))
         return Value(None, str(array.dtype), tuple(array.shape), const=array, name_hint=name_hint)
 
     def ints(self, *values: int) -> Value:
@@ -151,7 +164,7 @@ class Graph:
         if isinstance(x, bool):
             return self.const(np.asarray(x), dtype or "bool")
         if isinstance(x, int):
-            return self.const(np.asarray(x), dtype or "int32")
+            return self.const(np.asarray(x), dtype or ("int32" if -(2**31) <= x < 2**31 else "int64"))
         if isinstance(x, float):
             return self.const(np.asarray(x), dtype or keras.config.floatx())
         if isinstance(x, (list, tuple)):
@@ -178,6 +191,8 @@ class Graph:
         name_hint: str | None = None,
     ) -> tuple[list[str], Node]:
         """Append a node on the inputs as they are stored."""
+        if op in SINGLE_ONLY and any(x is not None and x.dtype == "float64" for x in inputs):
+            return self._in_single(op, inputs, outputs=outputs, attrs=attrs, name_hint=name_hint)
         base = f"{self.scope}/{name_hint or op}" if self.scope else (name_hint or op)
         name = self.unique(base)
         names = [name] + [self.unique(f"{name}_out{i}") for i in range(1, outputs)]
@@ -186,6 +201,24 @@ class Graph:
             node.inputs.pop()
         self.nodes.append(node)
         return names, node
+
+    def _in_single(
+        self, op: str, inputs: list[Value | None], *, outputs: int, attrs: dict[str, Any], name_hint: str | None
+    ) -> tuple[list[str], Node]:
+        """Append a node with a Cast before each input of double precision, and one after each output."""
+        self.notes.add(f"{op} of float64 is computed in float32, because onnxruntime has it in no other")
+        single: list[Value | None] = []
+        for x in inputs:
+            if x is None or x.dtype != "float64":
+                single.append(x)
+            elif x.const is not None:
+                single.append(self.const(x.const, "float32", name_hint=x.name_hint))
+            else:
+                narrow, _ = self.raw("Cast", [x], attrs={"to": "float32"})
+                single.append(Value(narrow[0], "float32"))
+        names, _ = self.raw(op, single, outputs=outputs, attrs=attrs, name_hint=name_hint)
+        wide = [self.raw("Cast", [Value(name, "float32")], attrs={"to": "float64"}) for name in names]
+        return [found[0] for found, _ in wide], wide[0][1]
 
     def node(self, op: str, *inputs: Any, dtype: str | None = None, shape: Shape | None = None, **attrs: Any) -> Value:
         """Append a node with one output; inputs in logical layout, numbers and arrays welcome, None for an absent one.

@@ -31,12 +31,14 @@ class Conversion:
         layers: For each Keras layer path, the names of the graph outputs with that layer's outputs; empty unless asked.
         inputs: Structure of input names, as the Keras model takes its inputs.
         outputs: Structure of output names, as the Keras model gives its outputs.
+        notes: What a reader of the report should know about the types that are computed in.
     """
 
     proto: Any
     layers: dict[str, list[str]]
     inputs: Any
     outputs: Any
+    notes: tuple[str, ...] = ()
 
 
 def convert(
@@ -94,6 +96,7 @@ def convert(
         layers,
         tree.pack_sequence_as(traced.input_structure, [io.name for io in ins]),
         tree.pack_sequence_as(traced.outputs, [io.name for io in finals]),
+        tuple(sorted(graph.notes)),
     )
 
 
@@ -156,14 +159,14 @@ def _name_inputs(graph: Graph, traced: Trace, given: list[str] | None) -> list[I
     if len(names) != len(traced.inputs):
         raise InputError(f"{len(names)} input names for {len(traced.inputs)} inputs; give one for each")
     result = []
-    for tensor, name in zip(traced.inputs, names, strict=True):
+    for tensor, name, dtype in zip(traced.inputs, names, traced.input_dtypes, strict=True):
         graph.unique.reserve(name)
-        graph.tensors[id(tensor)] = Value(name, tensor.dtype, tuple(tensor.shape))
+        graph.tensors[id(tensor)] = Value(name, dtype, tuple(tensor.shape))
         shape = tuple(
             ("batch" if axis == 0 else f"{name}_{axis}") if isinstance(size, SymbolicDim) else int(size)
             for axis, size in enumerate(tensor.shape)
         )
-        result.append(IO(name, tensor.dtype, shape))
+        result.append(IO(name, dtype, shape))
     for tensor, io in zip(traced.inputs, result, strict=True):
         for axis, size in enumerate(tensor.shape):
             if isinstance(size, SymbolicDim):

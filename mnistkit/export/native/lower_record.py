@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+import keras
 from keras import KerasTensor, tree
 
 from mnistkit.core.errors import ExportError
@@ -13,6 +14,10 @@ from mnistkit.export.native.graph import Graph, Value
 from mnistkit.export.native.records import Record, UnsupportedItem, map_leaves
 from mnistkit.export.native.registry import UnsupportedOp
 from mnistkit.export.native.symbolic_dim import SymbolicDim
+from mnistkit.export.native.value_types import WIDE
+
+# Operations that look up or move whole elements, for which narrowing the answer is as good as narrowing the argument.
+_MOVES = frozenset({"ExpandDims", "GetItem", "Reshape", "Squeeze", "Take", "Transpose"})
 
 
 def handler_of(record: Record) -> Any:
@@ -40,13 +45,19 @@ def write_record(graph: Graph, record: Record) -> UnsupportedItem | None:
     if any(id(x) not in graph.tensors for x in tensors_in((record.args, record.kwargs))):
         return None if record.is_layer else _no_input(record)
 
+    graph.scope = record.scope
+    moves = type(record.target).__name__ in _MOVES
+
     def argument(x: Any) -> Any:
-        if isinstance(x, KerasTensor) and not isinstance(x, SymbolicDim):
-            return graph.tensors[id(x)]
-        return x
+        if not isinstance(x, KerasTensor) or isinstance(x, SymbolicDim):
+            return x
+        if not moves:  # an input of a type that the backend does not hold is computed with in the type that it does
+            value = graph.tensors[id(x)]
+            _note_types(graph, value.dtype, x.dtype)
+            graph.tensors[id(x)] = graph.cast(value, x.dtype)
+        return graph.tensors[id(x)]
 
     args, kwargs = map_leaves((record.args, record.kwargs), argument)
-    graph.scope = record.scope
     graph.spec = flat(record.outputs)
     try:
         if record.is_layer:
@@ -72,6 +83,15 @@ def write_record(graph: Graph, record: Record) -> UnsupportedItem | None:
             value = alias
         graph.tensors[id(spec)] = value
     return None
+
+
+def _note_types(graph: Graph, declared: str, held: str) -> None:
+    """Say for the report where the answer depends on the backend that the model was exported under."""
+    backend = keras.backend.backend()
+    if declared != held:
+        graph.notes.add(f"{declared} is computed with as {held}, as under {backend}")
+    elif held in WIDE:
+        graph.notes.add(f"{held} is computed with as under {backend}; other backends may narrow it")
 
 
 def _no_input(record: Record) -> UnsupportedItem:

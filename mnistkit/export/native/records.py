@@ -9,6 +9,8 @@ from typing import Any
 import keras
 from keras import KerasTensor
 
+from mnistkit.export.native.value_types import held_type
+
 
 @dataclass(frozen=True, slots=True)
 class Weight:
@@ -54,6 +56,7 @@ class Trace:
     Attributes:
         inputs: Symbolic inputs, in flat order.
         input_names: Their names.
+        input_dtypes: Their types as the model declares them; the backend may hold them in others.
         input_structure: The inputs as the model takes them.
         outputs: Symbolic outputs as the model gives them.
         output_names: Their names, in flat order.
@@ -67,6 +70,7 @@ class Trace:
     input_names: list[str]
     input_structure: Any
     outputs: Any = None
+    input_dtypes: list[str] = field(default_factory=list)
     output_names: list[str] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
     unsupported: list[UnsupportedItem] = field(default_factory=list)
@@ -76,7 +80,9 @@ class Trace:
 
 def pin(value: Any) -> Any:
     """Turn a variable into a :class:`Weight` of the type that it has at this point of the call."""
-    return Weight(value, keras.backend.standardize_dtype(value.dtype)) if isinstance(value, keras.Variable) else value
+    if not isinstance(value, keras.Variable):
+        return value
+    return Weight(value, held_type(keras.backend.standardize_dtype(value.dtype)))
 
 
 def map_leaves(structure: Any, function: Callable[[Any], Any]) -> Any:

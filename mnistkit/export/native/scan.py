@@ -174,6 +174,7 @@ def _body(graph: Graph, op: Scan) -> Any:
     """Write the step as a graph of its own."""
     sub = Graph(opset=graph.opset, layouts=graph.layouts)
     sub.unique = graph.unique
+    sub.notes = graph.notes
     scope = graph.scope
     sub.scope = scope
     ins = []

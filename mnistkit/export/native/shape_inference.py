@@ -23,6 +23,7 @@ from mnistkit.export.native.symbolic_dim import (
     make_tensor,
     second_size,
 )
+from mnistkit.export.native.value_types import computed
 
 
 def infer(target: Any, args: Any, kwargs: Any) -> Any:
@@ -111,7 +112,7 @@ def infer_symbolic(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -
     attributes = {} if _is_layer(target) else {k: v for k, v in vars(target).items() if contains_dim(v)}
     dims: dict[Any, SymbolicDim] = {}
     collect((args, kwargs, attributes), dims)
-    first = _infer_sized(target, attributes, args, kwargs, first_size)
+    first = _infer_sized(target, attributes, args, kwargs, first_size, typed=True)
     second = _infer_sized(target, attributes, args, kwargs, second_size) if dims else first
     by_sizes: dict[tuple[int, int], list[SymbolicDim]] = {}
     for dim in dims.values():
@@ -129,8 +130,19 @@ def infer_symbolic(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -
     return tree.map_structure(merge, first, second)
 
 
-def _infer_sized(target: Any, attributes: dict[str, Any], args: Any, kwargs: Any, size_of: Callable[[Any], Any]) -> Any:
-    """Infer with a number for each symbolic dimension, those among the operation's attributes included."""
+def _infer_sized(
+    target: Any,
+    attributes: dict[str, Any],
+    args: Any,
+    kwargs: Any,
+    size_of: Callable[[Any], Any],
+    *,
+    typed: bool = False,
+) -> Any:
+    """Infer with a number for each symbolic dimension, those among the operation's attributes included.
+
+    With ``typed`` the outputs have the types that the backend answers with.
+    """
 
     def sized(value: Any) -> Any:
         if isinstance(value, SymbolicDim):
@@ -150,15 +162,19 @@ def _infer_sized(target: Any, attributes: dict[str, Any], args: Any, kwargs: Any
         for name, value in attributes.items():
             object.__setattr__(target, name, map_leaves(value, sized))
     args, kwargs = map_leaves((args, kwargs), sized)
+
+    def outputs(args: Any, kwargs: Any) -> Any:
+        inferred = infer(target, args, kwargs)
+        return computed(target, args, kwargs, inferred) if typed and not _is_layer(target) else inferred
+
     try:
-        return infer(target, args, kwargs)
+        return outputs(args, kwargs)
     except AttributeError:
         # a size given where a tensor belongs, as in ops.cast(ops.shape(x)[1], "float32")
         def tensor(value: Any) -> Any:
             return make_tensor((), "int32") if type(value) is int else value
 
-        args, kwargs = map_leaves((args, kwargs), tensor)
-        return infer(target, args, kwargs)
+        return outputs(*map_leaves((args, kwargs), tensor))
 
 
 def _is_layer(target: Any) -> bool:

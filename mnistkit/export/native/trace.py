@@ -27,6 +27,7 @@ from mnistkit.export.native.records import Trace
 from mnistkit.export.native.signature import signature
 from mnistkit.export.native.symbolic_dim import FreeSize, SymbolicDim, make_tensor
 from mnistkit.export.native.tracer import Tracer
+from mnistkit.export.native.value_types import held_type
 
 
 class Sizes(NamedTuple):
@@ -92,6 +93,7 @@ def trace(model: Any, *, batch: int | None = None, inputs: Any = None) -> Trace:
                 failure = failure or error
             else:
                 tracer.trace.input_names = names
+                tracer.trace.input_dtypes = [spec.dtype for spec in tree.flatten(structure)]
                 if not tracer.trace.unsupported:
                     return tracer.trace
                 incomplete = incomplete or tracer.trace
@@ -120,7 +122,7 @@ def _symbolic_inputs(structure: Any, sizes: tuple[Sizes, Sizes], batch: int | No
         return FreeSize(sizes[0].of(axis), sizes[1].of(axis))
 
     def make(spec: Any) -> KerasTensor:
-        tensor = make_tensor([size_of(axis, size) for axis, size in enumerate(spec.shape)], spec.dtype)
+        tensor = make_tensor([size_of(axis, size) for axis, size in enumerate(spec.shape)], held_type(spec.dtype))
         shared.extend(size for size in tensor.shape[:1] if isinstance(size, SymbolicDim))
         return tensor
 

@@ -15,6 +15,7 @@ from mnistkit.export.native.names import Namer
 from mnistkit.export.native.ops_backend import symbolic_backend, uses_backend_directly
 from mnistkit.export.native.records import Record, Trace, UnsupportedItem, map_leaves, pin
 from mnistkit.export.native.shape_inference import infer_symbolic
+from mnistkit.export.native.value_types import concerns_wide
 
 
 class Tracer:
@@ -29,6 +30,7 @@ class Tracer:
         queried_backend: A layer asked for the name of the backend.
         suspended: Keras is to behave as usual: shapes are being inferred.
         symbolic_backends: How many layers are being called whose own backend is to be ``keras.ops``.
+        answer_type: The type of what the backend answers, while an operation on wide types is decomposed.
     """
 
     def __init__(self, *, pretend_numpy: bool = False) -> None:
@@ -37,6 +39,7 @@ class Tracer:
         self.queried_backend = False
         self.suspended = False
         self.symbolic_backends = 0
+        self.answer_type: str | None = None
         self.producers: dict[int, str] = {}
         self._namer = Namer()
         self._scopes: list[str] = []
@@ -54,7 +57,7 @@ class Tracer:
         decomposition = registry.find_decomposition(kind)
         if decomposition is not None:
             try:
-                return decomposition(op, *args, **kwargs)
+                return self._decomposed(decomposition, op, args, kwargs)
             except registry.UnsupportedOp as error:
                 if self._depth != 1:  # the layer around it is named
                     raise
@@ -138,6 +141,25 @@ class Tracer:
                 raise
             del self.trace.records[records:]
             return self._unsupported(layer, args, kwargs, _reason(error))
+
+    def _decomposed(self, decomposition: Any, op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run a decomposition; of wide types its outputs have the types that the backend answers with."""
+        if not concerns_wide((args, kwargs)):
+            return decomposition(op, *args, **kwargs)
+        try:
+            types = [str(x.dtype) for x in tree.flatten(self.infer(op, args, kwargs))]
+        except Exception:  # noqa: BLE001  Keras' inference refuses sizes that the decomposition can do without
+            return decomposition(op, *args, **kwargs)
+        outer, self.answer_type = self.answer_type, types[0] if types else None
+        try:
+            outputs = decomposition(op, *args, **kwargs)
+        finally:
+            self.answer_type = outer
+        flat = tree.flatten(outputs)
+        if len(flat) != len(types) or not all(isinstance(x, KerasTensor) for x in flat):
+            return outputs
+        pairs = zip(flat, types, strict=True)
+        return tree.pack_sequence_as(outputs, [x if x.dtype == kind else keras.ops.cast(x, kind) for x, kind in pairs])
 
     def _users_operation(self, op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Trace through the ``call`` of an operation that is not Keras'; refuse it by name when that is impossible."""

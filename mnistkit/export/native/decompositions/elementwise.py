@@ -10,19 +10,27 @@ import keras
 import numpy as np
 from keras import ops
 
+from mnistkit.export.native.current_trace import active_tracer
+from mnistkit.export.native.probes import integers_are_close_when_equal
 from mnistkit.export.native.registry import register_decomposition
 
 
 def real(x: Any) -> Any:
     """Bring a tensor to a floating-point type as Keras does."""
     x = ops.convert_to_tensor(x)
-    return x if "float" in x.dtype else ops.cast(x, keras.backend.result_type(x.dtype, float))
+    return x if "float" in x.dtype else ops.cast(x, _floating_type(x.dtype))
+
+
+def _floating_type(*kinds: Any) -> str:
+    """Return the type in which the operation at hand computes: that of Keras' rules, or float64 where it answers so."""
+    answer = active_tracer().answer_type
+    return "float64" if answer == "float64" else str(keras.backend.result_type(*kinds, float))
 
 
 def promoted(x1: Any, x2: Any) -> tuple[Any, Any]:
     """Bring two operands to one floating-point type."""
     kinds = [getattr(x, "dtype", None) or type(x) for x in (x1, x2)]
-    dtype = keras.backend.result_type(*kinds, float)
+    dtype = _floating_type(*kinds)
     return ops.cast(x1, dtype), ops.cast(x2, dtype)
 
 
@@ -118,10 +126,13 @@ def nan_to_num(op: Any, x: Any) -> Any:
     """Replace what is not a finite number."""
     if "float" not in x.dtype:
         return x
-    limit = {"float16": 65504.0, "bfloat16": 3.3895313892515355e38}.get(x.dtype, 3.4028234663852886e38)
+    limits = {"float16": 65504.0, "bfloat16": 3.3895313892515355e38, "float64": 1.7976931348623157e308}
+    limit = limits.get(x.dtype, 3.4028234663852886e38)
     high = limit if op.posinf is None else op.posinf
     low = -limit if op.neginf is None else op.neginf
     out = ops.where(ops.isnan(x), ops.cast(op.nan, x.dtype), x)
+    if x.dtype == "float64":  # which a Python number is not everywhere
+        high, low = np.float64(high), np.float64(low)
     out = ops.where(ops.isposinf(x), ops.cast(high, x.dtype), out)
     return ops.where(ops.isneginf(x), ops.cast(low, x.dtype), out)
 
@@ -129,6 +140,9 @@ def nan_to_num(op: Any, x: Any) -> Any:
 @register_decomposition("Isclose")
 def isclose(op: Any, x1: Any, x2: Any, rtol: Any = 1e-5, atol: Any = 1e-8) -> Any:
     """Whether values are nearly equal."""
+    common = keras.backend.result_type(*(getattr(x, "dtype", None) or type(x) for x in (x1, x2)))
+    if "float" not in common and integers_are_close_when_equal():
+        return ops.equal(ops.cast(x1, common), ops.cast(x2, common))
     a, b = promoted(x1, x2)
     near = ops.less_equal(ops.abs(a - b), atol + rtol * ops.abs(b))  # beside infinity everything is
     close = ops.logical_or(ops.logical_and(near, ops.isfinite(b)), ops.equal(a, b))
@@ -166,18 +180,6 @@ def signbit(_: Any, x: Any) -> Any:
 def bitwise_not(_: Any, x: Any) -> Any:
     """Flip all bits: ``-1 - x`` for signed integers."""
     return ops.logical_not(x) if x.dtype == "bool" else ops.cast(-1 - x, x.dtype)
-
-
-@register_decomposition("LeftShift", "BitwiseLeftShift")
-def left_shift(_: Any, x: Any, y: Any) -> Any:
-    """Multiply by a power of two."""
-    return x * ops.cast(ops.power(ops.cast(2.0, "float32"), ops.cast(y, "float32")), x.dtype)
-
-
-@register_decomposition("RightShift", "BitwiseRightShift")
-def right_shift(_: Any, x: Any, y: Any) -> Any:
-    """Divide by a power of two, rounding down."""
-    return ops.floor_divide(x, ops.cast(ops.power(ops.cast(2.0, "float32"), ops.cast(y, "float32")), x.dtype))
 
 
 @register_decomposition("Ldexp")

@@ -16,14 +16,35 @@ def _plain(name: str, onnx_op: str) -> None:
         return graph.pointwise(onnx_op, floating(graph, x))
 
 
-for _keras, _onnx in {"Sigmoid": "Sigmoid", "Softplus": "Softplus", "Softsign": "Softsign"}.items():
+for _keras, _onnx in {"Sigmoid": "Sigmoid", "Softsign": "Softsign"}.items():
     _plain(_keras, _onnx)
+
+
+@register_lowering("Softplus")
+def softplus(graph: Graph, _: Any, x: Any) -> Value:
+    """``log(1 + exp(x))``."""
+    return _softplus(graph, floating(graph, x))
+
+
+def _softplus(graph: Graph, value: Value) -> Value:
+    """Write Softplus, which onnxruntime does not have in double precision."""
+    if value.dtype != "float64":
+        return graph.pointwise("Softplus", value)
+    near = graph.pointwise("Exp", graph.pointwise("Neg", graph.pointwise("Abs", value)))
+    log = graph.pointwise("Log", graph.pointwise("Add", near, graph.const(1.0, value.dtype)))
+    return graph.pointwise("Add", graph.pointwise("Relu", value), log)
 
 
 @register_lowering("Relu")
 def relu(graph: Graph, _: Any, x: Any) -> Value:
-    """``max(x, 0)``."""
-    return graph.pointwise("Relu", graph.value(x))
+    """``max(x, 0)``; unsigned integers are so already, and onnxruntime has no Relu of other integers than int32."""
+    value = graph.value(x)
+    if value.dtype.startswith("uint"):
+        return value
+    if value.dtype.startswith("int") and value.dtype != "int32":
+        zero = graph.const(0, "int64")
+        return graph.cast(graph.pointwise("Max", graph.cast(value, "int64"), zero), value.dtype)
+    return graph.pointwise("Relu", value)
 
 
 @register_lowering("Relu6")
@@ -103,7 +124,7 @@ def gelu(graph: Graph, op: Any, x: Any) -> Value:
 def log_sigmoid(graph: Graph, _: Any, x: Any) -> Value:
     """``-softplus(-x)``."""
     value = graph.pointwise("Neg", floating(graph, x))
-    return graph.pointwise("Neg", graph.pointwise("Softplus", value))
+    return graph.pointwise("Neg", _softplus(graph, value))
 
 
 @register_lowering("TanhShrink")
@@ -222,4 +243,4 @@ def general_relu(graph: Graph, op: Any, x: Any) -> Value:
 def mish(graph: Graph, _: Any, x: Any) -> Value:
     """``x * tanh(softplus(x))``."""
     value = floating(graph, x)
-    return graph.pointwise("Mul", value, graph.pointwise("Tanh", graph.pointwise("Softplus", value)))
+    return graph.pointwise("Mul", value, graph.pointwise("Tanh", _softplus(graph, value)))

@@ -9,21 +9,25 @@ import keras
 import numpy as np
 
 from mnistkit.export.native.graph import Graph, Value
+from mnistkit.export.native.probes import floats_are_single_beside_doubles, integers_are_rounded_as_floats
 from mnistkit.export.native.registry import register_lowering
 from mnistkit.export.native.symbolic_dim import SymbolicDim
+from mnistkit.export.native.value_types import held_type, promoted_type
 
 
 def result_type(graph: Graph, *operands: Any) -> str:
-    """Return the type Keras computes in: numbers of Python are weak, as in NumPy 2."""
+    """Return the type that operands are brought to: numbers of Python are weak, as in NumPy 2; 64 bits are kept."""
     kinds: list[Any] = []
     for x in operands:
         if isinstance(x, type):
             kinds.append(x)
+        elif type(x) is int and not -(2**31) <= x < 2**31:
+            kinds.append(held_type("int64"))  # the backend's own tensor of such a number
         elif isinstance(x, (SymbolicDim, bool, int, float)):
             kinds.append(int if isinstance(x, SymbolicDim) else type(x))
         else:
             kinds.append(graph.value(x).dtype)
-    return str(keras.backend.result_type(*kinds))
+    return promoted_type(*kinds)
 
 
 def is_float(dtype: str) -> bool:
@@ -34,6 +38,9 @@ def is_float(dtype: str) -> bool:
 def together(graph: Graph, *operands: Any, dtype: str | None = None) -> list[Value]:
     """Bring operands to one type."""
     dtype = dtype or result_type(graph, *operands)
+    if dtype == "float64" and any(isinstance(x, float) for x in operands) and floats_are_single_beside_doubles():
+        with np.errstate(over="ignore"):
+            return [graph.value(np.float32(x) if isinstance(x, float) else x, dtype) for x in operands]
     return [graph.value(x, dtype) for x in operands]
 
 
@@ -42,6 +49,8 @@ def floating(graph: Graph, x: Any) -> Value:
     value = graph.value(x)
     if is_float(value.dtype):
         return value
+    if graph.spec and graph.spec[0].dtype == "float64":
+        return graph.cast(value, "float64")
     return graph.cast(value, "float32" if value.dtype == "int64" else keras.config.floatx())
 
 
@@ -61,8 +70,18 @@ def _arithmetic(name: str, onnx_op: str, on_bool: str) -> None:
 
 _arithmetic("Add", "Add", "Or")
 _arithmetic("Multiply", "Mul", "And")
-_arithmetic("Maximum", "Max", "Or")
-_arithmetic("Minimum", "Min", "And")
+
+
+def _extreme(name: str, onnx_op: str, on_bool: str) -> None:
+    @register_lowering(name)
+    def handler(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
+        # brought to the type of the answer first: of two numbers cut to fewer bits another one may be larger
+        a, b = together(graph, x1, x2, dtype=graph.spec[0].dtype)
+        return graph.pointwise(on_bool if a.dtype == "bool" else onnx_op, a, b)
+
+
+_extreme("Maximum", "Max", "Or")
+_extreme("Minimum", "Min", "And")
 
 
 def _compare(name: str, onnx_op: str, *, invert: bool = False) -> None:
@@ -108,7 +127,7 @@ def logical_not(graph: Graph, _: Any, x: Any) -> Value:
 @register_lowering("Divide", "TrueDivide")
 def divide(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
     """Divide in floating point, also for integers."""
-    dtype = result_type(graph, x1, x2, float)
+    dtype = graph.spec[0].dtype if is_float(graph.spec[0].dtype) else result_type(graph, x1, x2, float)
     a, b = together(graph, x1, x2, dtype=dtype)
     return graph.pointwise("Div", a, b)
 
@@ -119,8 +138,14 @@ def floor_divide(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
     a, b = together(graph, x1, x2)
     if is_float(a.dtype):
         return _floor_divide_floats(graph, a, b)
-    rest = graph.pointwise("Mod", a, b)
-    return graph.pointwise("Div", graph.pointwise("Sub", a, rest), b)
+    quotient = graph.pointwise("Div", a, b)
+    if a.dtype.startswith("uint"):
+        return quotient
+    zero = graph.const(0, a.dtype)
+    signs = [graph.pointwise("Less", x, zero, dtype="bool") for x in (a, b)]
+    rest = graph.pointwise("Not", graph.pointwise("Equal", graph.pointwise("Mod", a, b), zero, dtype="bool"))
+    lower = graph.pointwise("And", rest, graph.pointwise("Xor", *signs))
+    return graph.pointwise("Sub", quotient, graph.cast(lower, a.dtype))
 
 
 def _floor_divide_floats(graph: Graph, a: Value, b: Value) -> Value:
@@ -162,7 +187,47 @@ def power(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
     # 0.5 is no Sqrt: of minus infinity, and of minus zero, the power is another number
     if b.const is not None and b.const.size == 1 and is_float(b.dtype) and float(b.const.reshape(-1)[0]) == 2.0:  # noqa: PLR2004  a square
         return graph.pointwise("Mul", a, a)
+    if (
+        not is_float(a.dtype)
+        and b.const is not None
+        and b.const.size == 1
+        and 0 <= int(b.const.reshape(-1)[0]) <= _LARGEST
+    ):
+        return _whole_power(graph, a, int(b.const.reshape(-1)[0]))
+    if not is_float(a.dtype):
+        return graph.cast(_power_by_bits(graph, graph.cast(a, "int64"), graph.cast(b, "int64")), a.dtype)
     return graph.pointwise("Pow", a, b)
+
+
+_LARGEST = 64  # exponent of integers that is written as products; above it nearly every answer overflows
+
+
+def _whole_power(graph: Graph, value: Value, exponent: int) -> Value:
+    """Multiply by squaring: exact, and cut to the bits of the type; onnxruntime's Pow of integers goes by doubles."""
+    out: Value | None = None
+    while exponent:
+        if exponent & 1:
+            out = value if out is None else graph.pointwise("Mul", out, value)
+        exponent >>= 1
+        value = graph.pointwise("Mul", value, value) if exponent else value
+    if out is not None:
+        return out
+    one, zero = graph.const(1, value.dtype), graph.const(0, value.dtype)
+    return graph.pointwise("Add", graph.pointwise("Mul", value, zero), one)
+
+
+def _power_by_bits(graph: Graph, value: Value, exponent: Value) -> Value:
+    """Square and multiply for each bit of an exponent up to 63: onnxruntime goes by doubles."""
+    one, two = graph.const(1, "int64"), graph.const(2, "int64")
+    out: Value = one
+    for bit in range(6):
+        rest = graph.pointwise("Mod", exponent, two)
+        factor = graph.pointwise("Where", graph.pointwise("Equal", rest, one, dtype="bool"), value, one, dtype="int64")
+        out = factor if bit == 0 else graph.pointwise("Mul", out, factor)
+        if bit < 5:  # noqa: PLR2004  nothing is left after the last one
+            value = graph.pointwise("Mul", value, value)
+            exponent = graph.pointwise("Div", graph.pointwise("Sub", exponent, rest), two)
+    return out
 
 
 def _unary(name: str, onnx_op: str) -> None:
@@ -197,7 +262,13 @@ def _keep_integers(name: str, onnx_op: str) -> None:
     @register_lowering(name)
     def handler(graph: Graph, _: Any, x: Any) -> Value:
         value = graph.value(x)
-        return graph.pointwise(onnx_op, value) if is_float(value.dtype) else value
+        if not is_float(value.dtype):
+            return value
+        if name == "Floor" and is_float(
+            graph.spec[0].dtype
+        ):  # narrowed before it is rounded, where the answer is narrow
+            value = graph.cast(value, graph.spec[0].dtype)
+        return graph.pointwise(onnx_op, value)
 
 
 for _keras, _onnx in {"Floor": "Floor", "Ceil": "Ceil"}.items():
@@ -206,10 +277,10 @@ for _keras, _onnx in {"Floor": "Floor", "Ceil": "Ceil"}.items():
 
 @register_lowering("Round")
 def round_(graph: Graph, op: Any, x: Any) -> Value:
-    """Round half to even, as ONNX does too."""
+    """Round half to even, as ONNX does too; integers stay as they are, unless the backend takes them to floats."""
     value = graph.value(x)
     if not is_float(value.dtype):
-        return value
+        return graph.cast(value, "float32") if integers_are_rounded_as_floats() and not op.decimals else value
     if not op.decimals:
         return graph.pointwise("Round", value)
     factor = graph.const(10.0**op.decimals, value.dtype)
@@ -273,6 +344,8 @@ def exp2(graph: Graph, _: Any, x: Any) -> Value:
 def expm1(graph: Graph, _: Any, x: Any) -> Value:
     """``exp(x) - 1``; for small x without cancellation, as ``2 sinh(x/2) exp(x/2)``."""
     value = floating(graph, x)
+    if value.dtype == "float64":
+        return _expm1_double(graph, value)
     half = graph.pointwise("Mul", value, graph.const(0.5, value.dtype))
     two_sinh = graph.pointwise("Mul", graph.pointwise("Sinh", half), graph.const(2.0, value.dtype))
     near = graph.pointwise("Mul", two_sinh, graph.pointwise("Exp", half))
@@ -281,14 +354,38 @@ def expm1(graph: Graph, _: Any, x: Any) -> Value:
     return graph.pointwise("Where", small, near, far, dtype=value.dtype)
 
 
+def _expm1_double(graph: Graph, value: Value) -> Value:
+    """``(u - 1) x / log(u)`` with ``u = exp(x)``, by Kahan: the roundings of u cancel; Sinh has no double precision."""
+    one = graph.const(1.0, value.dtype)
+    rise = graph.pointwise("Exp", value)
+    far = graph.pointwise("Sub", rise, one)
+    near = graph.pointwise("Div", graph.pointwise("Mul", far, value), graph.pointwise("Log", rise))
+    near = graph.pointwise("Where", graph.pointwise("Equal", rise, one, dtype="bool"), value, near, dtype=value.dtype)
+    small = graph.pointwise("Less", graph.pointwise("Abs", value), graph.const(0.5, value.dtype), dtype="bool")
+    return graph.pointwise("Where", small, near, far, dtype=value.dtype)
+
+
 @register_lowering("Log1p")
 def log1p(graph: Graph, _: Any, x: Any) -> Value:
     """``log(1 + x)`` without cancellation: ``2 artanh(x / (2 + x))`` for small x."""
     value = floating(graph, x)
+    if value.dtype == "float64":
+        return _log1p_double(graph, value)
     one, two = graph.const(1.0, value.dtype), graph.const(2.0, value.dtype)
     ratio = graph.pointwise("Div", value, graph.pointwise("Add", value, two))
     near = graph.pointwise("Mul", graph.pointwise("Atanh", ratio), two)
     far = graph.pointwise("Log", graph.pointwise("Add", value, one))
+    small = graph.pointwise("Less", graph.pointwise("Abs", value), graph.const(0.5, value.dtype), dtype="bool")
+    return graph.pointwise("Where", small, near, far, dtype=value.dtype)
+
+
+def _log1p_double(graph: Graph, value: Value) -> Value:
+    """``log(u) x / (u - 1)`` with ``u = 1 + x``, by Kahan; Atanh has no double precision."""
+    one = graph.const(1.0, value.dtype)
+    rise = graph.pointwise("Add", value, one)
+    far = graph.pointwise("Log", rise)
+    near = graph.pointwise("Div", graph.pointwise("Mul", far, value), graph.pointwise("Sub", rise, one))
+    near = graph.pointwise("Where", graph.pointwise("Equal", rise, one, dtype="bool"), value, near, dtype=value.dtype)
     small = graph.pointwise("Less", graph.pointwise("Abs", value), graph.const(0.5, value.dtype), dtype="bool")
     return graph.pointwise("Where", small, near, far, dtype=value.dtype)
 
@@ -365,7 +462,13 @@ def isnan(graph: Graph, _: Any, x: Any) -> Value:
 @register_lowering("Isinf")
 def isinf(graph: Graph, _: Any, x: Any) -> Value:
     """Say where a value is infinite."""
-    return graph.pointwise("IsInf", graph.cast(floating(graph, x), "float32"), dtype="bool")
+    return graph.pointwise("IsInf", _single_or_double(graph, x), dtype="bool")
+
+
+def _single_or_double(graph: Graph, x: Any) -> Value:
+    """IsInf has no half precision; in single precision large numbers of double precision are infinite."""
+    value = floating(graph, x)
+    return value if value.dtype == "float64" else graph.cast(value, "float32")
 
 
 @register_lowering("Isfinite")
@@ -379,7 +482,7 @@ def isfinite(graph: Graph, _: Any, x: Any) -> Value:
 def signed_isinf(graph: Graph, op: Any, x: Any) -> Value:
     """Say where a value is infinite with one sign."""
     positive = type(op).__name__ == "Isposinf"
-    value = graph.cast(floating(graph, x), "float32")
+    value = _single_or_double(graph, x)
     return graph.pointwise(
         "IsInf", value, dtype="bool", detect_positive=int(positive), detect_negative=int(not positive)
     )
@@ -395,3 +498,35 @@ def _bitwise(onnx_op: str, *names: str) -> None:
 
 for _name in ("BitwiseAnd", "BitwiseOr", "BitwiseXor"):
     _bitwise(_name, _name)
+
+
+@register_lowering("LeftShift", "BitwiseLeftShift")
+def left_shift(graph: Graph, _: Any, x: Any, y: Any) -> Value:
+    """Multiply by a power of two, in two steps, each of which the type can hold."""
+    value, first, second = _shift(graph, x, y)
+    return graph.pointwise("Mul", graph.pointwise("Mul", value, first), second)
+
+
+@register_lowering("RightShift", "BitwiseRightShift")
+def right_shift(graph: Graph, _: Any, x: Any, y: Any) -> Value:
+    """Divide by a power of two, rounding down, in two steps likewise."""
+    value, *steps = _shift(graph, x, y)
+    for step in steps:
+        rest = graph.pointwise("Mod", value, step)
+        value = graph.pointwise("Div", graph.pointwise("Sub", value, rest), step)
+    return value
+
+
+def _shift(graph: Graph, x: Any, y: Any) -> tuple[Value, Value, Value]:
+    """Return the number and two powers of two, whose product is that of the shift."""
+    given = graph.spec[0].dtype
+    work = given if given in {"int64", "uint64"} else "int64"
+    value, by = graph.value(x, work), graph.value(y, "int64")
+    half = graph.pointwise("Div", by, graph.const(2, "int64"))
+    two = graph.const(2.0, "float64")
+    halves = (half, graph.pointwise("Sub", by, half))
+    first, second = (
+        graph.pointwise("Cast", graph.pointwise("Pow", two, part, dtype="float64"), dtype=work, to=work)
+        for part in halves
+    )
+    return value, first, second

@@ -169,7 +169,7 @@ def take_along_axis(graph: Graph, op: Any, x: Any, indices: Any) -> Value:
 @register_lowering("TopK")
 def top_k(graph: Graph, op: Any, x: Any) -> list[Value]:
     """The largest elements of the last axis and their indices."""
-    value = graph.value(x)
+    value = _sortable(graph, x)
     values, indices = graph.nodes_out(
         "TopK", value, graph.dim(op.k), dtypes=[value.dtype, "int64"], axis=-1, largest=1, sorted=int(bool(op.sorted))
     )
@@ -189,12 +189,17 @@ def in_top_k(graph: Graph, op: Any, targets: Any, predictions: Any) -> Value:
     return graph.pointwise("Less", count, graph.const(op.k, "int32"), dtype="bool")
 
 
+def _sortable(graph: Graph, x: Any) -> Value:
+    """Return a value in a type that onnxruntime sorts."""
+    value = graph.value(x)
+    work = {"bool": "int32", "int8": "int32", "uint8": "int32", "int16": "int32", "uint16": "int32", "uint32": "int64"}
+    return graph.cast(value, work.get(value.dtype, value.dtype))
+
+
 @register_lowering("Sort", "Argsort")
 def sort(graph: Graph, op: Any, x: Any) -> Value:
     """Sort upwards, equal elements in their order (a TopK of all elements)."""
-    value = graph.value(x)
-    if value.dtype == "bool":
-        value = graph.cast(value, "int32")
+    value = _sortable(graph, x)
     if op.axis is None:
         value, axis = graph.reshape(value, (-1,)), 0
         count = graph.node("Shape", value, dtype="int64", shape=(1,))

@@ -6,7 +6,18 @@ from typing import Any
 
 from mnistkit.export.native.graph import Graph, Value
 from mnistkit.export.native.lowerings.elementwise import is_float, result_type
+from mnistkit.export.native.probes import integers_are_multiplied_as_floats
 from mnistkit.export.native.registry import register_lowering
+from mnistkit.export.native.value_types import held_type
+
+
+def product_type(graph: Graph, product: str, *operands: Any) -> str:
+    """Return the type to multiply in: that of the operands; single precision where the backend takes integers to it."""
+    dtype = result_type(graph, *operands)
+    # integers of one byte or two stay below 2^24 in single precision, too
+    if dtype in {"int32", "int64", "uint32"} and integers_are_multiplied_as_floats(product, held_type(dtype)):
+        return "float32"
+    return dtype
 
 
 def matmul_values(graph: Graph, a: Value, b: Value, *, dtype: str) -> Value:
@@ -19,14 +30,14 @@ def matmul_values(graph: Graph, a: Value, b: Value, *, dtype: str) -> Value:
 @register_lowering("Matmul")
 def matmul(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
     """Matrix product with NumPy's broadcasting, which ONNX has too."""
-    dtype = result_type(graph, x1, x2)
+    dtype = product_type(graph, "matmul", x1, x2)
     return matmul_values(graph, graph.value(x1), graph.value(x2), dtype=dtype)
 
 
 @register_lowering("Dot")
 def dot(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
     """``numpy.dot``: scalars multiply, otherwise last axis against the last but one."""
-    dtype = result_type(graph, x1, x2)
+    dtype = product_type(graph, "dot", x1, x2)
     a, b = graph.value(x1, dtype), graph.value(x2, dtype)
     if a.rank == 0 or b.rank == 0:
         return graph.pointwise("Mul", a, b)
@@ -38,7 +49,7 @@ def dot(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
 @register_lowering("Tensordot")
 def tensordot(graph: Graph, op: Any, x1: Any, x2: Any) -> Value:
     """Contract over given axes."""
-    dtype = result_type(graph, x1, x2)
+    dtype = product_type(graph, "tensordot", x1, x2)
     a, b = graph.value(x1, dtype), graph.value(x2, dtype)
     if isinstance(op.axes, int):
         axes = (list(range(a.rank - op.axes, a.rank)), list(range(op.axes)))
@@ -67,7 +78,7 @@ def tensordot_values(graph: Graph, a: Value, b: Value, *, axes: tuple[list[int],
 @register_lowering("Einsum")
 def einsum(graph: Graph, op: Any, *operands: Any, **_: Any) -> Value:
     """Einstein summation."""
-    dtype = result_type(graph, *operands)
+    dtype = product_type(graph, "einsum", *operands)
     equation = op.subscripts.replace(" ", "")
     return einsum_values(graph, equation, [graph.value(x, dtype) for x in operands], dtype=dtype)
 
@@ -130,7 +141,7 @@ def outer(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
 @register_lowering("Vdot")
 def vdot(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
     """Inner product of flattened vectors."""
-    dtype = result_type(graph, x1, x2)
+    dtype = product_type(graph, "vdot", x1, x2)
     a, b = graph.reshape(graph.value(x1, dtype), (-1,)), graph.reshape(graph.value(x2, dtype), (-1,))
     return matmul_values(graph, a, b, dtype=dtype)
 
@@ -138,7 +149,7 @@ def vdot(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
 @register_lowering("Inner")
 def inner(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
     """Contract the last axes."""
-    dtype = result_type(graph, x1, x2)
+    dtype = product_type(graph, "inner", x1, x2)
     a, b = graph.value(x1, dtype), graph.value(x2, dtype)
     if a.rank == 0 or b.rank == 0:
         return graph.pointwise("Mul", a, b)

@@ -7,6 +7,7 @@ from typing import Any
 from mnistkit.export.native.graph import Graph, Value
 from mnistkit.export.native.lowerings.elementwise import floating, is_float
 from mnistkit.export.native.registry import register_lowering
+from mnistkit.export.native.symbolic_dim import SymbolicDim
 
 AXES_AS_INPUT = 18  # opset from which all reductions take their axes as an input, as ReduceSum does from 13
 
@@ -73,15 +74,66 @@ def variance_value(graph: Graph, value: Value, axes: list[int], *, keepdims: boo
     return graph.cast(reduce_node(graph, "ReduceMean", squares, axes, keepdims=keepdims), value.dtype)
 
 
+def _sum_of_integers(graph: Graph, value: Value, axes: list[int], *, keepdims: bool) -> Value:
+    """Sum up in the number of bits that the type has, as Keras does; onnxruntime sums up in doubles and saturates.
+
+    Sums of 32 bits fit a double. Of 64 bits the halves are summed up apart.
+    """
+    given = value.dtype
+    wide = graph.cast(value, "int64")
+    if given not in {"int64", "uint64"}:
+        return graph.cast(reduce_node(graph, "ReduceSum", wide, axes, keepdims=keepdims), given)
+    base = graph.const(2**32, "int64")
+    low = graph.pointwise("Mod", wide, base)
+    high = graph.pointwise("Div", graph.pointwise("Sub", wide, low), base)
+    lows, highs = (reduce_node(graph, "ReduceSum", part, axes, keepdims=keepdims) for part in (low, high))
+    return graph.cast(graph.pointwise("Add", graph.pointwise("Mul", highs, base), lows), given)
+
+
+def _product_of_integers(graph: Graph, value: Value, axes: list[int], *, keepdims: bool) -> Value:
+    """Multiply the halves of an axis until one number is left; onnxruntime multiplies doubles and saturates."""
+    value = graph.to_logical(value)
+    shape = value.shape
+    if shape is None or any(isinstance(shape[axis], SymbolicDim) for axis in axes):
+        return reduce_node(graph, "ReduceProd", value, axes, keepdims=keepdims)
+
+    def part(x: Value, axis: int, start: int, stop: int) -> Value:
+        return graph.node("Slice", x, graph.ints(start), graph.ints(stop), graph.ints(axis))
+
+    for axis in axes:
+        size = int(shape[axis])
+        if size == 0:
+            return reduce_node(graph, "ReduceProd", value, axes, keepdims=keepdims)
+        while size > 1:
+            half = size // 2
+            product = graph.node("Mul", part(value, axis, 0, half), part(value, axis, half, 2 * half))
+            odd = size % 2
+            value = graph.node("Concat", product, part(value, axis, size - 1, size), axis=axis) if odd else product
+            size = half + odd
+    value.shape = tuple(1 if axis in axes else size for axis, size in enumerate(shape))
+    return value if keepdims or not axes else graph.squeeze(value, *axes)
+
+
+_OF_INTEGERS = {"ReduceSum": _sum_of_integers, "ReduceProd": _product_of_integers}
+
+
+# What onnxruntime reduces types in that it has no kernels for.
+_WORK = {"bool": "int32", "int8": "int32", "uint8": "int32", "int16": "int32", "uint16": "int32", "uint32": "int64"}
+
+
 def _simple(name: str, onnx_op: str) -> None:
     @register_lowering(name)
     def handler(graph: Graph, op: Any, x: Any) -> Value:
         target = graph.spec[0].dtype
         value = graph.value(x)
         initial = getattr(op, "initial", None)
-        work = target if target not in {"bool", "int8", "uint8", "int16", "uint16", "uint32"} else "int32"
+        work = _WORK.get(target, target)
         value = graph.cast(value, work)
-        out = reduce_node(graph, onnx_op, value, normal_axes(op.axis, value.rank), keepdims=bool(op.keepdims))
+        axes, keepdims = normal_axes(op.axis, value.rank), bool(op.keepdims)
+        if onnx_op in _OF_INTEGERS and not is_float(work):
+            out = _OF_INTEGERS[onnx_op](graph, value, axes, keepdims=keepdims)
+        else:
+            out = reduce_node(graph, onnx_op, value, axes, keepdims=keepdims)
         if initial is not None:
             out = graph.pointwise("Max" if onnx_op == "ReduceMax" else "Min", out, graph.value(initial, work))
         return graph.cast(out, target)
@@ -116,15 +168,15 @@ def mean(graph: Graph, op: Any, x: Any) -> Value:
 
 @register_lowering("Var")
 def var(graph: Graph, op: Any, x: Any) -> Value:
-    """Population variance."""
-    value = floating(graph, x)
+    """Population variance, in the type of the answer."""
+    value = graph.cast(floating(graph, x), graph.spec[0].dtype)
     return variance_value(graph, value, normal_axes(op.axis, value.rank), keepdims=bool(op.keepdims))
 
 
 @register_lowering("Std")
 def std(graph: Graph, op: Any, x: Any) -> Value:
-    """Population standard deviation."""
-    value = floating(graph, x)
+    """Population standard deviation, in the type of the answer."""
+    value = graph.cast(floating(graph, x), graph.spec[0].dtype)
     return graph.pointwise(
         "Sqrt", variance_value(graph, value, normal_axes(op.axis, value.rank), keepdims=bool(op.keepdims))
     )
@@ -148,7 +200,7 @@ def logsumexp(graph: Graph, op: Any, x: Any) -> Value:
     value = floating(graph, x)
     axes = normal_axes(op.axis, value.rank)
     top = reduce_node(graph, "ReduceMax", value, axes, keepdims=True)
-    infinite = graph.pointwise("IsInf", graph.cast(top, "float32"), dtype="bool")
+    infinite = graph.pointwise("IsInf", top if top.dtype == "float64" else graph.cast(top, "float32"), dtype="bool")
     top = graph.pointwise("Where", infinite, graph.const(0.0, value.dtype), top, dtype=value.dtype)
     total = reduce_node(
         graph, "ReduceSum", graph.pointwise("Exp", graph.pointwise("Sub", value, top)), axes, keepdims=True
@@ -162,7 +214,7 @@ def argmax(graph: Graph, op: Any, x: Any) -> Value:
     """Index of the first extreme element."""
     value = graph.value(x)
     if not is_float(value.dtype):
-        value = graph.cast(value, "int32" if value.dtype != "int64" else "int64")
+        value = graph.cast(value, "int64" if value.dtype in {"int64", "uint32"} else "int32")
     onnx_op = "ArgMax" if type(op).__name__ == "Argmax" else "ArgMin"
     if op.axis is None:
         flat = graph.reshape(value, (-1,))
