@@ -64,6 +64,9 @@ class Trace:
         unsupported: Layers that cannot be written.
         unsupported_outputs: The outputs of these layers.
         layer_outputs: Path and outputs of each call of a layer.
+        comparisons: What Python compared a free size with.
+        numbers_taken: Layer and place where Keras' own code took the number of a free size.
+        size_refusals: Messages of refusals, which Keras may have wrapped in its own.
     """
 
     inputs: list[KerasTensor]
@@ -76,6 +79,9 @@ class Trace:
     unsupported: list[UnsupportedItem] = field(default_factory=list)
     unsupported_outputs: list[Any] = field(default_factory=list)
     layer_outputs: list[tuple[str, Any]] = field(default_factory=list)
+    comparisons: list[Any] = field(default_factory=list)
+    numbers_taken: list[tuple[str, str]] = field(default_factory=list)
+    size_refusals: list[str] = field(default_factory=list)
 
 
 def pin(value: Any) -> Any:

@@ -128,7 +128,7 @@ def _inner(tensors: list[Any], batch: Any, *, like: Any = None, skip: int = 0) -
     """Make the step's own tensors: without the time axis, with a batch size that is the step's own."""
 
     def own(size: Any) -> Any:
-        return FreeSize(int(size), size.second_size) if isinstance(size, SymbolicDim) else size
+        return FreeSize(size.first_size, size.second_size) if isinstance(size, SymbolicDim) else size
 
     made: list[KerasTensor] = []
     for x in tensors:

@@ -20,6 +20,7 @@ from mnistkit.export.native.symbolic_dim import (
     collect,
     contains_dim,
     first_size,
+    large_size,
     make_tensor,
     second_size,
 )
@@ -117,17 +118,22 @@ def infer_symbolic(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -
     by_sizes: dict[tuple[int, int], list[SymbolicDim]] = {}
     for dim in dims.values():
         by_sizes.setdefault((first_size(dim), second_size(dim)), []).append(dim)
+    # a slice with bounds: x[:, :512] is as long as x up to 512, and 512 from there on
+    cut = bool(dims) and type(target).__name__ == "GetItem" and is_own(type(target))
+    large = _infer_sized(target, attributes, args, kwargs, large_size) if cut else first
 
-    def size(x: Any, y: Any) -> Any:
+    def size(x: Any, y: Any, z: Any) -> Any:
         if x == y and x is not None:
+            if cut and z != x:
+                raise ValueError(f"a slice is {x} long for some sizes and {z} for others")
             return int(x)
-        known = by_sizes.get((x, y), [])
+        known = [dim for dim in by_sizes.get((x, y), []) if not cut or large_size(dim) == z]
         return known[0] if len(known) == 1 else FreeSize(x or 1, y or 1)
 
-    def merge(a: KerasTensor, b: KerasTensor) -> KerasTensor:
-        return make_tensor([size(x, y) for x, y in zip(a.shape, b.shape, strict=True)], a.dtype)
+    def merge(a: KerasTensor, b: KerasTensor, c: KerasTensor) -> KerasTensor:
+        return make_tensor([size(*sizes) for sizes in zip(a.shape, b.shape, c.shape, strict=True)], a.dtype)
 
-    return tree.map_structure(merge, first, second)
+    return tree.map_structure(merge, first, second, large)
 
 
 def _infer_sized(

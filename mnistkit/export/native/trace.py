@@ -10,21 +10,26 @@ this thread for the duration of one call, do the rest; :mod:`.patches` lists the
   cannot go. Then the model is called again, and the layers are told NumPy, under which there is no framework to call.
 
 Everything Keras does around a call (masks, mixed precision, training flags) stays Keras' own. Shapes are inferred
-twice, with two sets of sizes for the free dimensions: an output dimension that differs between the two is free.
+twice, with two sets of sizes for the free dimensions: an output dimension that differs between the two is free. What
+Python code decides by the number of a free size is proven harmless, or refused (:mod:`.probe`).
 """
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from keras import KerasTensor, tree
+from keras import KerasTensor, ops, tree
 
 from mnistkit.core.errors import ExportError
 from mnistkit.export.native import keras_hooks
 from mnistkit.export.native.current_trace import TRACING
 from mnistkit.export.native.patches import patches
+from mnistkit.export.native.probe import SizesOfInputs, prove
 from mnistkit.export.native.records import Trace
 from mnistkit.export.native.signature import signature
+from mnistkit.export.native.size_decisions import FreeSizeError
 from mnistkit.export.native.symbolic_dim import FreeSize, SymbolicDim, make_tensor
 from mnistkit.export.native.tracer import Tracer
 from mnistkit.export.native.value_types import held_type
@@ -75,6 +80,7 @@ def trace(model: Any, *, batch: int | None = None, inputs: Any = None) -> Trace:
 
     Raises:
         MissingKerasNameError: This version of Keras lacks a name that tracing needs.
+        FreeSizeError: The model takes another way at other sizes.
         ExportError: The model's inputs are unknown, or the model cannot be called on symbolic inputs.
     """
     keras_hooks.check()
@@ -86,15 +92,18 @@ def trace(model: Any, *, batch: int | None = None, inputs: Any = None) -> Trace:
         for pretend_numpy in (False, True):
             tracer = Tracer(pretend_numpy=pretend_numpy)
             try:
-                _call(tracer, model, _symbolic_inputs(structure, sizes, batch), by_keyword)
+                _call(tracer, model, _symbolic_inputs(structure, _of(sizes), batch), by_keyword)
             except keras_hooks.MissingKerasNameError:
                 raise
+            except FreeSizeError as error:
+                raise FreeSizeError((tracer.trace.size_refusals or [str(error)])[-1]) from error
             except Exception as error:  # noqa: BLE001  the model is foreign code: any failure asks for other sizes
                 failure = failure or error
             else:
                 tracer.trace.input_names = names
                 tracer.trace.input_dtypes = [spec.dtype for spec in tree.flatten(structure)]
                 if not tracer.trace.unsupported:
+                    _prove(tracer.trace, model, structure, by_keyword, batch=batch, pretend_numpy=pretend_numpy)
                     return tracer.trace
                 incomplete = incomplete or tracer.trace
             if not tracer.queried_backend:  # no layer wants to know the backend: another name changes nothing
@@ -108,25 +117,69 @@ def trace(model: Any, *, batch: int | None = None, inputs: Any = None) -> Trace:
     ) from failure
 
 
-def _symbolic_inputs(structure: Any, sizes: tuple[Sizes, Sizes], batch: int | None) -> Any:
+def _of(sizes: tuple[Sizes, Sizes]) -> Callable[[int, int], tuple[int, int]]:
+    """Return the sizes that an axis has in both inferences, the same for each input."""
+    return lambda _, axis: (sizes[0].of(axis), sizes[1].of(axis))
+
+
+def _symbolic_inputs(structure: Any, sizes_of: Callable[[int, int], tuple[int, int]], batch: int | None) -> Any:
     """Make the tensors to call the model with; all inputs have the same batch size."""
     shared: list[SymbolicDim] = []
+    places = itertools.count()
 
-    def size_of(axis: int, size: int | None) -> Any:
+    def size_of(place: int, axis: int, size: int | None) -> Any:
         if axis == 0 and batch is not None:
             return batch
         if size is not None:
             return int(size)
         if axis == 0 and shared:
             return shared[0]
-        return FreeSize(sizes[0].of(axis), sizes[1].of(axis))
+        return FreeSize(*sizes_of(place, axis))
 
     def make(spec: Any) -> KerasTensor:
-        tensor = make_tensor([size_of(axis, size) for axis, size in enumerate(spec.shape)], held_type(spec.dtype))
+        place = next(places)
+        tensor = make_tensor(
+            [size_of(place, axis, size) for axis, size in enumerate(spec.shape)], held_type(spec.dtype)
+        )
         shared.extend(size for size in tensor.shape[:1] if isinstance(size, SymbolicDim))
         return tensor
 
     return tree.map_structure(make, structure)
+
+
+def _prove(
+    traced: Trace, model: Any, structure: Any, by_keyword: list[str], *, batch: int | None, pretend_numpy: bool
+) -> None:
+    """Prove that the trace holds for every size.
+
+    Raises:
+        FreeSizeError: It does not.
+    """
+
+    def retrace(sizes: SizesOfInputs) -> Trace:
+        tracer = Tracer(pretend_numpy=pretend_numpy)
+        inputs = _symbolic_inputs(structure, lambda place, axis: sizes[place, axis], batch)
+        _call(tracer, model, inputs, by_keyword)
+        return tracer.trace
+
+    def runs(sizes: SizesOfInputs) -> bool:
+        """Call the model itself on zeros."""
+        places = itertools.count()
+        first = next(iter(sizes))
+
+        def zeros(spec: Any) -> Any:
+            place = next(places)
+            free = {axis: sizes.get((place, axis), sizes[first])[0] for axis in range(len(spec.shape))}
+            shape = [batch if axis == 0 and batch else size or free[axis] for axis, size in enumerate(spec.shape)]
+            return ops.zeros(shape, dtype=spec.dtype)
+
+        try:
+            _call_plain(model, tree.map_structure(zeros, structure), by_keyword)
+        except Exception:  # noqa: BLE001  the model is foreign code, and may refuse a size with anything
+            return False
+        return True
+
+    prove(traced, retrace, runs)
 
 
 def _call(tracer: Tracer, model: Any, inputs: Any, by_keyword: list[str]) -> None:
@@ -134,15 +187,18 @@ def _call(tracer: Tracer, model: Any, inputs: Any, by_keyword: list[str]) -> Non
     traced = tracer.trace
     traced.input_structure = inputs
     traced.inputs = [x for x in tree.flatten(inputs) if isinstance(x, KerasTensor)]
-    flags = {"training": False} if keras_hooks.takes_argument(model, "training") else {}  # as Model.predict does
     with TRACING.act(tracer, patches):
-        if by_keyword:
-            first, *others = by_keyword
-            arguments = dict(zip(by_keyword, inputs, strict=True))
-            traced.outputs = model(arguments[first], **{name: arguments[name] for name in others}, **flags)
-        else:
-            traced.outputs = model(inputs, **flags)
+        traced.outputs = _call_plain(model, inputs, by_keyword)
     traced.output_names = _output_names(tracer, traced.outputs)
+
+
+def _call_plain(model: Any, inputs: Any, by_keyword: list[str]) -> Any:
+    flags = {"training": False} if keras_hooks.takes_argument(model, "training") else {}  # as Model.predict does
+    if not by_keyword:
+        return model(inputs, **flags)
+    first, *others = by_keyword
+    arguments = dict(zip(by_keyword, inputs, strict=True))
+    return model(arguments[first], **{name: arguments[name] for name in others}, **flags)
 
 
 def _output_names(tracer: Tracer, outputs: Any) -> list[str]:

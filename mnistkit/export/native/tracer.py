@@ -15,6 +15,7 @@ from mnistkit.export.native.names import Namer
 from mnistkit.export.native.ops_backend import symbolic_backend, uses_backend_directly
 from mnistkit.export.native.records import Record, Trace, UnsupportedItem, map_leaves, pin
 from mnistkit.export.native.shape_inference import infer_symbolic
+from mnistkit.export.native.size_decisions import FreeSizeError
 from mnistkit.export.native.value_types import concerns_wide
 
 
@@ -134,7 +135,7 @@ class Tracer:
         unsupported = len(self.trace.unsupported)
         try:
             return self._run(layer, args, kwargs)
-        except MissingKerasNameError:
+        except (MissingKerasNameError, FreeSizeError):
             raise
         except Exception as error:
             if len(self.trace.unsupported) > unsupported or self._depth == 1:
@@ -167,7 +168,7 @@ class Tracer:
         producer = self._namer.name(op)  # before the operations inside it, which may have the same name
         try:
             outputs = op.call(*args, **kwargs)
-        except MissingKerasNameError:
+        except (MissingKerasNameError, FreeSizeError):
             raise
         except Exception as error:
             if len(self.trace.unsupported) > unsupported:

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import layers as L
 from keras import ops
-from keras_versions import CROPS_BY_FRACTION, SHIFTED_TRANSPOSE, VERSION, lacks_layer
+from keras_versions import SHIFTED_TRANSPOSE, VERSION, lacks_layer
 
 
 @dataclass(frozen=True)
@@ -621,8 +621,7 @@ add(
     only=("tensorflow", "jax"),
 )
 add("CenterCrop", dict(height=4, width=5), dict(height=12, width=5), shape=IMAGE, mutant=False)
-if not CROPS_BY_FRACTION:
-    more("CenterCrop", "free", chain(FREE, lambda: L.CenterCrop(4, 5)), mutant=False)
+more("CenterCrop", "free", chain(FREE, lambda: L.CenterCrop(4, 5)), mutant=False, refused="a fixed size works")
 add("AutoContrast", {}, dict(value_range=(0, 1)), shape=IMAGE, mutant=False, pictures=1.0)
 add(
     "ContrastLimitedAdaptiveHistogramEqualization",

@@ -14,7 +14,7 @@ import pytest
 from keras import tree
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, InvalidGraph, RuntimeException
 
-from mnistkit.core.errors import UnsupportedError
+from mnistkit.core.errors import ExportError
 from mnistkit.export.native import Conversion, convert
 from mnistkit.export.native.signature import signature
 
@@ -334,7 +334,7 @@ def check_case(case: Any, *, full: bool = True) -> Any:
     if case.redraw:
         redraw(model)
     if case.refused:
-        with pytest.raises(UnsupportedError, match=case.refused):
+        with pytest.raises(ExportError, match=case.refused):
             convert(model)
         return model
     agree(

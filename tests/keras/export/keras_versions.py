@@ -4,7 +4,6 @@
 that a version lacks are left out by this table; a layer that is missing for any other reason fails.
 """
 
-import inspect
 from importlib import import_module
 
 import keras
@@ -24,10 +23,6 @@ LAYERS_SINCE = {
 SHIFTED_TRANSPOSE = keras.backend.backend() == "torch" and not hasattr(
     import_module("keras.src.backend.common.backend_utils"), "compute_conv_transpose_output_crops_for_torch"
 )
-
-# Older versions divide the free size of a picture into a fraction and cut it to an integer in Python. That fixes the
-# size that the model was traced with. The check of the export refuses such a file.
-CROPS_BY_FRACTION = "int(h_diff / 2)" in inspect.getsource(keras.layers.CenterCrop.transform_images)
 
 
 def lacks_layer(name):
