@@ -7,7 +7,6 @@ rows whose answer a rounding of the input decides, such as the sine of a sum of 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnistkit.core.runtime import TensorInfo
-    from mnistkit.export.signature import Signature
+    from mnistkit.export.answers import KerasAnswers
 
 MAGNITUDES = (1e2, 1e4)
 _ROUNDING = 2.0**-20  # relative change of the inputs; sums of a hundred products round by about as much
@@ -40,13 +39,12 @@ _LOOKUPS = ("Gather", "OneHot", "Scatter", "Loop", "Range", "Scan", "Slice", "Ti
 
 
 def extreme_samples(
-    model: Any, signature: Signature, noise: Sample, *, graph: onnx.GraphProto, atol: float, indices: Mapping[str, int]
+    answers: KerasAnswers, noise: Sample, *, graph: onnx.GraphProto, atol: float, indices: Mapping[str, int]
 ) -> list[Sample]:
     """Samples at the ends of the number line, with Keras' answers.
 
     Args:
-        model: The Keras model.
-        signature: What it takes.
+        answers: Keras' answers.
         noise: An ordinary sample; its shape is used, and its integers where they may be indices.
         graph: The graph to be verified.
         atol: The tolerance of the verification.
@@ -59,9 +57,10 @@ def extreme_samples(
     operations = {node.op_type for node in graph.node}
     has_sums = any(name.startswith(_SUMS) for name in operations)
     has_lookups = any(name.startswith(_LOOKUPS) for name in operations)
-    changeable = [t for t in signature.inputs if t.name not in indices and _is_number(t, has_lookups=has_lookups)]
-    for name, arrays in _draw(model, changeable, noise, has_sums=has_sums):
-        sample = comparable_sample(model, signature, name, noise.inputs | arrays, atol=atol, changed=arrays)
+    inputs = answers.signature.inputs
+    changeable = [t for t in inputs if t.name not in indices and _is_number(t, has_lookups=has_lookups)]
+    for name, arrays in _draw(answers.model, changeable, noise, has_sums=has_sums):
+        sample = comparable_sample(answers, name, noise.inputs | arrays, atol=atol, changed=arrays)
         if sample is not None:
             samples.append(sample)
     return samples
@@ -138,38 +137,60 @@ def _implied_range(model: Any, shape: tuple[int, ...]) -> NDArray[Any] | None:
 
 
 def comparable_sample(
-    model: Any, signature: Signature, name: str, arrays: Arrays, *, atol: float, changed: Arrays
+    answers: KerasAnswers, name: str, arrays: Arrays, *, atol: float, changed: Arrays
 ) -> Sample | None:
     """A sample of the fit rows, each of the others replaced by a fit one; ``None`` when no row is fit.
 
     Args:
-        model: The Keras model.
-        signature: What it takes.
+        answers: Keras' answers.
         name: The sample's name.
         arrays: Arrays by input name.
         atol: The tolerance of the verification.
         changed: Those of the arrays that are unusual; a rounding of them must not decide the answer.
     """
+    try:
+        return fit_sample(answers, name, arrays, atol=atol, changed=changed)
+    except Exception:  # noqa: BLE001  # Keras refuses such numbers with whatever its backend raises
+        return None
+
+
+def fit_sample(answers: KerasAnswers, name: str, arrays: Arrays, *, atol: float, changed: Arrays) -> Sample | None:
+    """As `comparable_sample`, for arrays that Keras may refuse.
+
+    An infinity is an answer to ordinary numbers, such as a masked score, and none to unusual ones.
+
+    Raises:
+        Exception: Keras refuses them, with whatever its backend raises.
+    """
     rows = len(next(iter(arrays.values())))
+    left_out = 0
     with np.errstate(all="ignore"):
-        try:
-            expected = signature.call(model, arrays)
-            rounded = arrays | {key: _rounded(array) for key, array in changed.items()}
-            moved = signature.call(model, rounded) if changed else expected
-        except Exception:  # noqa: BLE001  # Keras refuses such numbers with whatever its backend raises
-            return None
+        expected = answers(arrays)
+        rounded = arrays | {key: _rounded(array) for key, array in changed.items()}
+        moved = answers(rounded) if changed else expected
         is_zero = all(_is_zero(array) for array in changed.values())
-        fit = np.array([_is_fit(expected, moved, row, rows=rows, atol=atol, is_zero=is_zero) for row in range(rows)])
+        fit = np.array(
+            [
+                _is_fit(expected, moved, row, rows=rows, atol=atol, is_zero=is_zero, is_usual=not changed)
+                for row in range(rows)
+            ]
+        )
         if not fit.any():
             return None
         left_out = int(rows - fit.sum())
         if left_out:
             order = np.where(fit, np.arange(rows), int(np.flatnonzero(fit)[0]))
             arrays = {key: array[order] for key, array in arrays.items()}
-            expected = signature.call(model, arrays)
-    if not all(np.isfinite(answer).all() for answer in expected.values() if answer.dtype.kind == "f"):
+            expected = answers(arrays)
+    if not all(_has_answer(answer, is_usual=not changed) for answer in expected.values()):
         return None  # the rows of a batch are not independent
-    return replace(Sample(name, arrays, expected, (rows,)), left_out=left_out)
+    return Sample(name, arrays, expected, (rows,), left_out=left_out, is_whole=True)
+
+
+def _has_answer(answer: NDArray[Any], *, is_usual: bool) -> bool:
+    if answer.dtype.kind != "f":
+        return True
+    return not np.isnan(answer).any() if is_usual else bool(np.isfinite(answer).all())
 
 
 def _rounded(array: NDArray[Any]) -> NDArray[Any]:
@@ -188,11 +209,13 @@ def _is_zero(array: NDArray[Any]) -> bool:
     return bool(np.abs(array.astype(np.float64)).max(initial=0) < _ROUNDING**2) or array.dtype.kind != "f"
 
 
-def _is_fit(expected: Arrays, moved: Arrays, row: int, *, rows: int, atol: float, is_zero: bool) -> bool:
+def _is_fit(
+    expected: Arrays, moved: Arrays, row: int, *, rows: int, atol: float, is_zero: bool, is_usual: bool
+) -> bool:
     for name, answer in expected.items():
         has_rows = answer.ndim > 0 and len(answer) == rows
         left, right = (part[name][row] if has_rows else part[name] for part in (expected, moved))
-        if answer.dtype.kind == "f" and not (np.isfinite(left).all() and np.isfinite(right).all()):
+        if not all(_has_answer(np.asarray(part), is_usual=is_usual) for part in (left, right)):
             return False
         if answer.dtype.kind == "f" and is_zero:  # a jump at zero is no rounding; only the order of equals is open
             continue

@@ -15,6 +15,7 @@ from mnistkit.core.errors import InputError, ParityError
 from mnistkit.core.files import check_writable, write_json
 from mnistkit.core.keras_files import load_model
 from mnistkit.export.annotate import annotate
+from mnistkit.export.answers import KerasAnswers
 from mnistkit.export.atomic_save import pending_model
 from mnistkit.export.choose import choose
 from mnistkit.export.collect_samples import collect_samples
@@ -161,7 +162,8 @@ def export_onnx(
     if described is not None:
         described.check(chosen.signature)
     allowed = atol if atol is not None else derived_atol(loaded)
-    found = collect_samples(loaded, chosen, profile=described, given=samples, atol=allowed)
+    answers = KerasAnswers(loaded, chosen.signature)
+    found = collect_samples(answers, chosen.proto.graph, profile=described, given=samples, atol=allowed)
     chosen, found = _renamed(chosen, found, described, input_names=input_names, output_names=output_names)
 
     with pending_model(target, chosen.proto) as pending:

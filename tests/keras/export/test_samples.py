@@ -7,10 +7,11 @@ from keras import layers, ops
 
 from mnistkit.core.errors import ParityError, UnsupportedError
 from mnistkit.export import collect_samples, export_onnx
+from mnistkit.export.answers import KerasAnswers
 from mnistkit.export.choose import choose
 from mnistkit.export.index_inputs import table_sizes
 from mnistkit.export.native import registry
-from mnistkit.export.samples import draw, sample_any
+from mnistkit.export.samples import draw
 
 
 def model_of(function, *, dtype="float32", shape=(7,)):
@@ -68,7 +69,8 @@ def test_every_input_has_its_own_table():
     chosen = choose(model, "native", opset=None, optimize=True, batch=None)
     tables = table_sizes(chosen.proto.graph)
     assert tables == {"tokens": 1000, "kinds": 2}
-    for sample in sample_any(model, chosen.signature, batch_sizes=(3,), tables=tables):
+    answers = KerasAnswers(model, chosen.signature)
+    for sample in collect_samples.drawn_samples(answers, chosen.proto.graph, atol=1e-4):
         assert set(sample.inputs["kinds"].ravel().tolist()) <= {0.0, 1.0}
         if sample.inputs["tokens"].size > 50:
             assert sample.inputs["tokens"].max() > 100
@@ -180,7 +182,7 @@ def test_a_sample_has_the_range_that_the_first_layer_implies():
 
 def extreme(model):
     chosen = choose(model, "native", opset=None, optimize=True, batch=None)
-    samples = collect_samples.collect_samples(model, chosen, profile=None, given=None, atol=1e-4)
+    samples = collect_samples.drawn_samples(KerasAnswers(model, chosen.signature), chosen.proto.graph, atol=1e-4)
     return {sample.name: sample.inputs["x"] for sample in samples}
 
 
