@@ -6,15 +6,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mnistkit.core.errors import ExportError, one_line
-from mnistkit.export.extreme_samples import extreme_samples, fit_sample
-from mnistkit.export.index_inputs import table_sizes
+from mnistkit.export.extreme_samples import extreme_samples, fit_sample, missing_samples
+from mnistkit.export.index_inputs import known_values, table_sizes
 from mnistkit.export.profile import ProfileSample
 from mnistkit.export.samples import (
     BATCH_SIZES,
+    DOMAINS,
     MORE_ROWS,
+    NO_ANSWER,
     WANTED,
+    Domain,
     Sample,
-    check_finite,
     draw,
     free_lengths,
     have_independent_rows,
@@ -26,7 +28,7 @@ from mnistkit.export.samples import (
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     import onnx
     from numpy.typing import NDArray
@@ -81,61 +83,89 @@ def drawn_samples(answers: KerasAnswers, graph: onnx.GraphProto, *, atol: float)
         ExportError: Keras takes no size tried for the free axes, or answers with NaN.
     """
     signature = answers.signature
-    tables = table_sizes(graph)
+    tables, known = table_sizes(graph), known_values(graph)
     is_cheap = answers.model.count_params() <= _CHEAP
     rows = signature.batch or (MORE_ROWS if is_cheap else max(BATCH_SIZES))
-    noise = _Noise(answers, tables=tables, atol=atol)
+    noise = _Noise(answers, tables=tables, known=known, atol=atol)
     wanted = WANTED if any(not isinstance(size, int) for t in signature.inputs for size in t.shape[1:]) else 1
-    first, *others = noise.first(free_lengths(signature), rows=rows, others=max(BATCH_SIZES), wanted=wanted)
-    if is_cheap:
-        others += noise.first(long_lengths(signature), rows=_LONG_ROWS, wanted=1, others=0) if others else []
+    first, *others = noise.draw(free_lengths(signature), rows=rows, others=max(BATCH_SIZES), wanted=wanted)
+    if is_cheap and wanted > 1:
+        others += noise.draw(long_lengths(signature), rows=_LONG_ROWS, others=_LONG_ROWS, wanted=1)
     independent = not signature.batch and have_independent_rows(answers, first, atol=atol)
-    extremes = extreme_samples(answers, first, graph=graph, atol=atol, indices=tables)
+    ends = extreme_samples(answers, first, graph=graph, atol=atol, indices=tables, known=known)
+    if is_cheap:
+        ends += missing_samples(answers, first, indices=tables)
     if independent:
-        return [*(_by_rows(sample) for sample in (first, *others)), *extremes]
-    return [
-        *_whole(answers, first, atol),
-        *(part for other in others for part in _whole(answers, other, atol)),
-        *extremes,
-    ]
+        return [*(_by_rows(sample) for sample in (first, *others)), *ends]
+    return [*(part for sample in (first, *others) for part in _whole(answers, sample, atol)), *ends]
 
 
 class _Noise:
     """Draws ordinary numbers."""
 
-    def __init__(self, answers: KerasAnswers, *, tables: Mapping[str, int], atol: float) -> None:
-        self._answers, self._tables, self._atol = answers, tables, atol
+    def __init__(
+        self, answers: KerasAnswers, *, tables: Mapping[str, int], known: Mapping[str, NDArray[Any]], atol: float
+    ) -> None:
+        self._answers, self._tables, self._known, self._atol = answers, tables, known, atol
         self._high = integer_limit(answers.model)
+        self._domains: Sequence[Domain] = DOMAINS
+        self._refused: BaseException | None = None
 
-    def first(self, lengths: Iterable[tuple[int, ...]], *, rows: int, others: int, wanted: int) -> list[Sample]:
+    def draw(self, lengths: Iterable[tuple[int, ...]], *, rows: int, others: int, wanted: int) -> list[Sample]:
         """The first lengths that Keras takes: one with some rows, others with fewer.
 
+        The first call decides what the numbers are drawn from.
+
         Raises:
-            ExportError: Keras takes none, or answers with NaN.
+            ExportError: Keras takes none at the first call, or answers with NaN.
         """
-        signature = self._answers.signature
+        is_first = self._domains is DOMAINS
         found: list[Sample] = []
-        refused = ""
+        self._refused = None
         for sizes in lengths:
-            count = signature.batch or (others if found else rows)
-            name = "noise" if not sizes else f"noise, length {'x'.join(map(str, sizes))}"
-            arrays = draw(signature, rows=count, lengths=sizes, high=self._high, tables=self._tables)
+            sample = self._draw_one(sizes, self._answers.signature.batch or (others if found else rows))
+            if sample is not None:
+                found.append(sample)
+            if len(found) == wanted:
+                break
+        if not found and is_first:
+            raise self._no_answer()
+        return found
+
+    def _no_answer(self) -> ExportError:
+        if self._refused is None:
+            return ExportError(NO_ANSWER)
+        refused = one_line(self._refused, limit=200)
+        return ExportError(
+            f"Keras itself refuses every input that was tried ({refused}); give real ones with --samples"
+        )
+
+    def _draw_one(self, sizes: tuple[int, ...], rows: int) -> Sample | None:
+        """A sample from the first domain in which Keras answers most rows, else from that in which it answers most."""
+        best: Sample | None = None
+        for domain in self._domains:
+            name = domain.name if not sizes else f"{domain.name}, length {'x'.join(map(str, sizes))}"
+            arrays = draw(
+                self._answers.signature,
+                rows=rows,
+                lengths=sizes,
+                high=self._high,
+                tables=self._tables,
+                words={key: list(values) for key, values in self._known.items()},
+                domain=domain,
+            )
             try:
                 sample = fit_sample(self._answers, name, arrays, atol=self._atol, changed={})
             except Exception as error:  # noqa: BLE001  # Keras refuses a size with whatever its backend raises
-                refused = one_line(error, limit=200)
+                self._refused = error
                 continue
-            if sample is None:
-                check_finite(self._answers(arrays))
-                continue
-            found.append(sample)
-            if len(found) == wanted:
+            if sample is not None and (best is None or sample.left_out < best.left_out):
+                best, chosen = sample, domain
+            if best is not None and best.left_out <= rows / 2:
                 break
-        if not found:
-            raise ExportError(
-                f"Keras itself refuses every input that was tried ({refused}); give real ones with --samples"
-            )
-        return found
+        if best is not None:
+            self._domains = (chosen,)
+        return best
 
 
 def _by_rows(sample: Sample) -> Sample:

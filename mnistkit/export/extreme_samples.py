@@ -7,6 +7,7 @@ rows whose answer a rounding of the input decides, such as the sine of a sum of 
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -14,10 +15,10 @@ import numpy as np
 
 from mnistkit.core.comparison import compare
 from mnistkit.core.errors import ParityError
-from mnistkit.export.samples import Arrays, Sample
+from mnistkit.export.samples import TEXT, Arrays, Sample
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     import onnx
     from numpy.typing import NDArray
@@ -39,7 +40,13 @@ _LOOKUPS = ("Gather", "OneHot", "Scatter", "Loop", "Range", "Scan", "Slice", "Ti
 
 
 def extreme_samples(
-    answers: KerasAnswers, noise: Sample, *, graph: onnx.GraphProto, atol: float, indices: Mapping[str, int]
+    answers: KerasAnswers,
+    noise: Sample,
+    *,
+    graph: onnx.GraphProto,
+    atol: float,
+    indices: Mapping[str, int],
+    known: Mapping[str, NDArray[Any]],
 ) -> list[Sample]:
     """Samples at the ends of the number line, with Keras' answers.
 
@@ -49,6 +56,7 @@ def extreme_samples(
         graph: The graph to be verified.
         atol: The tolerance of the verification.
         indices: Inputs that hold indices, which are left as they are.
+        known: Inputs with the keys and constants that their values meet.
 
     Returns:
         Samples with at least one row to compare; `Sample.left_out` says how many of the rows were not fit.
@@ -59,17 +67,102 @@ def extreme_samples(
     has_lookups = any(name.startswith(_LOOKUPS) for name in operations)
     inputs = answers.signature.inputs
     changeable = [t for t in inputs if t.name not in indices and _is_number(t, has_lookups=has_lookups)]
-    for name, arrays in _draw(answers.model, changeable, noise, has_sums=has_sums):
-        sample = comparable_sample(answers, name, noise.inputs | arrays, atol=atol, changed=arrays)
+    # indices and keys are what the model compares, bit by bit: no rounding is forgiven
+    exact = [
+        ("padding", _padding(inputs, noise, indices)),
+        ("values that the model knows", _known(inputs, noise, known, indices)),
+    ]
+    drawn: list[tuple[str, Arrays, Arrays]] = [(name, arrays, {}) for name, arrays in exact]
+    drawn += [(name, arrays, arrays) for name, arrays in _draw(answers.model, changeable, noise, has_sums=has_sums)]
+    for name, arrays, changed in drawn:
+        if not arrays:
+            continue
+        sample = comparable_sample(answers, name, noise.inputs | arrays, atol=atol, changed=changed)
         if sample is not None:
             samples.append(sample)
     return samples
 
 
+def missing_samples(answers: KerasAnswers, noise: Sample, *, indices: Mapping[str, int]) -> list[Sample]:
+    """Ordinary rows in which some numbers are missing (NaN), and such with infinities, with Keras' answers."""
+    floats = [t for t in answers.signature.inputs if t.dtype.startswith("float") and t.name not in indices]
+    samples = []
+    for name, values in (("not a number", (np.nan,)), ("infinities", (np.inf, -np.inf))):
+        arrays = noise.inputs | {t.name: _with_missing(noise.inputs[t.name], values) for t in floats}
+        if not floats:
+            continue
+        try:
+            with np.errstate(all="ignore"):
+                expected = answers(arrays)
+        except Exception:  # noqa: BLE001, S112  # Keras refuses such numbers with whatever its backend raises
+            continue
+        samples.append(Sample(name, arrays, expected, (noise.rows,), is_whole=True, is_missing=True))
+    return samples
+
+
+def _with_missing(array: NDArray[Any], values: tuple[float, ...]) -> NDArray[Any]:
+    """A value in each row: everywhere in the first, then at the beginning, at the end, and somewhere."""
+    changed = array.copy()
+    if array.ndim == 1:
+        changed[::2] = values[0]
+        return changed
+    flat = changed.reshape(len(changed), -1)
+    generator = np.random.default_rng(5)
+    for row in range(len(flat)):
+        value = values[row // 4 % len(values)]
+        place = (slice(None), 0, -1, int(generator.integers(flat.shape[1])))[row % 4]
+        flat[row, place] = value
+    return changed
+
+
+def _padding(inputs: Sequence[TensorInfo], noise: Sample, indices: Mapping[str, int]) -> Arrays:
+    """Rows of indices that are all padding, padded behind, padded before, all the last index; masks likewise."""
+    arrays: Arrays = {}
+    for tensor in inputs:
+        array = noise.inputs[tensor.name]
+        is_mask = tensor.dtype == "bool"
+        if array.ndim < 2 or not (is_mask or tensor.name in indices):  # noqa: PLR2004  # a batch of sequences
+            continue
+        changed = array.copy()
+        last = True if is_mask else indices[tensor.name] - 1
+        ordinary = np.where(changed == 0, last, changed)  # nothing but words
+        for row in range(len(changed)):
+            length = changed.shape[1]
+            start, stop = [(0, 0), (0, length // 2), (length // 2, length), (0, length), (0, row % length)][row % 5]
+            kept = np.zeros_like(changed[row])
+            kept[start:stop] = last if row % 5 == 3 else ordinary[row][start:stop]  # noqa: PLR2004  # the fourth kind
+            changed[row] = kept
+        arrays[tensor.name] = changed
+    return arrays
+
+
+def _known(
+    inputs: Sequence[TensorInfo], noise: Sample, known: Mapping[str, NDArray[Any]], indices: Mapping[str, int]
+) -> Arrays:
+    """Keys of vocabularies and edges of bins, each also a step beside."""
+    arrays: Arrays = {}
+    generator = np.random.default_rng(6)
+    for tensor in inputs:
+        if tensor.name not in known or tensor.name in indices or tensor.dtype in TEXT or tensor.dtype == "bool":
+            continue
+        dtype = _numpy_type(tensor)
+        exact = known[tensor.name].astype(np.float64)
+        if np.issubdtype(dtype, np.integer):
+            limits = np.iinfo(dtype)
+            pool = np.clip(np.concatenate([exact, exact - 1, exact + 1]), limits.min, limits.max).astype(dtype)
+        else:
+            edges = exact.astype(dtype)
+            pool = np.concatenate(
+                [edges, np.nextafter(edges, dtype.type(-np.inf)), np.nextafter(edges, dtype.type(np.inf))]
+            )
+        arrays[tensor.name] = generator.choice(pool, noise.inputs[tensor.name].shape).astype(dtype)
+    return arrays
+
+
 def _is_number(tensor: TensorInfo, *, has_lookups: bool) -> bool:
     if tensor.dtype.startswith(("int", "uint")):
         return not has_lookups and tensor.dtype != "uint8"
-    return tensor.dtype != "bool"
+    return tensor.dtype != "bool" and tensor.dtype not in TEXT
 
 
 def _draw(model: Any, tensors: list[TensorInfo], noise: Sample, *, has_sums: bool) -> Iterator[tuple[str, Arrays]]:
@@ -82,6 +175,9 @@ def _draw(model: Any, tensors: list[TensorInfo], noise: Sample, *, has_sums: boo
     half = any("float16" in str(layer.compute_dtype) for layer in model._flatten_layers())  # noqa: SLF001  # no public walk
     for magnitude in MAGNITUDES[:1] if half else MAGNITUDES:
         yield f"magnitude {magnitude:.0e}", {t.name: _large(t, shape, magnitude) for t, shape in shapes.items()}
+    whole = [tensor for tensor in tensors if tensor.dtype in {"int32", "int64", "uint32", "uint64"}]
+    if whole:
+        yield "large whole numbers", {t.name: _large_whole(t, shapes[t]) for t in whole}
     if floats and not has_sums and not half:
         yield "limits of the type", {t.name: _large(t, shapes[t], float("inf")) for t in floats}
     ranged: Arrays = {}
@@ -116,6 +212,28 @@ def _large(tensor: TensorInfo, shape: tuple[int, ...], magnitude: float) -> NDAr
         positive = np.full(shape[1:], kind == 0) if kind < 2 else generator.random(shape[1:]) < 0.5  # noqa: PLR2004  # a coin
         values[row] = np.where(positive, size[row] * high, size[row] * low)
     return values.astype(dtype)
+
+
+def _large_whole(tensor: TensorInfo, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Whole numbers too large for float32; of 64 bits those that are too large for 32, where the backend keeps them."""
+    dtype = _numpy_type(tensor)
+    high = 2**41 if dtype.itemsize == 8 and _holds(2**41, tensor.dtype) else 2**26  # noqa: PLR2004  # bytes
+    generator = np.random.default_rng(7)
+    values = generator.integers(high // 2, high, shape)
+    if np.issubdtype(dtype, np.signedinteger):
+        values = np.where(generator.random(shape) < 0.5, -values, values)  # noqa: PLR2004  # a coin
+    return values.astype(dtype)
+
+
+def _holds(number: int, dtype: str) -> bool:
+    """Whether the backend keeps 64 bits; JAX does so only when it is asked to."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            tensor = keras.ops.convert_to_tensor(np.asarray([number]), dtype=dtype)
+        except OverflowError:
+            return False
+    return int(keras.ops.convert_to_numpy(tensor)[0]) == number
 
 
 def _implied_range(model: Any, shape: tuple[int, ...]) -> NDArray[Any] | None:

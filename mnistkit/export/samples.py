@@ -36,11 +36,37 @@ WANTED = 3
 BATCH_SIZES = (1, 2, 3)
 MORE_ROWS = 16
 """A further batch size, for models that are cheap to call."""
+TEXT = ("object", "str", "string")
+"""Names that the types of inputs of text go by."""
 _LONGEST = 2**17  # numbers in one row of an input; a volume of 224 cubed would take minutes
 _CHUNK = 512  # rows given to Keras at once
 _GRAIN = 64  # floats are multiples of 1/64: exact in float16, and they compress well as golden pairs
 _PADDING = 1 / 8  # share of zeros among indices
 _TABLES = ("input_dim", "vocabulary_size", "num_tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """What ordinary numbers are drawn from, for models that have no answer elsewhere.
+
+    Attributes:
+        name: For the table of the report.
+        low: Smallest number.
+        high: Largest number; ``None`` for the normal distribution.
+    """
+
+    name: str
+    low: float = 0.0
+    high: float | None = None
+
+
+DOMAINS = (
+    Domain("noise"),
+    Domain("noise above 0", 0.25, 4.0),
+    Domain("noise between 0 and 1", 0.0625, 0.9375),
+    Domain("noise above 1", 1.25, 4.0),
+)
+"""Tried in this order, until Keras has an answer to at least half of the rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +82,8 @@ class Sample:
         has_targets: Whether they are a profile's test set, which an accuracy can be measured on.
         left_out: How many of the rows were not fit to be compared, and hold a copy of another row instead.
         is_whole: Whether the answers are those to all rows in one batch, and to no part of it.
+        is_missing: Whether some inputs are no numbers or infinite; an answer may be so too, and a file that answers
+            otherwise is told of and not refused.
     """
 
     name: str
@@ -66,6 +94,7 @@ class Sample:
     has_targets: bool = False
     left_out: int = 0
     is_whole: bool = False
+    is_missing: bool = False
 
     @property
     def rows(self) -> int:
@@ -133,6 +162,8 @@ def draw(
     lengths: Sequence[int],
     high: int,
     tables: Mapping[str, int] | None = None,
+    words: Mapping[str, Sequence[Any]] | None = None,
+    domain: Domain = DOMAINS[0],
 ) -> Arrays:
     """Draw one array for every input.
 
@@ -142,6 +173,8 @@ def draw(
         lengths: Sizes of the other free axes, in the order in which they appear; repeated when there are more.
         high: Integers are drawn from 0 to ``high - 1``.
         tables: For inputs that hold indices, whatever their type, the number of valid ones.
+        words: For inputs of text, what they are drawn from.
+        domain: What other numbers are drawn from.
     """
     generator = np.random.default_rng(0)
     sizes: dict[str, int] = {}
@@ -152,7 +185,8 @@ def draw(
         if table is not None:
             arrays[tensor.name] = _draw_indices(generator, shape, table).astype(tensor.dtype)
         else:
-            arrays[tensor.name] = _draw_one(generator, tensor, shape, high=high)
+            known = [*(words or {}).get(tensor.name, ()), "an unknown word", ""]
+            arrays[tensor.name] = _draw_one(generator, tensor, shape, high=high, words=known, domain=domain)
     return arrays
 
 
@@ -211,6 +245,11 @@ def have_independent_rows(answers: KerasAnswers, sample: Sample, *, atol: float)
     return True
 
 
+NO_ANSWER = (
+    "Keras itself answers with NaN to every input that was tried; give real ones with --samples, or train it again"
+)
+
+
 def check_finite(answers: Arrays) -> None:
     """Refuse answers that nothing can be compared with.
 
@@ -241,15 +280,27 @@ def _draw_indices(generator: np.random.Generator, shape: tuple[int, ...], size: 
     return np.where(generator.random(shape) < _PADDING, 0, indices)
 
 
-def _draw_one(generator: np.random.Generator, tensor: TensorInfo, shape: tuple[int, ...], *, high: int) -> NDArray[Any]:
+def _draw_one(
+    generator: np.random.Generator,
+    tensor: TensorInfo,
+    shape: tuple[int, ...],
+    *,
+    high: int,
+    words: Sequence[Any],
+    domain: Domain,
+) -> NDArray[Any]:
+    if tensor.dtype in TEXT:
+        return np.asarray(generator.choice(np.asarray(words, dtype=object), shape), dtype=object)
     if tensor.dtype == "bool":
         return generator.random(shape) < 0.5  # noqa: PLR2004  # a fair coin
     if tensor.dtype == "uint8" and len(shape) > 2:  # noqa: PLR2004  # a picture
         return generator.integers(0, 256, shape).astype(np.uint8)
     if tensor.dtype.startswith(("int", "uint")):
-        return generator.integers(0, high, shape).astype(tensor.dtype)
+        low = 0 if domain.high is None else 1  # a divisor
+        return generator.integers(low, max(high, low + 1), shape).astype(tensor.dtype)
     dtype = "float32" if tensor.dtype == "bfloat16" else tensor.dtype
-    return (np.round(generator.normal(0, 1, shape) * _GRAIN) / _GRAIN).astype(dtype)
+    values = generator.normal(0, 1, shape) if domain.high is None else generator.uniform(domain.low, domain.high, shape)
+    return (np.round(values * _GRAIN) / _GRAIN).astype(dtype)
 
 
 def _fitting(array: NDArray[Any], tensor: TensorInfo) -> NDArray[Any]:
