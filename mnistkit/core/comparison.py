@@ -55,7 +55,7 @@ class Verification:
     providers: tuple[str, ...]
 
 
-def compare(expected: NDArray[Any], actual: NDArray[Any], *, atol: float, what: str) -> Comparison:
+def compare(expected: NDArray[Any], actual: NDArray[Any], *, atol: float, what: str, nan: bool = False) -> Comparison:
     """Hold ``actual`` against ``expected``.
 
     Args:
@@ -63,6 +63,7 @@ def compare(expected: NDArray[Any], actual: NDArray[Any], *, atol: float, what: 
         actual: Answers to judge, same shape.
         atol: Largest allowed absolute difference, for values up to 1; scaled by the largest expected value above 1.
         what: What is compared, for the message.
+        nan: NaN is an answer where both have it, as to an input that has a NaN itself.
 
     Raises:
         ParityError: Shapes differ, a value is NaN or infinite on one side only, or a difference is too large.
@@ -72,7 +73,12 @@ def compare(expected: NDArray[Any], actual: NDArray[Any], *, atol: float, what: 
     if expected.dtype.kind in "biu":
         return _compare_exact(expected, actual, what)
     left, right = expected.astype(np.float64), actual.astype(np.float64)
+    no_number = np.isnan(left)
+    if nan and np.array_equal(no_number, np.isnan(right)):
+        left, right = np.where(no_number, 0, left), np.where(no_number, 0, right)
     if np.isnan(left).any() or np.isnan(right).any():
+        if nan and np.isnan(left).any() and np.isnan(right).any():
+            raise ParityError(f"{what}: NaN in other places than expected")
         raise ParityError(f"{what}: NaN in the {'expected' if np.isnan(left).any() else 'exported'} answers")
     infinite = np.isinf(left) | np.isinf(right)
     if not np.array_equal(left[infinite], right[infinite]):

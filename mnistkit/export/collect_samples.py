@@ -5,36 +5,44 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from mnistkit.export.extreme_samples import comparable_sample, extreme_samples
-from mnistkit.export.index_inputs import table_sizes
+from mnistkit.core.errors import ExportError, one_line
+from mnistkit.export.extreme_samples import extreme_samples, fit_sample, missing_samples
+from mnistkit.export.index_inputs import known_values, table_sizes
 from mnistkit.export.profile import ProfileSample
 from mnistkit.export.samples import (
     BATCH_SIZES,
+    DOMAINS,
     MORE_ROWS,
+    NO_ANSWER,
+    WANTED,
+    Domain,
     Sample,
     draw,
+    free_lengths,
+    have_independent_rows,
     integer_limit,
+    long_lengths,
     read_samples,
     real_samples,
-    sample_any,
 )
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
+    import onnx
     from numpy.typing import NDArray
 
-    from mnistkit.export.choose import Chosen
+    from mnistkit.export.answers import KerasAnswers
     from mnistkit.export.profile import Profile
-    from mnistkit.export.signature import Signature
 
 _CHEAP = 2_000_000  # weights; one more batch of a model with more of them takes a noticeable time
+_LONG_ROWS = 2
 
 
 def collect_samples(
-    model: Any,
-    chosen: Chosen,
+    answers: KerasAnswers,
+    graph: onnx.GraphProto,
     *,
     profile: Profile | None,
     given: Mapping[str, NDArray[Any]] | str | os.PathLike[str] | None,
@@ -43,8 +51,8 @@ def collect_samples(
     """Samples with Keras' answers, the most ordinary first.
 
     Args:
-        model: The Keras model.
-        chosen: Its graph, under Keras' names.
+        answers: Keras' answers, under Keras' names.
+        graph: The graph to be verified.
         profile: What the model is for, where that is known.
         given: Arrays by input name, or an ``.npz`` of them.
         atol: The tolerance of the verification.
@@ -53,37 +61,128 @@ def collect_samples(
         InputError: Given samples, or those of the profile, do not fit the model.
         ExportError: Keras gives no answers that could be compared.
     """
-    signature = chosen.signature
+    signature = answers.signature
     arrays = read_samples(given, signature)
     if arrays is not None:
-        return real_samples(model, signature, [ProfileSample("given samples", arrays)])
+        return real_samples(answers, [ProfileSample("given samples", arrays)])
     real = list(profile.samples(signature)) if profile is not None else []
     if real:
-        first, *others = real_samples(model, signature, real)
+        first, *others = real_samples(answers, real)
         return [replace(first, has_targets=True), *others]
-    tables = table_sizes(chosen.proto.graph)
-    sizes = (signature.batch,) if signature.batch else BATCH_SIZES
-    drawn = sample_any(model, signature, batch_sizes=sizes, tables=tables)
-    ordinary = [sample for sample in drawn if sample.name == drawn[0].name][-1]
-    if not signature.batch and model.count_params() <= _CHEAP:
-        more = _more_rows(model, signature, ordinary, tables=tables, atol=atol)
-        if more is not None:
-            drawn.append(more)
-            ordinary = more
-    return drawn + extreme_samples(model, signature, ordinary, graph=chosen.proto.graph, atol=atol, indices=tables)
+    return drawn_samples(answers, graph, atol=atol)
 
 
-def _more_rows(
-    model: Any, signature: Signature, sample: Sample, *, tables: Mapping[str, int], atol: float
-) -> Sample | None:
-    """A larger batch of what a sample has, ``None`` when Keras has no finite answer to any row."""
-    shapes = {key: array.shape[1:] for key, array in sample.inputs.items()}
-    free = {
-        str(size): shapes[tensor.name][axis]
-        for tensor in signature.inputs
-        for axis, size in enumerate(tensor.shape[1:])
-        if not isinstance(size, int)
-    }
-    lengths = tuple(free.values()) or (1,)
-    arrays = draw(signature, rows=MORE_ROWS, lengths=lengths, high=integer_limit(model), tables=tables)
-    return comparable_sample(model, signature, sample.name, arrays, atol=atol, changed={})
+def drawn_samples(answers: KerasAnswers, graph: onnx.GraphProto, *, atol: float) -> list[Sample]:
+    """Samples for a model that nothing is known about.
+
+    Keras is called with few shapes, because a backend may compile for each: one batch of rows at one length has all
+    kinds of values, and further lengths have a few rows. The file is run on the same rows in batches of other sizes
+    where the model answers each row by itself.
+
+    Raises:
+        ExportError: Keras takes no size tried for the free axes, or answers with NaN.
+    """
+    signature = answers.signature
+    tables, known = table_sizes(graph), known_values(graph)
+    is_cheap = answers.model.count_params() <= _CHEAP
+    rows = signature.batch or (MORE_ROWS if is_cheap else max(BATCH_SIZES))
+    noise = _Noise(answers, tables=tables, known=known, atol=atol)
+    wanted = WANTED if any(not isinstance(size, int) for t in signature.inputs for size in t.shape[1:]) else 1
+    first, *others = noise.draw(free_lengths(signature), rows=rows, others=max(BATCH_SIZES), wanted=wanted)
+    if is_cheap and wanted > 1:
+        others += noise.draw(long_lengths(signature), rows=_LONG_ROWS, others=_LONG_ROWS, wanted=1)
+    independent = not signature.batch and have_independent_rows(answers, first, atol=atol)
+    ends = extreme_samples(answers, first, graph=graph, atol=atol, indices=tables, known=known)
+    if is_cheap:
+        ends += missing_samples(answers, first, indices=tables)
+    if independent:
+        return [*(_by_rows(sample) for sample in (first, *others)), *ends]
+    return [*(part for sample in (first, *others) for part in _whole(answers, sample, atol)), *ends]
+
+
+class _Noise:
+    """Draws ordinary numbers."""
+
+    def __init__(
+        self, answers: KerasAnswers, *, tables: Mapping[str, int], known: Mapping[str, NDArray[Any]], atol: float
+    ) -> None:
+        self._answers, self._tables, self._known, self._atol = answers, tables, known, atol
+        self._high = integer_limit(answers.model)
+        self._domains: Sequence[Domain] = DOMAINS
+        self._refused: BaseException | None = None
+
+    def draw(self, lengths: Iterable[tuple[int, ...]], *, rows: int, others: int, wanted: int) -> list[Sample]:
+        """The first lengths that Keras takes: one with some rows, others with fewer.
+
+        The first call decides what the numbers are drawn from.
+
+        Raises:
+            ExportError: Keras takes none at the first call, or answers with NaN.
+        """
+        is_first = self._domains is DOMAINS
+        found: list[Sample] = []
+        self._refused = None
+        for sizes in lengths:
+            sample = self._draw_one(sizes, self._answers.signature.batch or (others if found else rows))
+            if sample is not None:
+                found.append(sample)
+            if len(found) == wanted:
+                break
+        if not found and is_first:
+            raise self._no_answer()
+        return found
+
+    def _no_answer(self) -> ExportError:
+        if self._refused is None:
+            return ExportError(NO_ANSWER)
+        refused = one_line(self._refused, limit=200)
+        return ExportError(
+            f"Keras itself refuses every input that was tried ({refused}); give real ones with --samples"
+        )
+
+    def _draw_one(self, sizes: tuple[int, ...], rows: int) -> Sample | None:
+        """A sample from the first domain in which Keras answers most rows, else from that in which it answers most."""
+        best: Sample | None = None
+        for domain in self._domains:
+            name = domain.name if not sizes else f"{domain.name}, length {'x'.join(map(str, sizes))}"
+            arrays = draw(
+                self._answers.signature,
+                rows=rows,
+                lengths=sizes,
+                high=self._high,
+                tables=self._tables,
+                words={key: list(values) for key, values in self._known.items()},
+                domain=domain,
+            )
+            try:
+                sample = fit_sample(self._answers, name, arrays, atol=self._atol, changed={})
+            except Exception as error:  # noqa: BLE001  # Keras refuses a size with whatever its backend raises
+                self._refused = error
+                continue
+            if sample is not None and (best is None or sample.left_out < best.left_out):
+                best, chosen = sample, domain
+            if best is not None and best.left_out <= rows / 2:
+                break
+        if best is not None:
+            self._domains = (chosen,)
+        return best
+
+
+def _by_rows(sample: Sample) -> Sample:
+    """The same, for the file to be run on in batches of several sizes."""
+    sizes = tuple(sorted({*(size for size in BATCH_SIZES if size <= sample.rows), sample.rows}))
+    return replace(sample, batch_sizes=sizes, is_whole=False)
+
+
+def _whole(answers: KerasAnswers, sample: Sample, atol: float) -> list[Sample]:
+    """A batch of each size, with Keras' answers to it."""
+    if answers.signature.batch:
+        return [sample]
+    found = [
+        fit_sample(
+            answers, sample.name, {key: array[:size] for key, array in sample.inputs.items()}, atol=atol, changed={}
+        )
+        for size in BATCH_SIZES
+        if size < sample.rows
+    ]
+    return [part for part in found if part is not None] + [sample]

@@ -13,7 +13,9 @@ import numpy as np
 import onnx
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
 
 # Nodes that hand numbers on as they are, and how many of their first inputs do so; None is all of them.
 _HANDED_ON: dict[str, int | None] = {
@@ -31,6 +33,8 @@ _HANDED_ON: dict[str, int | None] = {
     "Transpose": 1,
     "Unsqueeze": 1,
 }
+_COMPARISONS = ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual")
+_MOST_CONSTANTS = 4096
 
 
 def table_sizes(graph: onnx.GraphProto) -> dict[str, int]:
@@ -40,30 +44,67 @@ def table_sizes(graph: onnx.GraphProto) -> dict[str, int]:
     ``OneHot``, and a comparison with 0, 1, 2 …, which is how the native exporter spells one-hot.
     """
     weights = {tensor.name: tensor for tensor in graph.initializer}
+    limits: dict[str, int] = {}
+    for node, roots in _with_roots(graph):
+        look = _LOOKUPS.get(node.op_type)
+        if look is None:
+            continue
+        for slot, size in look(node, list(node.input), weights):
+            for name in roots[node.input[slot]]:
+                if size is not None and size > 0:
+                    limits[name] = min(size, limits.get(name, size))
+    return limits
+
+
+def known_values(graph: onnx.GraphProto) -> dict[str, NDArray[Any]]:
+    """Inputs whose values are looked up by key or compared with constants, with these keys and constants.
+
+    Numbers drawn by chance hardly ever meet the keys of a vocabulary or the edge of a bin.
+    """
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    found: defaultdict[str, list[NDArray[Any]]] = defaultdict(list)
+    for node, roots in _with_roots(graph):
+        if node.op_type == "LabelEncoder":
+            keys = next((_keys(attribute) for attribute in node.attribute if attribute.name.startswith("keys_")), None)
+            pairs = [(0, keys)]
+        elif node.op_type in _COMPARISONS:
+            pairs = [(slot, _constants(weights.get(node.input[1 - slot]))) for slot in (0, 1)]
+        else:
+            continue
+        for slot, values in pairs:
+            if values is not None and values.size:
+                for name in roots[node.input[slot]]:
+                    found[name].append(values)
+    return {name: np.concatenate([part.astype(parts[0].dtype) for part in parts]) for name, parts in found.items()}
+
+
+def _with_roots(graph: onnx.GraphProto) -> Iterator[tuple[Any, defaultdict[str, set[str]]]]:
+    """Nodes in order, each with the inputs of the graph whose numbers a value has as they are."""
     roots: defaultdict[str, set[str]] = defaultdict(set)
     for value in graph.input:
         roots[value.name].add(value.name)
-    limits: dict[str, int] = {}
-
-    def found(names: Iterable[str], size: int | None) -> None:
-        for name in names:
-            if size is not None and size > 0:
-                limits[name] = min(size, limits.get(name, size))
-
     for node in graph.node:
-        inputs = list(node.input)
-        look = _LOOKUPS.get(node.op_type)
-        if look is not None:
-            for slot, size in look(node, inputs, weights):
-                found(roots[inputs[slot]], size)
+        yield node, roots
         if node.op_type in _HANDED_ON:
-            for name in inputs[: _HANDED_ON[node.op_type]]:
+            for name in node.input[: _HANDED_ON[node.op_type]]:
                 for output in node.output:
                     roots[output] |= roots[name]
         elif node.op_type == "Where":  # negative numbers counted from the end
             for output in node.output:
-                roots[output] |= roots[inputs[2]]
-    return limits
+                roots[output] |= roots[node.input[2]]
+
+
+def _keys(attribute: Any) -> NDArray[Any]:
+    if attribute.strings:
+        return np.asarray([word.decode() for word in attribute.strings], dtype=object)
+    return np.asarray(attribute.ints or attribute.floats)
+
+
+def _constants(tensor: Any) -> NDArray[Any] | None:
+    if tensor is None or tensor.data_location == onnx.TensorProto.EXTERNAL:
+        return None
+    values: NDArray[Any] = onnx.numpy_helper.to_array(tensor).reshape(-1)
+    return values if values.dtype.kind in "iuf" and 0 < values.size <= _MOST_CONSTANTS else None
 
 
 def _gather(node: Any, inputs: Sequence[str], weights: dict[str, Any]) -> list[tuple[int, int | None]]:

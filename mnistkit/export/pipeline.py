@@ -15,6 +15,7 @@ from mnistkit.core.errors import InputError, ParityError
 from mnistkit.core.files import check_writable, write_json
 from mnistkit.core.keras_files import load_model
 from mnistkit.export.annotate import annotate
+from mnistkit.export.answers import KerasAnswers
 from mnistkit.export.atomic_save import pending_model
 from mnistkit.export.choose import choose
 from mnistkit.export.collect_samples import collect_samples
@@ -53,6 +54,7 @@ class ExportReport:
         rows: The verification, one row for each sample and batch size.
         left_out: For each sample with rows that were not compared how many: rows for which Keras has no finite answer,
             or whose answer a rounding of the input decides.
+        notes: What the file answers otherwise than Keras, for inputs that are no numbers or infinite.
         accuracy: Test accuracy through Keras and through onnxruntime, where the profile measures one.
         provenance: What was written to the JSON beside the file.
     """
@@ -67,6 +69,7 @@ class ExportReport:
     atol: float
     rows: tuple[VerificationRow, ...]
     left_out: dict[str, int]
+    notes: tuple[str, ...]
     accuracy: tuple[float, float] | None
     provenance: dict[str, Any]
 
@@ -99,6 +102,7 @@ class ExportReport:
             lines.append(
                 f"{sample}: {count} rows left out; Keras' answer is not finite, or rounding of the input decides it"
             )
+        lines += [f"differs from Keras: {note}" for note in self.notes]
         if self.accuracy is not None:
             lines.append(f"test accuracy: Keras {self.accuracy[0]:.4f}, onnxruntime {self.accuracy[1]:.4f}")
         return "\n".join([*lines, f"wrote {self.path}, {self.provenance_path}"])
@@ -161,12 +165,13 @@ def export_onnx(
     if described is not None:
         described.check(chosen.signature)
     allowed = atol if atol is not None else derived_atol(loaded)
-    found = collect_samples(loaded, chosen, profile=described, given=samples, atol=allowed)
+    answers = KerasAnswers(loaded, chosen.signature)
+    found = collect_samples(answers, chosen.proto.graph, profile=described, given=samples, atol=allowed)
     chosen, found = _renamed(chosen, found, described, input_names=input_names, output_names=output_names)
 
     with pending_model(target, chosen.proto) as pending:
         accuracy = annotate(pending, chosen, found[0], model=loaded, profile=described)
-        rows = _verify(pending.path, loaded, chosen, found, allowed)
+        rows, notes = _verify(pending.path, loaded, chosen, found, allowed)
         digest = hashlib.sha256(pending.path.read_bytes()).hexdigest()
     report = ExportReport(
         path=target,
@@ -179,6 +184,7 @@ def export_onnx(
         atol=allowed,
         rows=rows,
         left_out={sample.name: sample.left_out for sample in found if sample.left_out},
+        notes=notes,
         accuracy=accuracy,
         provenance={},
     )
@@ -247,11 +253,12 @@ def _all_outputs(samples: Sequence[Sample]) -> list[NDArray[Any]]:
 
 def _verify(
     file: Path, model: Any, chosen: Chosen, samples: Sequence[Sample], atol: float
-) -> tuple[VerificationRow, ...]:
+) -> tuple[tuple[VerificationRow, ...], tuple[str, ...]]:
     try:
-        return tuple(verify_samples(file, samples, atol=atol))
+        rows, notes = verify_samples(file, samples, atol=atol)
     except ParityError as error:
         raise ParityError(f"{error}{first_difference(model, chosen, samples[0], atol)}") from error
+    return tuple(rows), tuple(notes)
 
 
 def _provenance(
@@ -277,6 +284,7 @@ def _provenance(
             "atol": report.atol,
             "largest": report.largest,
             "left_out": report.left_out,
+            "differs": list(report.notes),
             "rows": [
                 {"sample": row.sample, "batch_size": row.batch_size, **asdict(row.comparison)} for row in report.rows
             ],

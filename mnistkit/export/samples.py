@@ -5,13 +5,15 @@ Everything drawn comes from one NumPy generator, so the same model is always ver
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnistkit.core.errors import ExportError, InputError, one_line
+from mnistkit.core.comparison import compare
+from mnistkit.core.errors import ExportError, InputError, ParityError, one_line
 from mnistkit.export.native.keras_hooks import flatten_layers
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnistkit.core.runtime import TensorInfo
+    from mnistkit.export.answers import KerasAnswers
     from mnistkit.export.profile import ProfileSample
     from mnistkit.export.signature import Signature
 
@@ -27,14 +30,43 @@ Arrays = dict[str, "NDArray[Any]"]
 
 LENGTHS = (24, 9, 1, 16, 64, 96, 32, 128, 4)
 """Sizes tried for free axes, in this order, until Keras itself takes `WANTED` of them."""
+LONG = 224
+"""A size far beyond the others, where a model takes it: position tables end, and layers may cut what is long."""
 WANTED = 3
 BATCH_SIZES = (1, 2, 3)
 MORE_ROWS = 16
 """A further batch size, for models that are cheap to call."""
+TEXT = ("object", "str", "string")
+"""Names that the types of inputs of text go by."""
+_LONGEST = 2**17  # numbers in one row of an input; a volume of 224 cubed would take minutes
 _CHUNK = 512  # rows given to Keras at once
 _GRAIN = 64  # floats are multiples of 1/64: exact in float16, and they compress well as golden pairs
 _PADDING = 1 / 8  # share of zeros among indices
 _TABLES = ("input_dim", "vocabulary_size", "num_tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """What ordinary numbers are drawn from, for models that have no answer elsewhere.
+
+    Attributes:
+        name: For the table of the report.
+        low: Smallest number.
+        high: Largest number; ``None`` for the normal distribution.
+    """
+
+    name: str
+    low: float = 0.0
+    high: float | None = None
+
+
+DOMAINS = (
+    Domain("noise"),
+    Domain("noise above 0", 0.25, 4.0),
+    Domain("noise between 0 and 1", 0.0625, 0.9375),
+    Domain("noise above 1", 1.25, 4.0),
+)
+"""Tried in this order, until Keras has an answer to at least half of the rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +81,9 @@ class Sample:
         is_real: Whether they were given and not drawn.
         has_targets: Whether they are a profile's test set, which an accuracy can be measured on.
         left_out: How many of the rows were not fit to be compared, and hold a copy of another row instead.
+        is_whole: Whether the answers are those to all rows in one batch, and to no part of it.
+        is_missing: Whether some inputs are no numbers or infinite; an answer may be so too, and a file that answers
+            otherwise is told of and not refused.
     """
 
     name: str
@@ -58,6 +93,8 @@ class Sample:
     is_real: bool = False
     has_targets: bool = False
     left_out: int = 0
+    is_whole: bool = False
+    is_missing: bool = False
 
     @property
     def rows(self) -> int:
@@ -71,23 +108,25 @@ class Sample:
         return replace(self, inputs=inputs, expected=expected)
 
 
-def real_samples(model: Any, signature: Signature, parts: Sequence[ProfileSample]) -> list[Sample]:
+def real_samples(answers: KerasAnswers, parts: Sequence[ProfileSample]) -> list[Sample]:
     """Samples with Keras' answers, for inputs that somebody gave.
 
     Raises:
         InputError: There are fewer rows than a fixed batch size has.
         ExportError: Keras answers with NaN.
     """
-    rows = [len(next(iter(part.inputs.values()))) for part in parts]
-    answers = _answers(model, signature, parts)
+    signature = answers.signature
+    ordered = [{tensor.name: part.inputs[tensor.name] for tensor in signature.inputs} for part in parts]
+    rows = [len(next(iter(inputs.values()))) for inputs in ordered]
+    found = _answers(answers, ordered)
     samples = []
-    for part, count, expected in zip(parts, rows, answers, strict=True):
+    for part, inputs, count, expected in zip(parts, ordered, rows, found, strict=True):
         sizes = part.batch_sizes or tuple(sorted({size for size in BATCH_SIZES if size <= count}))
         if signature.batch:
             sizes = (signature.batch,)
         if max(sizes) > count:
             raise InputError(f"{part.name}: {count} rows do not fill a batch of {max(sizes)}; give more")
-        samples.append(Sample(part.name, dict(part.inputs), expected, sizes, is_real=True))
+        samples.append(Sample(part.name, inputs, expected, sizes, is_real=True))
     return samples
 
 
@@ -123,6 +162,8 @@ def draw(
     lengths: Sequence[int],
     high: int,
     tables: Mapping[str, int] | None = None,
+    words: Mapping[str, Sequence[Any]] | None = None,
+    domain: Domain = DOMAINS[0],
 ) -> Arrays:
     """Draw one array for every input.
 
@@ -132,6 +173,8 @@ def draw(
         lengths: Sizes of the other free axes, in the order in which they appear; repeated when there are more.
         high: Integers are drawn from 0 to ``high - 1``.
         tables: For inputs that hold indices, whatever their type, the number of valid ones.
+        words: For inputs of text, what they are drawn from.
+        domain: What other numbers are drawn from.
     """
     generator = np.random.default_rng(0)
     sizes: dict[str, int] = {}
@@ -142,19 +185,33 @@ def draw(
         if table is not None:
             arrays[tensor.name] = _draw_indices(generator, shape, table).astype(tensor.dtype)
         else:
-            arrays[tensor.name] = _draw_one(generator, tensor, shape, high=high)
+            known = [*(words or {}).get(tensor.name, ()), "an unknown word", ""]
+            arrays[tensor.name] = _draw_one(generator, tensor, shape, high=high, words=known, domain=domain)
     return arrays
 
 
 def free_lengths(signature: Signature) -> Iterator[tuple[int, ...]]:
     """Sizes to try for the free axes: different ones for different axes first, then the same for all."""
-    free = {size for tensor in signature.inputs for size in tensor.shape[1:] if not isinstance(size, int)}
+    free = _free_axes(signature)
     if not free:
         yield ()
         return
     if len(free) > 1:
         yield from (tuple(LENGTHS[(n + k) % len(LENGTHS)] for k in range(len(free))) for n in range(len(LENGTHS)))
     yield from ((length,) for length in LENGTHS)
+
+
+def long_lengths(signature: Signature) -> Iterator[tuple[int, ...]]:
+    """The same with a size far beyond those, unless it makes an input too large to be worth it."""
+    free = _free_axes(signature)
+    for lengths in [(LONG, *LENGTHS[: len(free) - 1]), (LONG,)] if len(free) > 1 else [(LONG,)] if free else []:
+        shapes = [array.shape[1:] for array in draw(signature, rows=0, lengths=lengths, high=2).values()]
+        if max(math.prod(shape) for shape in shapes) <= _LONGEST:
+            yield lengths
+
+
+def _free_axes(signature: Signature) -> set[Any]:
+    return {size for tensor in signature.inputs for size in tensor.shape[1:] if not isinstance(size, int)}
 
 
 def integer_limit(model: Any) -> int:
@@ -168,40 +225,29 @@ def integer_limit(model: Any) -> int:
     return min(limits, default=2)
 
 
-def sample_any(
-    model: Any, signature: Signature, *, batch_sizes: Sequence[int], tables: Mapping[str, int] | None = None
-) -> list[Sample]:
-    """Samples for a model that nothing is known about.
+def have_independent_rows(answers: KerasAnswers, sample: Sample, *, atol: float) -> bool:
+    """Whether each row of a batch is answered as it is alone, so that batches of any size have the same answers.
 
-    Args:
-        model: The Keras model.
-        signature: What it takes.
-        batch_sizes: One sample is drawn for each, and for each length.
-        tables: As for `draw`; other integers are drawn so that they fit every table of the model.
-
-    Raises:
-        ExportError: Keras takes no size tried for the free axes, or answers with NaN.
+    Not so for outputs whose first axis is not the batch, nor for a model that mixes its rows.
     """
-    high = integer_limit(model)
-    samples: list[Sample] = []
-    refused = ""
-    wanted = WANTED if any(not isinstance(s, int) for t in signature.inputs for s in t.shape[1:]) else 1
-    for lengths in free_lengths(signature):
-        for size in batch_sizes:
-            arrays = draw(signature, rows=size, lengths=lengths, high=high, tables=tables)
-            try:
-                expected = signature.call(model, arrays)
-            except Exception as error:  # noqa: BLE001  # Keras refuses a size with whatever its backend raises
-                refused = one_line(error, limit=200)
-                break
-            check_finite(expected)
-            name = "noise" if not lengths else f"noise, length {'x'.join(map(str, lengths))}"
-            samples.append(Sample(name, arrays, expected, (size,)))
-        if len({sample.name for sample in samples}) >= wanted:
-            break
-    if not samples:
-        raise ExportError(f"Keras itself refuses every input that was tried ({refused}); give real ones with --samples")
-    return samples
+    rows = sample.rows
+    if rows < 2 or not all(answer.ndim and len(answer) == rows for answer in sample.expected.values()):  # noqa: PLR2004  # several
+        return False
+    try:
+        alone = answers({key: array[-1:] for key, array in sample.inputs.items()})
+    except Exception:  # noqa: BLE001  # Keras refuses a single row with whatever its backend raises
+        return False
+    try:
+        for key, answer in alone.items():
+            compare(sample.expected[key][-1:], answer, atol=atol, what=key, nan=True)
+    except ParityError:
+        return False
+    return True
+
+
+NO_ANSWER = (
+    "Keras itself answers with NaN to every input that was tried; give real ones with --samples, or train it again"
+)
 
 
 def check_finite(answers: Arrays) -> None:
@@ -234,15 +280,27 @@ def _draw_indices(generator: np.random.Generator, shape: tuple[int, ...], size: 
     return np.where(generator.random(shape) < _PADDING, 0, indices)
 
 
-def _draw_one(generator: np.random.Generator, tensor: TensorInfo, shape: tuple[int, ...], *, high: int) -> NDArray[Any]:
+def _draw_one(
+    generator: np.random.Generator,
+    tensor: TensorInfo,
+    shape: tuple[int, ...],
+    *,
+    high: int,
+    words: Sequence[Any],
+    domain: Domain,
+) -> NDArray[Any]:
+    if tensor.dtype in TEXT:
+        return np.asarray(generator.choice(np.asarray(words, dtype=object), shape), dtype=object)
     if tensor.dtype == "bool":
         return generator.random(shape) < 0.5  # noqa: PLR2004  # a fair coin
     if tensor.dtype == "uint8" and len(shape) > 2:  # noqa: PLR2004  # a picture
         return generator.integers(0, 256, shape).astype(np.uint8)
     if tensor.dtype.startswith(("int", "uint")):
-        return generator.integers(0, high, shape).astype(tensor.dtype)
+        low = 0 if domain.high is None else 1  # a divisor
+        return generator.integers(low, max(high, low + 1), shape).astype(tensor.dtype)
     dtype = "float32" if tensor.dtype == "bfloat16" else tensor.dtype
-    return (np.round(generator.normal(0, 1, shape) * _GRAIN) / _GRAIN).astype(dtype)
+    values = generator.normal(0, 1, shape) if domain.high is None else generator.uniform(domain.low, domain.high, shape)
+    return (np.round(values * _GRAIN) / _GRAIN).astype(dtype)
 
 
 def _fitting(array: NDArray[Any], tensor: TensorInfo) -> NDArray[Any]:
@@ -267,21 +325,20 @@ def _fitting(array: NDArray[Any], tensor: TensorInfo) -> NDArray[Any]:
     return numbers
 
 
-def _answers(model: Any, signature: Signature, parts: Sequence[ProfileSample]) -> list[Arrays]:
+def _answers(answers: KerasAnswers, parts: Sequence[Arrays]) -> list[Arrays]:
     """Keras' answers to each part, a few hundred rows at a time and always as many.
 
     A backend may compile for each size anew, so parts whose rows have the same shape are run as one.
     """
-    if len({tuple((key, array.shape[1:]) for key, array in part.inputs.items()) for part in parts}) > 1:
-        return [_answers(model, signature, [part])[0] for part in parts]
-    arrays = {key: np.concatenate([part.inputs[key] for part in parts]) for key in parts[0].inputs}
+    if len({tuple((key, array.shape[1:]) for key, array in part.items()) for part in parts}) > 1:
+        return [_answers(answers, [part])[0] for part in parts]
+    arrays = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
     rows = len(next(iter(arrays.values())))
-    step = signature.batch or min(_CHUNK, rows)
+    step = answers.signature.batch or min(_CHUNK, rows)
     missing = -rows % step
     filled = {key: np.concatenate([array, np.repeat(array[-1:], missing, axis=0)]) for key, array in arrays.items()}
     runs = [
-        signature.call(model, {key: array[start : start + step] for key, array in filled.items()})
-        for start in range(0, rows, step)
+        answers({key: array[start : start + step] for key, array in filled.items()}) for start in range(0, rows, step)
     ]
     expected = {
         key: np.concatenate([run[key] for run in runs]) if first.ndim else first for key, first in runs[0].items()
@@ -289,7 +346,7 @@ def _answers(model: Any, signature: Signature, parts: Sequence[ProfileSample]) -
     check_finite(expected)
     found, start = [], 0
     for part in parts:
-        stop = start + len(next(iter(part.inputs.values())))
+        stop = start + len(next(iter(part.values())))
         found.append({key: answer[start:stop] if answer.ndim else answer for key, answer in expected.items()})
         start = stop
     return found

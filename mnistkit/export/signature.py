@@ -80,15 +80,26 @@ class Signature:
 
     def call(self, model: Any, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Keras' inference answers by output name, for arrays by input name."""
-        tensors = [keras.ops.convert_to_tensor(arrays[tensor.name], dtype=tensor.dtype) for tensor in self.inputs]
-        packed = keras.tree.pack_sequence_as(self.structure, tensors)
+        flat = self.apply(model, self.tensors(arrays))
+        return self.named([keras.ops.convert_to_numpy(answer) for answer in flat])
+
+    def tensors(self, arrays: Mapping[str, NDArray[Any]]) -> list[Any]:
+        """Arrays by input name as Keras' tensors, in the order of the inputs."""
+        return [keras.ops.convert_to_tensor(arrays[tensor.name], dtype=tensor.dtype) for tensor in self.inputs]
+
+    def apply(self, model: Any, tensors: Sequence[Any]) -> list[Any]:
+        """Keras' inference answers to tensors, in the order of the outputs; an answer ``None`` is no output."""
+        packed = keras.tree.pack_sequence_as(self.structure, list(tensors))
         if self.keywords:
             named = dict(zip(self.keywords, packed, strict=True))
             answers = model(named.pop(self.keywords[0]), **named, training=False)
         else:
             answers = model(packed, training=False)
-        flat = [keras.ops.convert_to_numpy(answer) for answer in keras.tree.flatten(answers) if answer is not None]
-        return {tensor.name: answer for tensor, answer in zip(self.outputs, flat, strict=True)}
+        return [answer for answer in keras.tree.flatten(answers) if answer is not None]
+
+    def named(self, answers: Sequence[NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Answers in the order of the outputs, by their names."""
+        return {tensor.name: answer for tensor, answer in zip(self.outputs, answers, strict=True)}
 
 
 def signature_of_graph(model: Any, graph: onnx.GraphProto) -> Signature:

@@ -1,0 +1,82 @@
+"""Keras' own answers: what every file is compared with.
+
+Where a backend compiles each operation for each shape, the whole model is compiled as one program for each shape
+instead: the check of a small transformer takes 2 s that way, not 40.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+from mnistkit.export.native.keras_hooks import compiled
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mnistkit.export.signature import Signature
+
+Arrays = dict[str, "NDArray[Any]"]
+
+_LAST_BIT = 2.0  # how many units in the last place weights and inputs are moved at most
+
+
+class KerasAnswers:
+    """A model's inference answers for arrays by input name.
+
+    Args:
+        model: The Keras model.
+        signature: What it takes, under Keras' names.
+    """
+
+    def __init__(self, model: Any, signature: Signature) -> None:
+        self.model, self.signature = model, signature
+        self._variables = list(model.variables)
+        self._program = compiled(self._run)
+
+    def __call__(self, arrays: Arrays) -> Arrays:
+        """Keras' answers by output name.
+
+        Raises:
+            Exception: Keras refuses the arrays, with whatever its backend raises.
+        """
+        if self._program is None:
+            return self.signature.call(self.model, arrays)
+        tensors = self.signature.tensors(arrays)
+        try:
+            flat = self._program([variable.value for variable in self._variables], tensors)
+        except Exception:  # noqa: BLE001  # what cannot be compiled, such as a layer that looks at values, runs as it is
+            answers = self.signature.call(self.model, arrays)
+            self._program = None
+            return answers
+        return self.signature.named([keras.ops.convert_to_numpy(answer) for answer in flat])
+
+    def moved(self, arrays: Arrays) -> Arrays:
+        """Keras' answers with every weight and every input moved by about its last bit.
+
+        How far they are from the answers is how far any two right computations may be apart: each sum and product
+        rounds by as much.
+        """
+        generator = np.random.default_rng(4)
+        values = [_moved(keras.ops.convert_to_numpy(v.value), generator) for v in self._variables]
+        tensors = [
+            keras.ops.convert_to_tensor(value, dtype=v.dtype) for value, v in zip(values, self._variables, strict=True)
+        ]
+        inputs = self.signature.tensors({key: _moved(array, generator) for key, array in arrays.items()})
+        flat = (self._program or self._run)(tensors, inputs)
+        return self.signature.named([keras.ops.convert_to_numpy(answer) for answer in flat])
+
+    def _run(self, values: list[Any], tensors: list[Any]) -> list[Any]:
+        """The model with these values in its variables; the variables themselves stay as they are."""
+        with keras.StatelessScope(state_mapping=list(zip(self._variables, values, strict=True))):
+            return [keras.ops.convert_to_tensor(answer) for answer in self.signature.apply(self.model, tensors)]
+
+
+def _moved(array: NDArray[Any], generator: np.random.Generator) -> NDArray[Any]:
+    if array.dtype not in (np.float16, np.float32, np.float64):
+        return array
+    share = _LAST_BIT * float(np.finfo(array.dtype).eps)
+    with np.errstate(all="ignore"):  # the type's limits become infinite
+        return (array * (1 + share * generator.uniform(-1, 1, array.shape))).astype(array.dtype)

@@ -1,0 +1,126 @@
+"""Keras' answers, as the check asks for them: few shapes, compiled once where that is cheaper, and never stale."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+from mnistkit.core.errors import ParityError
+from mnistkit.export import export_onnx
+from mnistkit.export.answers import KerasAnswers
+from mnistkit.export.collect_samples import drawn_samples
+from mnistkit.export.native import convert, registry
+from mnistkit.export.signature import signature_of_graph, signature_of_model
+
+
+def model_of(function, *, shape=(4,), dtype="float32"):
+    inputs = keras.Input(shape, dtype=dtype, name="x")
+    return keras.Model(inputs, function(inputs))
+
+
+def answers_of(model):
+    proto = convert(model).proto
+    return KerasAnswers(model, signature_of_graph(model, proto.graph)), proto.graph
+
+
+X = {"x": np.random.default_rng(0).normal(size=(5, 4)).astype("float32")}
+
+
+def test_they_are_those_of_a_call():
+    model = model_of(lambda x: [layers.Dense(3, activation="gelu")(x), ops.argmax(x, axis=1)])
+    answers, _ = answers_of(model)
+    expected = [ops.convert_to_numpy(answer) for answer in model(X["x"])]
+    for left, right in zip(answers(X).values(), expected, strict=True):
+        assert left.dtype == right.dtype
+        assert np.allclose(left, right, rtol=0, atol=1e-6)
+
+
+def test_a_weight_or_an_activation_that_changes_counts():
+    """One program serves models of the same kind; what they compute is never taken from another one."""
+    dense = layers.Dense(3)
+    model = model_of(dense)
+    before = answers_of(model)[0](X)
+    dense.kernel.assign(dense.kernel * 2)
+    doubled = answers_of(model)[0](X)
+    assert np.allclose(next(iter(doubled.values())), 2 * next(iter(before.values())), atol=1e-6)
+    dense.activation = ops.tanh
+    bent = answers_of(model)[0](X)
+    assert np.allclose(next(iter(bent.values())), np.tanh(next(iter(doubled.values()))), atol=1e-6)
+
+
+def test_a_table_inside_a_layer_counts():
+    """An array that is no weight is part of the program."""
+    found = []
+    for number in (1.0, 3.0):
+        table = np.full(4, number, "float32")
+        found.append(next(iter(answers_of(model_of(lambda x, table=table: x * table))[0](X).values())))
+    assert np.allclose(found[1], 3 * found[0])
+
+
+class Looks(layers.Layer):
+    """A layer that looks at its values in Python, which no compiler can."""
+
+    def call(self, x):
+        return x * float(np.sign(ops.convert_to_numpy(x).sum()))
+
+    def compute_output_spec(self, x):
+        return keras.KerasTensor(x.shape, x.dtype)
+
+
+def test_a_layer_that_looks_at_values_is_called_as_it_is():
+    model = model_of(lambda x: Looks()(x))
+    answers = KerasAnswers(model, signature_of_model(model))
+    (found,) = answers(X).values()
+    assert np.allclose(found, X["x"] * np.sign(X["x"].sum()))
+
+
+def test_moved_by_their_last_bit_answers_move_by_a_rounding():
+    model = model_of(layers.Dense(3))
+    answers, _ = answers_of(model)
+    kept = [ops.convert_to_numpy(weight) for weight in model.weights]
+    (answer,), (moved,) = answers(X).values(), answers.moved(X).values()
+    assert 0 < np.abs(answer - moved).max() < 1e-5
+    assert all(np.array_equal(a, ops.convert_to_numpy(b)) for a, b in zip(kept, model.weights, strict=True))
+
+
+def shapes_asked(model):
+    answers, graph = answers_of(model)
+    seen = []
+    original = KerasAnswers.__call__
+
+    class Watched(KerasAnswers):
+        def __call__(self, arrays):
+            seen.append(tuple(array.shape for array in arrays.values()))
+            return original(self, arrays)
+
+    samples = drawn_samples(Watched(model, answers.signature), graph, atol=1e-4)
+    return set(seen), {size for sample in samples for size in sample.batch_sizes}
+
+
+def test_keras_is_asked_in_few_shapes():
+    """A backend may compile for each; the file is run at more batch sizes than Keras."""
+    assert shapes_asked(model_of(layers.Dense(2))) == ({((16, 4),), ((1, 4),)}, {1, 2, 3, 16})
+    shapes, sizes = shapes_asked(model_of(layers.GRU(2), shape=(None, 3)))
+    assert len(shapes) == 5
+    assert sizes == {1, 2, 3, 16}
+    assert max(shape[1] for (shape,) in shapes) >= 200
+
+
+def test_rows_that_count_for_each_other_are_asked_batch_by_batch(tmp_path):
+    """The mean over the batch: a row alone has another answer than in company."""
+    model = model_of(lambda x: x - ops.mean(x, axis=0))
+    shapes, sizes = shapes_asked(model)
+    assert {shape[0] for (shape,) in shapes} == sizes == {1, 2, 3, 16}
+    assert {row.batch_size for row in export_onnx(model, tmp_path / "m.onnx").rows} == sizes
+
+
+def test_a_file_that_keeps_such_rows_apart_is_refused(tmp_path, monkeypatch):
+    """The twin: the mean of each row in place of the mean over the batch."""
+    find = registry.find_op
+
+    def along_the_row(graph, _, x):
+        return graph.node("ReduceMean", graph.value(x), axes=[1], keepdims=1)
+
+    monkeypatch.setattr(registry, "find_op", lambda kind: along_the_row if kind.__name__ == "Mean" else find(kind))
+    with pytest.raises(ParityError, match=r"noise, batch size \d"):
+        export_onnx(model_of(lambda x: x - ops.mean(x, axis=0, keepdims=True)), tmp_path / "m.onnx")
