@@ -6,8 +6,8 @@ import contextlib
 import gc
 from typing import TYPE_CHECKING, Any
 
+from mnistkit.core.thread_patches import ThreadPatch
 from mnistkit.training.hook import Hook, first_missing
-from mnistkit.training.thread_patch import ThreadPatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,9 +47,9 @@ HOOKS = (
     _UPDATE_STEP,
 )
 
-replaced_cond = ThreadPatch(_COND)
+replaced_cond = ThreadPatch(_COND.owner)
 """``with replaced_cond(function) as original``: ``keras.ops.cond`` under PyTorch, in the calling thread."""
-replaced_seed_generator = ThreadPatch(_SEED_GENERATOR)
+replaced_seed_generator = ThreadPatch(_SEED_GENERATOR.owner)
 """The function that makes PyTorch's generator from a Keras seed, in the calling thread."""
 
 
