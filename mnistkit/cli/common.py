@@ -21,7 +21,8 @@ def add_backend(parser: argparse.ArgumentParser, text: str) -> None:
 
 def add_data(parser: argparse.ArgumentParser) -> None:
     """Add ``--data`` and ``--labels``."""
-    parser.add_argument("--data", metavar="PATH", help="an .npz or a folder of IDX files (default: the embedded MNIST)")
+    forms = "an .npz, a CSV, or a folder of IDX files, .npy arrays or pictures by class (default: the embedded MNIST)"
+    parser.add_argument("--data", metavar="PATH", help=forms)
     parser.add_argument(
         "--labels", metavar="NAMES", help="ten class names separated by commas, or a file with them (default: 0 to 9)"
     )

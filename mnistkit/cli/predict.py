@@ -21,7 +21,8 @@ EXAMPLES = (
 )
 
 _SHOWN = ".shown.png"  # how the files that --show writes end
-_SURE = 0.9  # a reading above is not looked at again
+_SURE = 0.9  # a reading above is likely of one digit
+_LIKELY = 0.7  # marks that are read with less are parts of one digit, or no digits
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -99,12 +100,16 @@ def _without_shown(pictures: Sequence[str]) -> list[str]:
 
 
 def _hint_at_number(classifier: Classifier, reading: Reading) -> None:
-    """Say so where an unsure reading is of a picture with several digits."""
+    """Say so where a picture has several digits: the reading is of the largest alone, or of all as one."""
     from mnistkit.digits.readings import read_numbers
 
-    if reading.prediction is None or reading.prediction.confidence >= _SURE:
+    if reading.prediction is None:
         return
     (found,) = read_numbers(classifier, [reading.source])
-    if found.number is not None and len(found.number.digits) > 1:
+    if found.number is None or len(found.number.digits) < 2:  # noqa: PLR2004
+        return
+    # one digit in two strokes may look like two; both are then unlike any digit
+    least = min(digit.confidence for digit in found.number.digits)
+    if reading.prediction.confidence < _SURE or least > _LIKELY:
         marks = f"{len(found.number.digits)} marks"
         print(f"mnistkit: {reading.source}: has {marks}; --number reads them one by one", file=sys.stderr)

@@ -29,7 +29,11 @@ if TYPE_CHECKING:
     from mnistkit.digits.pictures import Source
 
 _PIXELS = SIDE * SIDE
-_READ = "make an array with mnistkit.read_picture, which takes files and Pillow images of any size and polarity"
+_READ = "make an array with mnistkit.read_picture, which takes files, arrays and Pillow images of any size and polarity"
+_DARK_ON_LIGHT = (
+    "images: they look like dark ink on light paper; the model expects bright ink on black, as MNIST has it: "
+    "give 255 - image (or 1 - image), or use mnistkit.read_picture"
+)
 _BATCH = 4096  # images a run: large enough to be fast, small enough for any memory
 
 
@@ -134,6 +138,8 @@ class Classifier:
         batch = as_images(images)
         if len(batch) == 0:
             return np.zeros((0, CLASSES), np.float32)
+        if _are_dark_on_light(batch):
+            warnings.warn(_DARK_ON_LIGHT, UserWarning, stacklevel=2)
         scores = self._raw(batch).astype(np.float64)
         if not np.isfinite(scores).all():
             raise ModelFileError(f"{self._runtime.name}: the model answers with NaN or infinity; export it again")
@@ -192,6 +198,17 @@ def as_images(images: ArrayLike) -> NDArray[np.float32]:
     return np.ascontiguousarray(_scaled(flat), dtype=np.float32)
 
 
+def _are_dark_on_light(images: NDArray[np.float32]) -> bool:
+    """Tell whether most images have a bright margin all around, and something dark inside."""
+    margin = np.ones((SIDE, SIDE), bool)
+    margin[2:-2, 2:-2] = False
+    if len(images) == 0 or np.median(images[:, 0]) <= 0.5:  # noqa: PLR2004 - the usual case at a glance
+        return False
+    is_bright = np.quantile(images[:, margin.ravel()], 0.1, axis=1) > 0.5  # noqa: PLR2004
+    has_ink = images[:, ~margin.ravel()].min(axis=1) < 0.5  # noqa: PLR2004
+    return bool(np.mean(is_bright & has_ink) > 0.5)  # noqa: PLR2004
+
+
 def _batch_shape(shape: tuple[int, ...]) -> tuple[int, int]:
     image_shapes = ((SIDE, SIDE), (_PIXELS,), (SIDE, SIDE, 1), (1, SIDE, SIDE))
     if shape in image_shapes:
@@ -199,7 +216,8 @@ def _batch_shape(shape: tuple[int, ...]) -> tuple[int, int]:
     if shape and shape[1:] in image_shapes:
         return shape[0], _PIXELS
     raise InputError(
-        f"images: expected shape (28, 28), (784,), (n, 28, 28) or (n, 784), with or without a channel axis, got {shape}"
+        "images: expected shape (28, 28), (784,), (n, 28, 28) or (n, 784), with or without a channel axis, "
+        f"got {shape}; of a picture of another size, {_READ}"
     )
 
 

@@ -1,4 +1,4 @@
-"""MNIST and its relatives as arrays: the embedded original, an ``.npz``, or a folder of IDX files.
+"""MNIST and its relatives as arrays: the embedded original, an ``.npz``, a folder of IDX files, or ``data_files``.
 
 The embedded images are the original 70,000 of LeCun, Cortes and Burges (CC BY-SA 3.0, see
 ``assets/LICENSE.mnist.txt``). Nothing here ever touches the network.
@@ -13,12 +13,13 @@ import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from mnistkit.core.errors import DataError, one_line
 from mnistkit.core.files import sniff_kind
+from mnistkit.digits import data_files
 from mnistkit.digits.contract import CLASSES, DIGITS, SIDE
 
 if TYPE_CHECKING:
@@ -85,8 +86,11 @@ def load_data(path: str | os.PathLike[str] | None = None, *, labels: Sequence[st
     """Load the embedded MNIST, or a data set of the same form from disk.
 
     Args:
-        path: ``None`` for the embedded images; an ``.npz`` with Keras' array names; or a folder with the four IDX
-            files, gzipped or not. Files are judged by their first bytes, not by their names' endings.
+        path: ``None`` for the embedded images; an ``.npz`` with Keras' array names; a folder with the four IDX files,
+            gzipped or not; a CSV with the label and 784 pixels in each line, or a folder with one for training and
+            one for the test; a folder with ``x_train.npy`` and its like; or folders ``0`` to ``9`` of pictures, alone
+            or in ``train`` and ``test``. Where a set is not divided, every seventh image is the test's. Digits that
+            lie on their side, as EMNIST stores them, are turned.
         labels: Names of the ten classes; the digits by default.
 
     Raises:
@@ -104,9 +108,11 @@ def load_data(path: str | os.PathLike[str] | None = None, *, labels: Sequence[st
     else:
         source = Path(path)
         if not source.exists():
-            raise DataError(f"{source}: no such file or folder; pass an .npz, or a folder of IDX files")
+            raise DataError(f"{source}: no such file or folder; pass an .npz, a CSV, or a folder of IDX files")
         arrays, name = (_from_folder(source) if source.is_dir() else _from_file(source)), source.name
     _check(arrays, source)
+    if path is not None:
+        _turn(arrays)
     return Dataset(**arrays, labels=names, name=name)
 
 
@@ -141,6 +147,8 @@ def _from_file(path: Path) -> dict[str, NDArray[np.uint8]]:
     content = _read_bytes(path)
     if content.startswith(b"PK"):
         return _from_npz(io.BytesIO(content), path)
+    if path.suffix.lower() == ".csv":
+        return _all_uint8(data_files.from_csv(path), path)
     hint = "pass the folder that holds all four IDX files" if _is_idx(_gunzip(content, path)) else "expected an .npz"
     raise DataError(f"{path}: not an .npz but {_describe(content)}; {hint}")
 
@@ -168,6 +176,14 @@ def _from_npz(stream: BinaryIO, path: Path) -> dict[str, NDArray[np.uint8]]:
 def _from_folder(folder: Path) -> dict[str, NDArray[np.uint8]]:
     archive = folder / "mnist.npz"
     files = sorted(entry for entry in folder.iterdir() if entry.is_file())
+    if not any(_is_named(file.name, part="train", kind="images") and file.suffix != ".npy" for file in files):
+        other = data_files.from_npy_folder(files, folder)
+        if other is None and not archive.is_file():
+            other = data_files.from_picture_folders(folder)
+            if other is None and any(file.suffix.lower() == ".csv" for file in files):
+                other = data_files.from_csv_folder(files, folder)
+        if other is not None:
+            return _all_uint8(other, folder)
     arrays: dict[str, NDArray[np.uint8]] = {}
     for key, (part, kind, rank) in _IDX_NAMES.items():
         found = [file for file in files if _is_named(file.name, part=part, kind=kind)]
@@ -181,6 +197,20 @@ def _from_folder(folder: Path) -> dict[str, NDArray[np.uint8]]:
         if rank == 3 and "emnist" in chosen.name.lower():  # noqa: PLR2004  # images
             arrays[key] = np.ascontiguousarray(arrays[key].transpose(0, 2, 1))  # EMNIST stores columns first
     return arrays
+
+
+def _turn(arrays: dict[str, NDArray[np.uint8]]) -> None:
+    """Turn digits that lie on their side: EMNIST under another name."""
+    mnist = Path(__file__).parent / "assets" / "mnist.npz"
+    with np.load(mnist, allow_pickle=False) as archive:
+        known = archive["x_test"], archive["y_test"]
+    if data_files.are_transposed(arrays["x_train"], arrays["y_train"], known):
+        for key in ("x_train", "x_test"):
+            arrays[key] = np.ascontiguousarray(arrays[key].transpose(0, 2, 1))
+
+
+def _all_uint8(arrays: dict[str, NDArray[Any]], path: Path) -> dict[str, NDArray[np.uint8]]:
+    return {key: _as_uint8(array, key, path) for key, array in arrays.items()}
 
 
 def _is_named(name: str, *, part: str, kind: str) -> bool:

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 MAX_PIXELS: Final = 64_000_000
 """Larger pictures are refused from their header, before anything is decoded."""
 
+MAX_SIDE: Final = 100_000
+"""Pictures that are wider or higher are refused: looking at them takes memory by the side, not by the pixel."""
+
 WORKING_SIDE: Final = 336
 """Cells along the longest side at which the picture graph looks at a picture: 12 x 28, so that a real MNIST image is
 enlarged and reduced again without loss."""
@@ -50,6 +53,9 @@ _TURNS: Final = {
 }
 _LYING: Final = (5, 6, 7, 8)  # width and height change places
 _EXACT_PIXELS: Final = 16_000_000  # above this, decoding may reduce: no digit is drawn in that much detail
+_EXACT_SIDE: Final = 16_384  # and so may long and narrow pictures be reduced
+_MOST_SCANS: Final = 100  # of a progressive JPEG, which has about ten; each goes over the whole picture
+_SCANNED_PIXELS: Final = 1_000_000_000  # of all scans together
 _MEMORY: Final = 256_000_000  # bytes for decoding the largest pictures: 64 million pixels of four channels
 _WHOLE_FRAME: Final = ("AVIF", "JPEG2000", "WEBP")  # their decoders hold several copies
 
@@ -182,6 +188,10 @@ def _from_array(array: npt.NDArray[Any], max_pixels: int) -> npt.NDArray[np.uint
     if array.ndim != 3 or not 1 <= array.shape[2] <= 4:  # noqa: PLR2004 - [height, width, channels]
         raise InputError(f"a picture array must be [height, width] or [height, width, 1..4], got {array.shape}")
     _check_size((array.shape[1], array.shape[0]), "picture", max_pixels)
+    if max(array.shape) > _EXACT_SIDE:
+        factor = -(-max(array.shape) // _EXACT_SIDE)
+        planes = [Image.fromarray(np.ascontiguousarray(plane)) for plane in np.moveaxis(array, 2, 0)]
+        return np.stack([np.asarray(plane.reduce(factor)) for plane in planes], axis=2)
     return array
 
 
@@ -189,6 +199,10 @@ def _check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
     width, height = size
     if width < 1 or height < 1:
         raise PictureError(f"{name}: has no pixels ({width} x {height}); save it again")
+    if max(width, height) > MAX_SIDE:
+        raise PictureError(
+            f"{name}: {width} x {height} has a side of more than {MAX_SIDE} pixels; cut out what is to be read"
+        )
     if width * height > max_pixels:
         raise PictureError(f"{name}: {width} x {height} is more than the limit of {max_pixels} pixels; make it smaller")
 
@@ -203,6 +217,10 @@ def _from_stream(stream: IO[bytes], name: str, max_pixels: int) -> _Sized:
         raise PictureError(f"{name}: is empty (0 bytes); get the file again")
     if head[4:8] == b"ftyp" and head[8:12] in {b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"}:
         _register_heif(name)
+    if head.startswith(b"\0\0\1\0"):
+        for size in _sizes_in_icon(stream, head):
+            _check_size(size, name, max_pixels)
+        stream.seek(0)
     try:
         with _opening, warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -214,7 +232,41 @@ def _from_stream(stream: IO[bytes], name: str, max_pixels: int) -> _Sized:
     except Exception as error:  # noqa: BLE001 - decoders raise anything at all on damaged files
         raise PictureError(f"{name}: is damaged ({one_line(error, limit=200)}); save it again") from None
     with image:
+        if image.format in {"JPEG", "MPO"} and image.info.get("progressive"):
+            _check_scans(stream, image.size, name)
         return _pixels(image, name, max_pixels)
+
+
+def _sizes_in_icon(stream: IO[bytes], head: bytes) -> list[tuple[int, int]]:
+    """The sizes of the pictures inside an ICO file, from their own headers: its directory says 256 at most."""
+    sizes = []
+    for number in range(int.from_bytes(head[4:6], "little")):
+        entry = head[6 + 16 * number : 22 + 16 * number]
+        if len(entry) < 16:  # noqa: PLR2004 - of the format
+            break
+        stream.seek(int.from_bytes(entry[12:16], "little"))
+        start = stream.read(24)
+        if len(start) < 24:  # noqa: PLR2004 - as much as both headers need
+            continue
+        if start.startswith(b"\x89PNG"):
+            sizes.append((int.from_bytes(start[16:20], "big"), int.from_bytes(start[20:24], "big")))
+        else:  # a bitmap and its mask, one above the other
+            height = abs(int.from_bytes(start[8:12], "little", signed=True)) // 2
+            sizes.append((int.from_bytes(start[4:8], "little", signed=True), height))
+    return sizes
+
+
+def _check_scans(stream: IO[bytes], size: tuple[int, int], name: str) -> None:
+    """Refuse a progressive JPEG whose scans are made to take time: a few bytes each, all pixels again."""
+    here = stream.tell()
+    stream.seek(0)
+    scans, last = 0, b""
+    while chunk := stream.read(1 << 20):
+        scans += (last + chunk).count(b"\xff\xda")  # in the data of a scan, FF is followed by 00 or a restart
+        last = chunk[-1:]
+    stream.seek(here)
+    if scans > _MOST_SCANS or scans * size[0] * size[1] > _SCANNED_PIXELS:
+        raise PictureError(f"{name}: is a progressive JPEG of {scans} scans; save it again, as baseline JPEG or PNG")
 
 
 def _open(stream: IO[bytes]) -> Image.Image:
@@ -259,8 +311,12 @@ def _pixels(image: Image.Image, name: str, max_pixels: int) -> _Sized:
         orientation = 1
         with suppress(Exception):  # a damaged EXIF block says nothing about the pixels
             orientation = image.getexif().get(_ORIENTATION, 1)
+        factor = 1
         if image.width * image.height > _EXACT_PIXELS:
-            image = _reduced(image, 2 if image.width * image.height <= 2 * _EXACT_PIXELS else 4)
+            factor = 2 if image.width * image.height <= 2 * _EXACT_PIXELS else 4
+        factor = max(factor, -(-max(image.size) // _EXACT_SIDE))
+        if factor > 1:
+            image = _reduced(image, factor)
         if orientation in _TURNS:
             image = image.transpose(_TURNS[orientation])
             size = size[::-1] if orientation in _LYING else size

@@ -10,11 +10,12 @@ import numpy as np
 from mnistkit.core.comparison import compare
 from mnistkit.core.errors import MnistkitError, ParityError
 from mnistkit.core.runtime import Runtime
+from mnistkit.core.thread_patches import Patch, ThreadPatches
 from mnistkit.export.atomic_save import is_apart
 from mnistkit.export.choose import NATIVE
 from mnistkit.export.native import convert
+from mnistkit.export.native.keras_hooks import patch_of
 from mnistkit.export.native.names import Namer
-from mnistkit.export.native.thread_patches import Patch, ThreadPatches
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -122,7 +123,7 @@ def _value(tensor: Any) -> NDArray[Any] | None:
 
 
 def _call_patches() -> list[Patch]:
-    return [Patch.of("keras:Layer.__call__", _Watcher.call)]
+    return [patch_of("keras:Layer.__call__", _Watcher.call)]
 
 
 _WATCHING: ThreadPatches[_Watcher] = ThreadPatches()

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from types import ModuleType
 
+    from mnistkit.training.pytree import Arrays
+
 __all__ = ["fit"]
 
 
@@ -53,7 +55,9 @@ def fit(  # noqa: PLR0917 - the arguments of model.fit, in its order
     - Ctrl-C takes effect between two chunks of steps. The model is then as after the last finished chunk.
     - Changes that callbacks make between epochs take effect in the next epoch: weights, optimizer state, learning
       rate, ``stop_training``, another ``compile``. A changed Python attribute of a layer (a dropout rate) takes
-      effect at the next ``compile``, as in any compiled Keras function.
+      effect in the next epoch under PyTorch and at the next ``compile`` elsewhere, as in ``model.fit``.
+    - Arrays that a callback changes in place count in the next epoch, on every backend. ``model.fit`` does not see such
+      a change under TensorFlow.
 
     Args:
         model: compiled Keras 3 model, built or not.
@@ -120,22 +124,27 @@ def fit(  # noqa: PLR0917 - the arguments of model.fit, in its order
     if reason is not None:
         return fallback.run(model, x, y, options=options, seed=seed, reason=reason)
 
-    training = pytree.prepare_arrays(x, y, sample_weight=sample_weight)
-    validation = None
     if validation_data is not None:
-        val_x, val_y, val_weight = keras.utils.unpack_x_y_sample_weight(validation_data)
-        validation = pytree.prepare_arrays(val_x, val_y, sample_weight=val_weight)
-    elif validation_split:
-        training, validation = pytree.split(training, fraction=validation_split)
-    training = pytree.apply_class_weight(training, class_weight)
+        validation_data = keras.utils.unpack_x_y_sample_weight(validation_data)
+
+    def load() -> tuple[Arrays, Arrays | None]:
+        training, validation = pytree.prepare_arrays(x, y, sample_weight=sample_weight), None
+        if validation_data is not None:
+            val_x, val_y, val_weight = validation_data
+            validation = pytree.prepare_arrays(val_x, val_y, sample_weight=val_weight)
+        elif validation_split:
+            training, validation = pytree.split(training, fraction=validation_split)
+        return pytree.apply_class_weight(training, class_weight), validation
+
+    training, validation = load()
     options["validation_batch_size"] = validation_batch_size = validation_batch_size or batch_size
     try:
         programs = Programs(
             model,
             batch_size=batch_size,
             validation_batch_size=validation_batch_size,
-            training=training,
-            validation=validation,
+            arrays=(training, validation),
+            load=load,
         )
         programs.get(training=True, epoch=initial_epoch)
         if validation is not None:

@@ -6,8 +6,8 @@ import contextlib
 import gc
 from typing import TYPE_CHECKING, Any
 
+from mnistkit.core.thread_patches import ThreadPatch
 from mnistkit.training.hook import Hook, first_missing
-from mnistkit.training.thread_patch import ThreadPatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,9 +47,9 @@ HOOKS = (
     _UPDATE_STEP,
 )
 
-replaced_cond = ThreadPatch(_COND)
+replaced_cond = ThreadPatch(_COND.owner)
 """``with replaced_cond(function) as original``: ``keras.ops.cond`` under PyTorch, in the calling thread."""
-replaced_seed_generator = ThreadPatch(_SEED_GENERATOR)
+replaced_seed_generator = ThreadPatch(_SEED_GENERATOR.owner)
 """The function that makes PyTorch's generator from a Keras seed, in the calling thread."""
 
 
@@ -78,6 +78,16 @@ def compiled_parts(model: Any) -> list[Any]:
     return [*parts, learning_rate(model.optimizer)]
 
 
+def variable_lists(model: Any) -> list[list[Any]]:
+    """Return the variables that a step reads and changes, by what they are for."""
+    return [
+        list(model.trainable_variables),
+        list(model.non_trainable_variables),
+        list(model.metrics_variables),
+        list(model.optimizer.variables),
+    ]
+
+
 def learning_rate(optimizer: Any) -> Any:
     """Return an optimizer's learning rate as it was given: a variable, a schedule or a function."""
     return None if optimizer is None else optimizer._learning_rate  # noqa: SLF001
@@ -98,6 +108,35 @@ def live_variables() -> list[tuple[Any, Any]]:
     return [(variable, value) for variable, value in found if value is not None]
 
 
+class TrainableFlags:
+    """Which layers and variables of a model are trainable now.
+
+    Args:
+        model: the model.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._layers = [(layer, vars(layer).get("_trainable")) for layer in flatten_layers(model)]
+        self._variables = [(variable, variable.trainable) for variable in model.variables]
+
+    @contextlib.contextmanager
+    def applied(self) -> Iterator[None]:
+        """Within the block the model is as trainable as it was then."""
+        now = [vars(layer).get("_trainable") for layer, _ in self._layers]
+        variables_now = [variable.trainable for variable, _ in self._variables]
+        try:
+            for layer, then in self._layers:
+                vars(layer)["_trainable"] = then
+            for variable, was in self._variables:
+                variable.trainable = was
+            yield
+        finally:
+            for (layer, _), flag in zip(self._layers, now, strict=True):
+                vars(layer)["_trainable"] = flag
+            for (variable, _), is_trainable in zip(self._variables, variables_now, strict=True):
+                variable.trainable = is_trainable
+
+
 def has_strategy(model: Any) -> bool:
     """Tell whether a model was made under ``tf.distribute``."""
     return getattr(model, "_distribute_strategy", None) is not None
@@ -105,16 +144,26 @@ def has_strategy(model: Any) -> bool:
 
 @contextlib.contextmanager
 def unfused_update(optimizer: Any) -> Iterator[None]:
-    """Let this optimizer update one variable after the other within the block, without PyTorch's operations on lists.
+    """Let an optimizer update one variable after the other within the block, without PyTorch's operations on lists.
 
-    The method is the first in line that is not the PyTorch backend's own: Nadam's keeps a product that the base class
-    does not know.
+    So does the optimizer inside one that scales the loss. The method is the first in line that is not the PyTorch
+    backend's own: Nadam's keeps a product that the base class does not know.
     """
     name = "_backend_update_step"
-    line = [c for c in type(optimizer).__mro__ if name in vars(c) and ".backend.torch." not in c.__module__]
-    attributes = vars(optimizer)  # of this object alone, past Keras' tracking
+    with contextlib.ExitStack() as stack:
+        while optimizer is not None:
+            line = [c for c in type(optimizer).__mro__ if name in vars(c) and ".backend.torch." not in c.__module__]
+            stack.enter_context(_own_attribute(optimizer, name, vars(line[0])[name].__get__(optimizer)))
+            optimizer = getattr(optimizer, "inner_optimizer", None)
+        yield
+
+
+@contextlib.contextmanager
+def _own_attribute(thing: Any, name: str, value: Any) -> Iterator[None]:
+    """Give one object an attribute within the block, past Keras' tracking."""
+    attributes = vars(thing)
     before = dict(attributes)
-    attributes[name] = vars(line[0])[name].__get__(optimizer)
+    attributes[name] = value
     try:
         yield
     finally:

@@ -63,18 +63,30 @@ class Run:
         model.stop_training = False
         callbacks.on_train_begin()
         logs: dict[str, Any] = {}
-        for epoch in range(keras_hooks.resumed_epoch(model) or initial_epoch, epochs):
+        finished = False
+        try:
+            logs = self._epochs(callbacks, keras_hooks.resumed_epoch(model) or initial_epoch, epochs)
+            finished = True
+        finally:
+            if epochs > 0 and (finished or self.programs.finalizes_after_errors):
+                model.optimizer.finalize_variable_values(model.trainable_weights)
+        callbacks.on_train_end(logs=logs)
+
+    def _epochs(self, callbacks: Any, first: int, last: int) -> dict[str, Any]:
+        model, logs = self.model, {}
+        may_change_data = any(_runs_own_code(callback) for callback in callbacks.callbacks)
+        for epoch in range(first, last):
             model.reset_metrics()
             callbacks.on_epoch_begin(epoch)
+            if may_change_data:
+                self.programs.read_arrays_again()
             logs = self._train(callbacks, epoch)
             if self.validation is not None and self._is_validated(epoch):
                 logs.update({f"val_{name}": value for name, value in self._validate(callbacks, epoch).items()})
             callbacks.on_epoch_end(epoch, logs)
             if model.stop_training:
                 break
-        if epochs > 0 and model.optimizer is not None:
-            model.optimizer.finalize_variable_values(model.trainable_weights)
-        callbacks.on_train_end(logs=logs)
+        return logs
 
     def _is_validated(self, epoch: int) -> bool:
         if isinstance(self.validation_freq, int):
@@ -136,6 +148,14 @@ def _results(model: Any) -> dict[str, Any]:
             array = np.asarray(keras.ops.convert_to_numpy(number))
             results[part] = float(array) if array.ndim == 0 else array
     return results
+
+
+def _runs_own_code(callback: Any) -> bool:
+    """Tell whether a callback runs code of the user's, which may change the arrays in place."""
+    import keras
+
+    of_keras = type(callback).__module__.partition(".")[0] == "keras"
+    return not of_keras or isinstance(callback, keras.callbacks.LambdaCallback)
 
 
 def _shows_progress(callback: Any) -> bool:

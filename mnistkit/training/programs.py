@@ -5,18 +5,24 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 from mnistkit.training import keras_hooks
+from mnistkit.training.attributes import PythonState
 from mnistkit.training.pytree import tree_leaves, tree_map
 
 if TYPE_CHECKING:
-    import numpy as np
+    from collections.abc import Callable
+
     import numpy.typing as npt
 
     from mnistkit.training.pytree import Arrays, PyTree
 
 _ATTRIBUTE = "_mnistkit_programs"
+_KEPT_PROGRAMS = 6  # of a model; each is for one kind of step, size of a batch and kind of data
+_KEPT_LENGTHS = 3  # of a program: numbers of samples that it is compiled for
 COMPILE_REST_FROM = 10
-"""Epoch from which the smaller last batch of each epoch has a program of its own.
+"""Epoch from which the smaller last batch of each epoch has a compiled program of its own.
 
 Before that, Keras' own step does this one batch, where the backend has such a step: making the program takes as long as
 it saves in many epochs. The number of the epoch decides, not a clock, so that two runs compute the same.
@@ -24,10 +30,15 @@ it saves in many epochs. The number of the epoch decides, not a clock, so that t
 
 
 class Program(Protocol):
-    """What each backend's ``Program`` does."""
+    """What each backend's ``Program`` does.
+
+    Beside the class, its module has ``to_device(tree)``; ``state_of(model)``, what a step depends on beside its inputs;
+    ``IN_EVERY_STEP``, whether ``model.fit`` runs the Python code of a model in every step; ``FIXED_LENGTH``, whether a
+    program is compiled for one number of samples; and ``FINALIZES_AFTER_ERRORS``, as ``finalizes_after_errors`` says.
+    """
 
     def compile(self, data: PyTree, n: int, *, size: int) -> None:
-        """Get ready for batches of ``size``; leave the model as it is."""
+        """Get ready for batches of ``size``; leave the model as it is. What is ready already costs nothing."""
 
     def compile_rest(self, data: PyTree, n: int, *, size: int, epoch: int) -> None:
         """Get ready for the last batch of each epoch, of ``size``, if that is worth it in this epoch."""
@@ -39,15 +50,15 @@ class Program(Protocol):
 class Programs:
     """The train and test program of one call of ``fit``, with its data on the device.
 
-    Programs are kept on the model, as Keras keeps its train function: a second call with arrays of the same shapes
-    compiles nothing.
+    Programs are kept on the model, as Keras keeps its train function: a second call with arrays of the same kind
+    compiles nothing. Where a program is compiled for one number of samples, fewer samples are filled up to it.
 
     Args:
         model: compiled Keras model.
         batch_size: samples in a batch.
         validation_batch_size: the same for the validation arrays.
-        training: training arrays.
-        validation: validation arrays, or None.
+        arrays: the training arrays, and the validation arrays or None.
+        load: makes them again, where something may have changed the user's arrays in place.
     """
 
     def __init__(
@@ -56,37 +67,66 @@ class Programs:
         *,
         batch_size: int,
         validation_batch_size: int,
-        training: Arrays,
-        validation: Arrays | None,
+        arrays: tuple[Arrays, Arrays | None],
+        load: Callable[[], tuple[Arrays, Arrays | None]],
     ) -> None:
         import keras
 
         self._model = model
         self._batch_sizes = {True: batch_size, False: validation_batch_size}
         self._backend = importlib.import_module(f"mnistkit.training.{keras.backend.backend()}.program")
-        self._arrays = {True: training, False: validation}
+        self._load = load
+        self._arrays = {True: arrays[0], False: arrays[1]}
         self._on_device: dict[bool, PyTree] = {}
         self._store: _Store = vars(model).setdefault(_ATTRIBUTE, _Store())  # past Keras' attribute tracking
+
+    @property
+    def finalizes_after_errors(self) -> bool:
+        """Whether ``model.fit`` puts averaged weights into the model also when a callback raises."""
+        return bool(self._backend.FINALIZES_AFTER_ERRORS)
+
+    def read_arrays_again(self) -> None:
+        """Take the user's arrays as they are now."""
+        training, validation = self._load()
+        self._arrays = {True: training, False: validation}
+        self._on_device.clear()
 
     def get(self, *, training: bool, epoch: int) -> tuple[Program, PyTree]:
         """Return the program for the model as it is now, and the data to run it on."""
         arrays = self._arrays[training]
         assert arrays is not None
-        if training not in self._on_device:
-            self._on_device[training] = self._backend.to_device(arrays.tree)
-        on_device = self._on_device[training]
         size = min(self._batch_sizes[training], arrays.n)
         self._build()
-        key = (training, size, *_layout(arrays))
-        current = _state_of(self._model)
-        known = self._store.entries.get(key)
-        if known is None or not _same(known[0], current):
-            program = self._backend.Program(self._model, training=training)
-            program.compile(on_device, arrays.n, size=size)
-            known = self._store.entries[key] = (current, program)
+        state = self._backend.state_of(self._model)
+        self._store.note_compile(self._model)
+        entry = self._store.entry((training, size, *_layout(arrays)), state)
+        before = PythonState(self._model, tensors=self._backend.IN_EVERY_STEP)
+        self._compile(entry, arrays, size=size, training=training, epoch=epoch)
+        if before.changed():
+            # what a step sets to the same value in every step does no harm
+            again = PythonState(self._model, tensors=self._backend.IN_EVERY_STEP)
+            entry.program = None
+            self._compile(entry, arrays, size=size, training=training, epoch=epoch)
+            changed = again.changed()
+            if changed is not None:
+                before.restore()
+                entry.program = None
+                raise ValueError(f"{changed} changes in every step")
+        assert entry.program is not None
+        return entry.program, self._on_device[training]
+
+    def _compile(self, entry: _Entry, arrays: Arrays, *, size: int, training: bool, epoch: int) -> None:
+        if entry.program is None:
+            entry.program = self._backend.Program(self._model, training=training, flags=self._store.flags)
+            entry.lengths.clear()
+        if training not in self._on_device:
+            length = entry.length_for(arrays.n) if self._backend.FIXED_LENGTH else arrays.n
+            self._on_device[training] = self._backend.to_device(_filled(arrays.tree, arrays.n, length))
+        on_device = self._on_device[training]
+        length = tree_leaves(on_device)[0].shape[0]
+        entry.program.compile(on_device, length, size=size)
         if arrays.n % size:
-            known[1].compile_rest(on_device, arrays.n, size=arrays.n % size, epoch=epoch)
-        return known[1], on_device
+            entry.program.compile_rest(on_device, length, size=arrays.n % size, epoch=epoch)
 
     def _build(self) -> None:
         """Create the variables that are missing, as ``model.fit`` does; a callback may have compiled anew."""
@@ -95,11 +135,49 @@ class Programs:
         keras_hooks.build(self._model, tree_map(lambda leaf: leaf[: self._batch_sizes[True]], arrays.tree))
 
 
+class _Entry:
+    """A program with the state of the model that it was made for."""
+
+    def __init__(self, state: list[Any]) -> None:
+        self.state = state
+        self.program: Program | None = None
+        self.lengths: list[int] = []  # the numbers of samples that it is compiled for, the last one used at the end
+
+    def length_for(self, n: int) -> int:
+        """Return a number of samples, at least n, to compile for: one that is compiled already, where it is near."""
+        near = [length for length in self.lengths if n <= length <= 2 * n]
+        if near:
+            length = min(near)
+        else:
+            step = 2 ** max(0, n.bit_length() - 3)
+            length = -(-n // step) * step if self.lengths else n
+        self.lengths = [*(known for known in self.lengths if known != length), length][-_KEPT_LENGTHS:]
+        return length
+
+
 class _Store:
     """Opaque to Keras, which would track, save and copy a plain dict."""
 
     def __init__(self) -> None:
-        self.entries: dict[Any, tuple[list[Any], Program]] = {}
+        self.entries: dict[Any, _Entry] = {}
+        self.flags: Any = None  # keras_hooks.TrainableFlags of the first program after compile()
+        self._compiled: list[Any] = []
+
+    def note_compile(self, model: Any) -> None:
+        """Note what is trainable at the first step after each ``compile``."""
+        compiled = keras_hooks.compiled_parts(model)[:3]
+        if not _same(self._compiled, compiled):
+            self._compiled, self.flags = compiled, keras_hooks.TrainableFlags(model)
+
+    def entry(self, key: Any, state: list[Any]) -> _Entry:
+        """Return the entry of a key, a new one where the model has changed."""
+        entry = self.entries.pop(key, None)
+        if entry is None or not _same(entry.state, state):
+            entry = _Entry(state)
+        self.entries[key] = entry
+        for old in [*self.entries][:-_KEPT_PROGRAMS]:
+            del self.entries[old]
+        return entry
 
     def __deepcopy__(self, _memo: Any) -> _Store:
         return _Store()
@@ -110,22 +188,26 @@ class _Store:
 
 def _layout(arrays: Arrays) -> tuple[Any, ...]:
     structure = repr(tree_map(lambda _: 0, arrays.tree))
-    return (structure, *((leaf.shape, leaf.dtype.str) for leaf in tree_leaves(arrays.tree)))
+    return (structure, *((leaf.shape[1:], leaf.dtype.str) for leaf in tree_leaves(arrays.tree)))
 
 
-def _state_of(model: Any) -> list[Any]:
-    """List what a compiled step depends on beside its inputs: variables, what compile() sets, constants."""
-    optimizer = model.optimizer
-    numbers = {k: v for k, v in vars(optimizer).items() if isinstance(v, int | float | str | bool | None)}
-    lists = [model.trainable_variables, model.non_trainable_variables, model.metrics_variables, optimizer.variables]
-    return [*keras_hooks.compiled_parts(model), numbers, *(list(variables) for variables in lists)]
+def _filled(tree: PyTree, n: int, length: int) -> PyTree:
+    """Repeat the first sample at the end; no order reads it."""
+    if length == n:
+        return tree
+    return tree_map(lambda leaf: np.concatenate([leaf, np.repeat(leaf[:1], length - n, axis=0)]), tree)
 
 
 def _same(old: list[Any], new: list[Any]) -> bool:
     # variables overload ==, so they are told apart by identity; the lists keep them alive, so no address is used twice
     def equal(a: Any, b: Any) -> bool:
         if isinstance(a, list) and isinstance(b, list):
-            return len(a) == len(b) and all(x is y for x, y in zip(a, b, strict=True))
-        return bool(a == b) if isinstance(a, dict) else a is b
+            return len(a) == len(b) and all(equal(x, y) for x, y in zip(a, b, strict=True))
+        if isinstance(a, dict) and isinstance(b, dict):
+            return a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a)
+        plain = (bool, int, float, str)
+        if isinstance(a, plain) and isinstance(b, plain):
+            return type(a) is type(b) and (a == b or a != a)  # noqa: PLR0124 - NaN is NaN
+        return a is b
 
-    return all(equal(a, b) for a, b in zip(old, new, strict=True))
+    return len(old) == len(new) and all(equal(a, b) for a, b in zip(old, new, strict=True))

@@ -208,6 +208,20 @@ def test_a_picture_is_not_an_array(classifier, seven, tmp_path):
     assert classifier.predict(read_picture(path))[0].digit == 7
 
 
+def test_an_array_of_another_size_names_read_picture(classifier):
+    for shape in ((280, 280), (280, 280, 3)):
+        with pytest.raises(InputError, match=r"of a picture of another size, make an array with mnistkit.read_picture"):
+            classifier.predict(np.zeros(shape, np.uint8))
+
+
+def test_dark_ink_on_light_paper_is_warned_of(classifier, mnist):
+    for dark in (255 - mnist.x_test[:3], 1 - mnist.x_test[0].astype(np.float32) / 255):
+        with pytest.warns(UserWarning, match="dark ink on light paper"):
+            classifier.predict(dark)
+    for images in (mnist.x_test[:50], np.ones((28, 28)), np.random.default_rng(0).random((20, 784))):
+        classifier.predict(images)  # warnings are errors
+
+
 def test_the_model_by_default(asset, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert default_model() == asset

@@ -387,3 +387,89 @@ def test_it_unpacks_as_keras_data_sets_do(mnist):
 
 def test_what_it_looks_like(mnist):
     assert repr(mnist) == "Dataset('mnist', 60000 training and 10000 test images)"
+
+
+# --- other forms ----------------------------------------------------------------------------------------------------
+
+
+def save_csv(path, x, y, *, names=True):
+    rows = np.concatenate([y[:, None], x.reshape(len(x), -1)], axis=1)
+    header = ",".join(["label", *(f"pixel{i}" for i in range(784))]) if names else ""
+    np.savetxt(path, rows, fmt="%d", delimiter=",", header=header, comments="")
+    return path
+
+
+def held_out(x):
+    every_seventh = np.arange(len(x)) % 7 == 6
+    return x[~every_seventh], x[every_seventh]
+
+
+@pytest.mark.parametrize("names", [True, False], ids=["with names", "without"])
+def test_one_csv_is_divided(tmp_path, arrays, names):
+    loaded = load_data(save_csv(tmp_path / "mnist.csv", arrays["x_train"], arrays["y_train"], names=names))
+    for got, wanted in zip((loaded.x_train, loaded.x_test), held_out(arrays["x_train"]), strict=True):
+        np.testing.assert_array_equal(got, wanted)
+    np.testing.assert_array_equal(loaded.y_test, held_out(arrays["y_train"])[1])
+
+
+def test_a_folder_of_csvs(tmp_path, arrays):
+    save_csv(tmp_path / "mnist_train.csv", arrays["x_train"], arrays["y_train"])
+    save_csv(tmp_path / "mnist_test.csv", arrays["x_test"], arrays["y_test"], names=False)
+    assert_same(load_data(tmp_path), arrays)
+    # a competition's test images have no labels
+    (tmp_path / "mnist_test.csv").write_text(",".join(["0"] * 784))
+    assert len(load_data(tmp_path).x_test) == len(arrays["x_train"]) // 7
+
+
+def test_a_csv_that_is_something_else(tmp_path):
+    for text, words in (
+        ("a,b\n1,2\n", "2 columns, expected 785"),
+        (",".join(["x"] * 785) + "\n" + ",".join(["y"] * 785), "is not a table of numbers"),
+        (",".join(["900"] * 785), "values outside the whole numbers 0..255"),
+    ):
+        (tmp_path / "data.csv").write_text(text)
+        with pytest.raises(DataError, match=words):
+            load_data(tmp_path / "data.csv")
+
+
+@pytest.mark.parametrize("names", ["{}", "mnist_{}"])
+def test_npy_arrays(tmp_path, arrays, names):
+    for key, array in arrays.items():
+        np.save(tmp_path / (names.format(key) + ".npy"), array.astype("int64"))
+    assert_same(load_data(tmp_path), arrays)
+    next(tmp_path.glob("*y_test.npy")).unlink()
+    with pytest.raises(DataError, match=r"expected one .npy array like y_test.npy, found 0"):
+        load_data(tmp_path)
+
+
+def save_pictures(folder, x, y, *, invert=False):
+    image_module = pytest.importorskip("PIL.Image")
+    for i, (image, label) in enumerate(zip(x, y, strict=True)):
+        (folder / str(label)).mkdir(parents=True, exist_ok=True)
+        picture = 255 - image if invert else image
+        image_module.fromarray(picture).save(folder / str(label) / f"{i:04}.png")
+
+
+@pytest.mark.parametrize("invert", [False, True], ids=["bright ink", "dark ink"])
+def test_folders_of_pictures_by_class(tmp_path, mnist, invert):
+    save_pictures(tmp_path / "train", mnist.x_train[:80], mnist.y_train[:80], invert=invert)
+    save_pictures(tmp_path / "test", mnist.x_test[:100], mnist.y_test[:100], invert=invert)
+    loaded = load_data(tmp_path)
+    for got, images, labels in (
+        (loaded.x_train, mnist.x_train[:80], mnist.y_train[:80]),
+        (loaded.x_test, mnist.x_test[:100], mnist.y_test[:100]),
+    ):
+        np.testing.assert_array_equal(got, images[np.argsort(labels, kind="stable")])
+    assert sorted(set(loaded.y_train)) == list(range(10))
+    divided = load_data(tmp_path / "train")
+    assert (len(divided.x_train), len(divided.x_test)) == (69, 11)
+
+
+def test_digits_that_lie_on_their_side_are_turned(tmp_path, mnist):
+    """EMNIST under another name."""
+    upright = {key: getattr(mnist, key)[:600] for key in KEYS}
+    lying = {k: v.transpose(0, 2, 1).copy() if k.startswith("x") else v for k, v in upright.items()}
+    assert_same(load_data(save(tmp_path / "digits.npz", lying)), upright)
+    assert_same(load_data(save(tmp_path / "upright.npz", upright)), upright)
+    noise = {k: np.random.default_rng(0).permutation(v.ravel()).reshape(v.shape) for k, v in upright.items()}
+    assert_same(load_data(save(tmp_path / "noise.npz", noise)), noise)

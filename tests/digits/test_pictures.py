@@ -270,3 +270,31 @@ def test_decoders_that_hold_more_get_smaller_limits():
     with pytest.raises(PictureError, match="limit of 42666666"):
         decode(encoded(wide, "JPEG", progressive=True, subsampling=0))
     assert decode(encoded(wide, "JPEG", progressive=True, subsampling=2)).shape == (1500, 2000, 3)
+
+
+def test_a_long_thin_picture_of_few_bytes_is_refused(gray):
+    content = png_header(1_000_000, 1)
+    for source in (content, np.zeros((1, 100_001), np.uint8)):
+        with pytest.raises(PictureError, match="has a side of more than 100000 pixels"):
+            decode(source)
+    strip = np.pad(gray, ((0, 0), (0, 40_000)), constant_values=255)
+    for source in (strip, encoded(Image.fromarray(strip), "PNG")):
+        assert max(decode(source).shape) <= 16_384
+    assert decode(np.pad(gray, ((0, 0), (0, 9_000)), constant_values=255)).shape == (70, 9_050, 1)
+
+
+def test_a_progressive_jpeg_of_hundreds_of_scans_is_refused(gray):
+    jpeg = encoded(Image.fromarray(gray), "JPEG", progressive=True)
+    assert decode(jpeg).shape == (70, 50, 1)
+    last = jpeg.rindex(b"\xff\xda")
+    many = jpeg[:last] + 200 * jpeg[last:-2] + jpeg[-2:]
+    with pytest.raises(PictureError, match=r"progressive JPEG of 2\d\d scans"):
+        decode(many)
+
+
+def test_an_icon_is_measured_before_it_is_decoded(gray):
+    for inner in (png_header(20_000, 20_000), struct.pack("<IiiHHIIiiII", 40, 20_000, 40_000, 1, 32, 0, 0, 0, 0, 0, 0)):
+        entry = struct.pack("<BBBBHHII", 16, 16, 0, 0, 1, 32, len(inner), 22)
+        with pytest.raises(PictureError, match="20000 x 20000 is more than the limit"):
+            decode(b"\0\0\1\0\1\0" + entry + inner)
+    assert decode(encoded(Image.fromarray(gray), "ICO", sizes=[(50, 70)])).shape[:2] == (70, 50)

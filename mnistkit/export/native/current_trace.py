@@ -6,8 +6,8 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from mnistkit.core.errors import ExportError
+from mnistkit.core.thread_patches import ThreadPatches
 from mnistkit.export.native.records import Record, Trace
-from mnistkit.export.native.thread_patches import ThreadPatches
 
 
 class ActiveTracer(Protocol):

@@ -1,7 +1,7 @@
 """Every private name of Keras that the exporter uses, in one table, each with what it is for.
 
 A name that this version of Keras lacks is an error that says which one: never a strange failure later. The names that
-the exporter replaces while it traces are marked ``patched``; :mod:`thread_patches` replaces them.
+the exporter replaces while it traces are marked ``patched``; :mod:`mnistkit.core.thread_patches` replaces them.
 tests/keras/export/test_keras_hooks.py holds a test for each line.
 """
 
@@ -21,6 +21,7 @@ import keras
 import numpy as np
 
 from mnistkit.core.errors import ExportError
+from mnistkit.core.thread_patches import Action, Patch
 
 
 class MissingKerasNameError(ExportError):
@@ -184,6 +185,15 @@ def owner_of(path: str) -> tuple[Any, str]:
         if name in (vars(owner) if entry.patched else dir(owner)):  # what is patched must not be inherited
             return owner, name
     raise _missing(entry) from cause
+
+
+def patch_of(path: str, action: Action, *, while_suspended: bool = False) -> Patch:
+    """Patch a name of the table.
+
+    Raises:
+        MissingKerasNameError: This version of Keras has no such name.
+    """
+    return Patch(*owner_of(path), action, while_suspended=while_suspended)
 
 
 def _missing(entry: KerasName) -> MissingKerasNameError:

@@ -1,7 +1,7 @@
 """What is replaced in Keras while a model is traced, as a table.
 
 Each replacement is ``action(tracer, original, args, kwargs)``; it acts in the tracing thread alone (see
-:mod:`thread_patches`).
+:mod:`mnistkit.core.thread_patches`).
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 import keras
 from keras import KerasTensor
 
+from mnistkit.core.thread_patches import Action, Patch
 from mnistkit.export.native import fold_in_float64
-from mnistkit.export.native.keras_hooks import backend_modules, private, sized_function_owners
+from mnistkit.export.native.keras_hooks import backend_modules, patch_of, private, sized_function_owners
 from mnistkit.export.native.ops_backend import dynamic_function, dynamic_name
 from mnistkit.export.native.sized_functions import sized_functions
 from mnistkit.export.native.symbolic_dim import SymbolicDim, contains_dim
-from mnistkit.export.native.thread_patches import Action, Patch
 
 if TYPE_CHECKING:
     from mnistkit.export.native.current_trace import ActiveTracer
@@ -33,15 +33,15 @@ def patches() -> list[Patch]:
         MissingKerasNameError: This version of Keras lacks a name.
     """
     return [
-        Patch.of("keras:Operation.symbolic_call", _record_operation),
-        Patch.of("keras:Layer.symbolic_call", _enter_layer),
+        patch_of("keras:Operation.symbolic_call", _record_operation),
+        patch_of("keras:Layer.symbolic_call", _enter_layer),
         # inferring the shapes of a layer calls the layers inside it: no nodes there either
-        Patch.of("keras.src.layers.layer:Node", _make_no_node, while_suspended=True),
-        Patch.of("keras.src.backend.common.variables:Variable.__getitem__", _slice_variable),
-        Patch.of("keras.config:backend", _name_backend),
-        Patch.of("keras.backend:backend", _name_backend),
-        Patch.of("keras.src.utils.backend_utils:DynamicBackend.__getattr__", dynamic_function),
-        Patch.of("keras.src.utils.backend_utils:DynamicBackend.name", dynamic_name),
+        patch_of("keras.src.layers.layer:Node", _make_no_node, while_suspended=True),
+        patch_of("keras.src.backend.common.variables:Variable.__getitem__", _slice_variable),
+        patch_of("keras.config:backend", _name_backend),
+        patch_of("keras.backend:backend", _name_backend),
+        patch_of("keras.src.utils.backend_utils:DynamicBackend.__getattr__", dynamic_function),
+        patch_of("keras.src.utils.backend_utils:DynamicBackend.name", dynamic_name),
         *(
             Patch(module, name, _when_sized(replacement))
             for name, replacement in sized_functions().items()

@@ -19,8 +19,8 @@ import jax
 import numpy as np
 from jax import lax
 
+from mnistkit.training import keras_hooks
 from mnistkit.training.jax.hooks import jaxpr_as_fun
-from mnistkit.training.keras_hooks import live_variables
 from mnistkit.training.pytree import tree_map
 
 if TYPE_CHECKING:
@@ -29,6 +29,16 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from mnistkit.training.pytree import PyTree
+
+FINALIZES_AFTER_ERRORS = True
+IN_EVERY_STEP = False
+FIXED_LENGTH = True
+_KEPT = 6  # compiled programs and traces of a step
+
+
+def state_of(model: Any) -> list[Any]:
+    """List what a step depends on beside its inputs: what compile() sets, variables."""
+    return [*keras_hooks.compiled_parts(model), keras_hooks.variable_lists(model)]
 
 
 def to_device(tree: PyTree) -> PyTree:
@@ -42,69 +52,81 @@ class Program:
     Args:
         model: a compiled and built Keras model.
         training: whether to train or to evaluate.
+        flags: of no use here: a change of what is trainable makes another program.
     """
 
-    def __init__(self, model: Any, *, training: bool) -> None:
+    def __init__(self, model: Any, *, training: bool, flags: Any) -> None:
+        del flags
         self._model = model
         self._training = training
-        self._compiled: dict[int, tuple[Future[Any], bool]] = {}
+        self._traced: dict[int, Any] = {}  # steps on one batch, by its size
+        self._compiled: dict[tuple[int, int], tuple[Future[Any], bool]] = {}
 
     def compile(self, data: PyTree, n: int, *, size: int) -> None:
         """Compile for batches of ``size``, so that the first chunk need not and a failure shows before training."""
         self._begin(data, n, size=size)
-        self._compiled[size][0].result()
+        self._compiled[size, n][0].result()
 
     def compile_rest(self, data: PyTree, n: int, *, size: int, epoch: int) -> None:
         """Compile for the last batch of each epoch beside the first of them, which needs less than all cores."""
         del epoch  # JAX has no step of Keras' that runs without being compiled
-        if size not in self._compiled:
-            self._begin(data, n, size=size)
+        self._begin(data, n, size=size)
 
     def _begin(self, data: PyTree, n: int, *, size: int) -> None:
         """Trace here and now; XLA compiles in a thread of its own."""
-        spec = functools.partial(jax.tree.map, lambda a: jax.ShapeDtypeStruct(np.shape(a), a.dtype))
-        inputs = (spec(self._state()), spec(data), jax.ShapeDtypeStruct((n,), np.int32), 0)
-        traced = jax.jit(functools.partial(self._step, size=size), donate_argnums=0).trace(*inputs)
-        if not self._model.jit_compile:
-            _refuse_other_variables(traced.jaxpr.consts)
-        if _is_slow_in_loops(traced.jaxpr):
-            self._compiled[size] = _in_thread(traced.lower().compile), False
+        if (size, n) in self._compiled:
+            self._compiled[size, n] = self._compiled.pop((size, n))
             return
-        step, tree = jaxpr_as_fun(traced.jaxpr), jax.tree.structure(inputs[0])
+        state = _specification(self._state())
+        if size not in self._traced:
+            self._traced[size] = self._trace(state, data, size=size)
+        jaxpr = self._traced[size]
+        step, tree = jaxpr_as_fun(jaxpr), jax.tree.structure(state)
 
-        def steps(state: Any, data: PyTree, order: Any, start: Any, steps: Any) -> Any:
-            def body(i: Any, state: Any) -> Any:
-                return jax.tree.unflatten(tree, step(*jax.tree.leaves((state, data, order, start + i * size))))
+        def one(state: Any, data: PyTree, order: Any, start: Any) -> Any:
+            rows = lax.dynamic_slice_in_dim(order, start, size)
+            batch = tree_map(lambda leaf: leaf.at[rows].get(mode="promise_in_bounds"), data)
+            return jax.tree.unflatten(tree, step(*jax.tree.leaves((state, batch))))
 
-            return lax.fori_loop(0, steps, body, state)
+        def many(state: Any, data: PyTree, order: Any, start: Any, steps: Any) -> Any:
+            return lax.fori_loop(0, steps, lambda i, state: one(state, data, order, start + i * size), state)
 
-        self._compiled[size] = _in_thread(jax.jit(steps, donate_argnums=0).lower(*inputs, 0).compile), True
+        inputs = (state, _specification(data), jax.ShapeDtypeStruct((n,), np.int32), 0)
+        loops = not _is_slow_in_loops(jaxpr)
+        function, numbers = (many, (0,)) if loops else (one, ())
+        lowered = jax.jit(function, donate_argnums=0).lower(*inputs, *numbers)
+        self._compiled[size, n] = _in_thread(lowered.compile), loops
+        for old in [*self._compiled][:-_KEPT]:
+            del self._compiled[old]
+        for old_size in [*self._traced][1:-_KEPT]:
+            del self._traced[old_size]
+
+    def _trace(self, state: Any, data: PyTree, *, size: int) -> Any:
+        spec = functools.partial(jax.tree.map, lambda a: jax.ShapeDtypeStruct((size, *a.shape[1:]), a.dtype))
+        traced = jax.jit(self._step).trace(state, spec(data))
+        _refuse_other_variables(traced.jaxpr.consts)
+        return traced.jaxpr
 
     def run(self, data: PyTree, order: npt.NDArray[np.int64], *, start: int, steps: int, size: int) -> None:
         """Do ``steps`` steps on batches of ``size`` of ``order``, the first at index ``start``; update the model."""
-        future, loops = self._compiled[size]
+        n = jax.tree.leaves(data)[0].shape[0]
+        future, loops = self._compiled[size, n]
         program = future.result()
-        state, order32 = self._state(), jax.device_put(order.astype(np.int32))
+        order32 = jax.device_put(np.pad(order.astype(np.int32), (0, n - len(order))))
+        state = self._state()
         if loops:
             state = program(state, data, order32, start, steps)
         else:
             for i in range(steps):
                 state = program(state, data, order32, start + i * size)
-        for variables, values in zip(self._variables(), state, strict=True):
+        for variables, values in zip(keras_variables(self._model, training=self._training), state, strict=True):
             for variable, value in zip(variables, values, strict=True):
                 variable.assign(value)
         jax.block_until_ready(state)
 
     def loops(self, size: int) -> bool:
         """Tell whether the steps on batches of ``size`` are one program, or one each."""
-        return self._compiled[size][1]
-
-    def _variables(self) -> list[list[Any]]:
-        model = self._model
-        groups = [model.trainable_variables, model.non_trainable_variables]
-        if self._training:
-            groups.append(model.optimizer.variables)
-        return [*groups, model.metrics_variables]
+        return next(loops for (one, _), (_, loops) in self._compiled.items() if one == size)
 
     def _state(self) -> tuple[list[Any], ...]:
         """Return the values, each in a buffer of its own; a model may list a metric twice."""
@@ -115,18 +137,28 @@ class Program:
             seen.add(id(variable))
             return jax.numpy.copy(variable.value) if known else variable.value
 
-        return tuple([value(variable) for variable in group] for group in self._variables())
+        groups = keras_variables(self._model, training=self._training)
+        return tuple([value(variable) for variable in group] for group in groups)
 
-    def _step(self, state: Any, data: PyTree, order: Any, start: Any, *, size: int) -> Any:
+    def _step(self, state: Any, batch: PyTree) -> Any:
         step = self._model.train_step if self._training else self._model.test_step
-        rows = lax.dynamic_slice_in_dim(order, start, size)
-        _, new = step(state, tree_map(lambda leaf: leaf.at[rows].get(mode="promise_in_bounds"), data))
+        _, new = step(state, batch)
         # a loop carries one type: bring back what a step returns with another (weakly typed, or a tuple for a list)
         return jax.tree.map(
             lambda old, new: new.astype(old.dtype),
             state,
             jax.tree.unflatten(jax.tree.structure(state), jax.tree.leaves(new)),
         )
+
+
+def keras_variables(model: Any, *, training: bool) -> list[list[Any]]:
+    """Return a model's variables in the order in which a step takes them."""
+    trainable, other, of_metrics, of_optimizer = keras_hooks.variable_lists(model)
+    return [trainable, other, of_optimizer, of_metrics] if training else [trainable, other, of_metrics]
+
+
+def _specification(tree: PyTree) -> Any:
+    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(np.shape(a), a.dtype), tree)
 
 
 def _in_thread(compile_: Callable[[], Any]) -> Future[Any]:
@@ -144,8 +176,14 @@ def _in_thread(compile_: Callable[[], Any]) -> Future[Any]:
 
 
 def _refuse_other_variables(constants: Sequence[Any]) -> None:
-    """Refuse Keras variables outside the model's lists: without compilation, ``model.fit`` reads them in every step."""
-    for variable, value in live_variables():
+    """Refuse Keras variables outside the model's lists.
+
+    ``model.fit`` takes them for constants too, but of another moment, and without compilation it reads them in every
+    step. So a loss weight that a callback changes means what it means there.
+    """
+    if not any(hasattr(constant, "shape") for constant in constants):
+        return  # the usual case, and looking at all variables of the process takes time
+    for variable, value in keras_hooks.live_variables():
         if any(value is constant for constant in constants):
             raise ValueError(f"a step reads the variable {variable.path}, which is not the model's own")
 

@@ -1,14 +1,17 @@
 """Chunks of an epoch as one XLA program under TensorFlow.
 
-Keras' own ``train_step`` is the body of one ``tf.while_loop`` inside one ``tf.function``, which updates the model's
-variables in place. The bounds of the loop are arguments, so a single compilation serves every chunk.
+Keras' own ``train_step``, traced once, is the body of one ``tf.while_loop`` inside one ``tf.function``, which updates
+the model's variables in place. The bounds of the loop are arguments, so a single compilation serves every chunk.
 
 XLA's loops on the CPU run convolutions without its fast kernels, ten times slower than outside. A step with them
-is a program of its own there, called from Python; where ``model.fit`` would do without XLA, the loop does too.
+is a program of its own there, called from Python; where ``model.fit`` would do without XLA, the loop does too. So it
+does where a kernel of TensorFlow would raise an error that XLA does not (``kernel_errors``).
 """
 
 from __future__ import annotations
 
+import contextlib
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,18 +19,53 @@ import tensorflow as tf
 
 from mnistkit.training import keras_hooks
 from mnistkit.training.programs import COMPILE_REST_FROM
-from mnistkit.training.pytree import tree_map
+from mnistkit.training.pytree import tree_leaves, tree_map
 from mnistkit.training.tensorflow.fused_batch_norm import fused_normalization
+from mnistkit.training.tensorflow.gradients import gradients_of_kernels
+from mnistkit.training.tensorflow.kernel_errors import KernelErrors, draws_globally, operations
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy.typing as npt
 
     from mnistkit.training.pytree import PyTree
+
+IN_EVERY_STEP = False
+FIXED_LENGTH = True
+FINALIZES_AFTER_ERRORS = False
+_KEPT_RESTS = 3  # sizes of the last batch
+
+
+def state_of(model: Any) -> list[Any]:
+    """List what a step depends on beside its inputs: ``model.fit`` keeps its function until the next ``compile``."""
+    return keras_hooks.compiled_parts(model)
 
 
 def to_device(tree: PyTree) -> PyTree:
     """Put the arrays on the default device."""
     return tree_map(tf.convert_to_tensor, tree)
+
+
+@dataclass(slots=True)
+class _Steps:
+    """Steps on batches of one size.
+
+    Attributes:
+        traced: one step, as a function of the arrays of a batch.
+        errors: what TensorFlow's kernels check and XLA does not.
+        by_xla: the loop compiled by XLA, or a function for one step each.
+        loops: whether it loops.
+        by_kernels: the loop without XLA.
+    """
+
+    traced: Any
+    errors: KernelErrors
+    by_xla: Any = None
+    loops: bool = True
+    by_kernels: Any = None
+    compiled_for: set[int] = field(default_factory=set)
+    last: str = ""
 
 
 class Program:
@@ -36,71 +74,134 @@ class Program:
     Args:
         model: a compiled and built Keras model.
         training: whether to train or to evaluate.
+        flags: what was trainable at the first step after ``compile``: what ``model.fit`` goes on training.
     """
 
-    def __init__(self, model: Any, *, training: bool) -> None:
-        layers = keras_hooks.flatten_layers(model)
-        self._step = step = model.train_step if training else model.test_step
+    def __init__(self, model: Any, *, training: bool, flags: keras_hooks.TrainableFlags) -> None:
+        self._layers = keras_hooks.flatten_layers(model)
+        self._flags = flags
+        self._step = model.train_step if training else model.test_step
+        # on the CPU, fit leaves XLA out by itself, which cannot be told from jit_compile=False: speed decides
+        self._asked_for_xla = bool(model.jit_compile)
+        self._xla = all(layer.supports_jit for layer in self._layers)  # as Keras decides
+        self._sizes: dict[int, _Steps] = {}
 
-        def one(data: PyTree, order: Any, start: Any, size: int) -> None:
-            # gather, not slice: XLA takes the beginning of a slice for a constant and compiles anew for each
-            rows = tf.gather(order, start + tf.range(size))
-            step(tree_map(lambda leaf: tf.gather(leaf, rows), data))
+    def compile(self, data: PyTree, n: int, *, size: int) -> None:
+        """Compile for batches of ``size``, so that the first chunk need not and a failure shows before training."""
+        steps = self._steps(data, size=size)
+        way = self._way(steps, data)
+        if n in steps.compiled_for and way == steps.last:
+            return
+        if way == "xla" and steps.by_xla is None:
+            steps.by_xla = self._loop(steps.traced, data, size=size, jit_compile=True)
+        if way == "xla, each" and steps.by_xla is None:
+            steps.by_xla = self._single(steps.traced, data, size=size)
+        if way == "kernels" and steps.by_kernels is None:
+            fused = self._xla and _is_slow_in_loops(steps.traced.graph)
+            traced = self._trace(data, size=size, fused=True) if fused else steps.traced
+            steps.by_kernels = self._loop(traced, data, size=size, jit_compile=False)
+        if way == "xla":  # no step at all, but XLA compiles
+            steps.by_xla(tree_leaves(data), tf.zeros(n, tf.int32), tf.constant(0), tf.constant(0))
+        steps.compiled_for.add(n)
+        steps.last = way
 
-        def many(data: PyTree, order: Any, start: Any, steps: Any, size: int) -> None:
+    def compile_rest(self, data: PyTree, n: int, *, size: int, epoch: int) -> None:
+        """Trace for the last batch of each epoch; compile once that saves time, or if random numbers must be XLA's."""
+        if epoch >= COMPILE_REST_FROM or self._asked_for_xla:
+            self.compile(data, n, size=size)
+        else:
+            steps = self._steps(data, size=size)
+            if not steps.last:
+                steps.last = "kernels, each"
+        self._sizes[size] = self._sizes.pop(size)
+        for old in [*self._sizes][1:-_KEPT_RESTS]:
+            del self._sizes[old]
+
+    def run(self, data: PyTree, order: npt.NDArray[np.int64], *, start: int, steps: int, size: int) -> None:
+        """Do ``steps`` steps on batches of ``size`` of ``order``, the first at index ``start``; update the model."""
+        known, flat = self._sizes[size], tree_leaves(data)
+        if known.last == "kernels, each":
+            rows = tf.constant(order[start : start + size])
+            known.traced(*(tf.gather(leaf, rows) for leaf in flat))
+            return
+        order32 = tf.constant(np.pad(order.astype(np.int32), (0, flat[0].shape[0] - len(order))))
+        if known.last == "xla, each":
+            for i in range(steps):
+                known.by_xla(flat, order32, tf.constant(start + i * size))
+            return
+        loop = known.by_xla if known.last == "xla" else known.by_kernels
+        loop(flat, order32, tf.constant(start), tf.constant(steps))
+
+    def loops(self, size: int) -> bool:
+        """Tell whether the steps on batches of ``size`` are one program compiled by XLA."""
+        return self._sizes[size].last == "xla"
+
+    def _way(self, steps: _Steps, data: PyTree) -> str:
+        """Choose how to run the steps on these data."""
+        if not self._xla:
+            return "kernels"
+        if self._asked_for_xla:
+            return "xla, each" if _is_slow_in_loops(steps.traced.graph) else "xla"
+        if _is_slow_in_loops(steps.traced.graph) or steps.errors.may_happen(tree_leaves(data)):
+            return "kernels"
+        return "xla"
+
+    def _steps(self, data: PyTree, *, size: int) -> _Steps:
+        if size not in self._sizes:
+            traced = self._trace(data, size=size, fused=False)
+            if draws_globally(traced.graph):
+                raise ValueError("it draws from TensorFlow's global random generator")
+            self._sizes[size] = _Steps(traced, KernelErrors(traced))
+        return self._sizes[size]
+
+    def _trace(self, data: PyTree, *, size: int, fused: bool) -> Any:
+        """Trace a step on one batch, a function of its arrays."""
+
+        def one(*flat: Any) -> None:
+            remaining = iter(flat)
+            with contextlib.ExitStack() as stack:
+                if fused:
+                    stack.enter_context(fused_normalization(self._layers))
+                if self._xla and not self._asked_for_xla:
+                    stack.enter_context(gradients_of_kernels())
+                self._step(tree_map(lambda _: next(remaining), data))
+
+        batch = [tf.TensorSpec((size, *leaf.shape[1:]), leaf.dtype) for leaf in tree_leaves(data)]
+        with self._flags.applied():
+            return tf.function(one, autograph=False).get_concrete_function(*batch)
+
+    def _loop(self, traced: Any, data: PyTree, *, size: int, jit_compile: bool) -> Any:
+        def many(flat: list[Any], order: Any, start: Any, steps: Any) -> None:
             def body(i: Any) -> Any:
-                one(data, order, start + i * size, size)
+                _gathered(traced, flat, order, start + i * size, size)
                 return [i + 1]
 
             tf.while_loop(lambda i: i < steps, body, [tf.constant(0)], parallel_iterations=1)
 
-        def many_fused(data: PyTree, order: Any, start: Any, steps: Any, size: int) -> None:
-            with fused_normalization(layers):
-                many(data, order, start, steps, size)
+        return _function(many, data, numbers=2, jit_compile=jit_compile)
 
-        # on the CPU, fit leaves XLA out by itself, which cannot be told from jit_compile=False: speed decides
-        self._asked_for_xla = bool(model.jit_compile)
-        self._xla = all(layer.supports_jit for layer in layers)  # as Keras decides
-        self._one = tf.function(one, jit_compile=self._xla, autograph=False)
-        self._many = tf.function(many, jit_compile=self._xla, autograph=False)
-        self._many_without_xla = tf.function(many_fused, jit_compile=False, autograph=False)
-        self._loop: dict[int, Any] = {}  # None where each step is called by itself
+    def _single(self, traced: Any, data: PyTree, *, size: int) -> Any:
+        def one(flat: list[Any], order: Any, start: Any) -> None:
+            _gathered(traced, flat, order, start, size)
 
-    def compile(self, data: PyTree, n: int, *, size: int) -> None:
-        """Compile for batches of ``size``, so that the first chunk need not and a failure shows before training."""
-        order, zero = tf.zeros(n, tf.int32), tf.constant(0)
-        traced = self._many.get_concrete_function(data, order, zero, zero, size)
-        self._loop[size] = self._many
-        if self._xla and _is_slow_in_loops(traced.graph):
-            self._loop[size] = None if self._asked_for_xla else self._many_without_xla
-        if self._loop[size] is not None:
-            self._loop[size](data, order, zero, zero, size)  # no step at all, but XLA compiles
+        return _function(one, data, numbers=1, jit_compile=True)
 
-    def compile_rest(self, data: PyTree, n: int, *, size: int, epoch: int) -> None:
-        """Compile for the last batch of each epoch, once that saves time; or where random numbers must be XLA's."""
-        if (epoch >= COMPILE_REST_FROM or self._asked_for_xla) and size not in self._loop:
-            self.compile(data, n, size=size)
 
-    def run(self, data: PyTree, order: npt.NDArray[np.int64], *, start: int, steps: int, size: int) -> None:
-        """Do ``steps`` steps on batches of ``size`` of ``order``, the first at index ``start``; update the model."""
-        if size not in self._loop:
-            rows = tf.constant(order[start : start + size])
-            self._step(tree_map(lambda leaf: tf.gather(leaf, rows), data))  # as Keras does it, without a program
-            return
-        order32 = tf.constant(order.astype(np.int32))
-        if self._loop[size] is not None:
-            self._loop[size](data, order32, tf.constant(start), tf.constant(steps), size)
-            return
-        for i in range(steps):
-            self._one(data, order32, tf.constant(start + i * size), size)
+def _gathered(traced: Any, flat: list[Any], order: Any, start: Any, size: int) -> None:
+    # gather, not slice: XLA takes the beginning of a slice for a constant and compiles anew for each
+    rows = tf.gather(order, start + tf.range(size))
+    traced(*(tf.gather(leaf, rows) for leaf in flat))
 
-    def loops(self, size: int) -> bool:
-        """Tell whether the steps on batches of ``size`` are one program compiled by XLA."""
-        return self._loop[size] is self._many and self._xla
+
+def _function(function: Callable[..., None], data: PyTree, *, numbers: int, jit_compile: bool) -> Any:
+    """Make a function of any number of samples: one trace, and one program of XLA for each number."""
+    arrays = [tf.TensorSpec((None, *leaf.shape[1:]), leaf.dtype) for leaf in tree_leaves(data)]
+    signature = [arrays, tf.TensorSpec((None,), tf.int32), *[tf.TensorSpec((), tf.int32)] * numbers]
+    made = tf.function(function, input_signature=signature, jit_compile=jit_compile, autograph=False)
+    made.get_concrete_function()  # a call would count as one more trace of this code, of which TensorFlow warns
+    return made
 
 
 def _is_slow_in_loops(graph: Any) -> bool:
     """Tell whether a step is one that XLA should not put into a loop here."""
-    definition = graph.as_graph_def()
-    nodes = [*definition.node, *(node for function in definition.library.function for node in function.node_def)]
-    return not tf.config.list_logical_devices("GPU") and any("Conv" in node.op for node in nodes)
+    return not tf.config.list_logical_devices("GPU") and any("Conv" in node.op for node in operations(graph))

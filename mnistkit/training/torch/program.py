@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from mnistkit.training import keras_hooks
+from mnistkit.training.attributes import settings
 from mnistkit.training.programs import COMPILE_REST_FROM
 from mnistkit.training.pytree import tree_leaves, tree_map
 from mnistkit.training.torch import executor, simplify, trace
@@ -29,6 +31,10 @@ if TYPE_CHECKING:
 
 # Below this many multiplications in the largest product of a step, waking a second thread costs more than it saves.
 _WORTH_THREADS = 20_000_000
+_KEPT_RESTS = 3  # sizes of the last batch that have a trace of their own
+FINALIZES_AFTER_ERRORS = False
+IN_EVERY_STEP = True
+FIXED_LENGTH = False
 _GATHERED_BYTES = 2**21  # of the data to bring into batch order at once
 
 
@@ -45,6 +51,11 @@ def to_device(tree: PyTree) -> PyTree:
 
     device = keras.ops.convert_to_tensor(0.0).device
     return tree_map(tensor, tree)
+
+
+def state_of(model: Any) -> list[Any]:
+    """List what a step reads beside its inputs: what compile() sets, variables, numbers in Python attributes."""
+    return [*keras_hooks.compiled_parts(model), keras_hooks.variable_lists(model), settings(model)]
 
 
 class _OneThread:
@@ -84,9 +95,11 @@ class Program:
     Args:
         model: a compiled and built Keras model.
         training: whether to train or to evaluate.
+        flags: of no use here: ``model.fit`` looks at them in every step.
     """
 
-    def __init__(self, model: Any, *, training: bool) -> None:
+    def __init__(self, model: Any, *, training: bool, flags: Any) -> None:
+        del flags
         self._model = model
         self._training = training
         self._replays: dict[int, _Replay] = {}
@@ -94,13 +107,18 @@ class Program:
     def compile(self, data: PyTree, n: int, *, size: int) -> None:
         """Trace for batches of ``size``, so that the first chunk need not and a failure shows before training."""
         del n
+        if size in self._replays:
+            return
         batch = tree_map(lambda leaf: leaf[:size].clone(), data)
         self._replays[size] = _Replay(trace.trace(self._model, batch, training=self._training), tree_leaves(batch))
 
     def compile_rest(self, data: PyTree, n: int, *, size: int, epoch: int) -> None:
         """Trace for the last batch of each epoch, once that saves time."""
-        if epoch >= COMPILE_REST_FROM and size not in self._replays:
+        if epoch >= COMPILE_REST_FROM:
             self.compile(data, n, size=size)
+            self._replays[size] = self._replays.pop(size)
+            for old in [*self._replays][1:-_KEPT_RESTS]:
+                del self._replays[old]
 
     def run(self, data: PyTree, order: npt.NDArray[np.int64], *, start: int, steps: int, size: int) -> None:
         """Do ``steps`` steps on batches of ``size`` of ``order``, the first at index ``start``; update the model."""

@@ -1,4 +1,4 @@
-"""What a step reads and changes beside its batch: Keras variables, PyTorch buffers, Python attributes."""
+"""What a step reads and changes beside its batch: Keras variables and PyTorch buffers."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from mnistkit.training.torch.writes import memory_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-_PLAIN = (bool, int, float, str, type(None), torch.Tensor)
 
 
 class State(Protocol):
@@ -94,39 +92,3 @@ def captured_state(model: Any, module: Any, *, known: list[State], made: Callabl
 
 def _variables_of_tensors() -> list[Any]:
     return [variable for variable, value in live_variables() if isinstance(value, torch.Tensor)]
-
-
-class PythonAttributes:
-    """Numbers, text and tensors in attributes of the layers, metrics and losses that are not Keras' own.
-
-    ``model.fit`` runs their code in every step; a replayed trace does not.
-
-    Args:
-        model: the model; its attributes are noted now.
-    """
-
-    def __init__(self, model: Any) -> None:
-        import keras
-
-        things = [*flatten_layers(model), *model.metrics, *keras.tree.flatten(model.loss)]
-        things = [thing for thing in things if hasattr(thing, "__dict__")]
-        own = [thing for thing in things if type(thing).__module__.split(".")[0] not in ("keras", "builtins")]
-        self._before = [(thing, dict(vars(thing))) for thing in own]
-
-    def restore(self) -> str | None:
-        """Undo what has changed; return the name of a changed attribute, or None."""
-        changed = None
-        for thing, before in self._before:
-            now = vars(thing)
-            for name in [*now]:
-                old, new = before.get(name), now[name]
-                if isinstance(old, _PLAIN) and isinstance(new, _PLAIN) and not _is_same(old, new):
-                    changed = f"{type(thing).__name__}.{name}"
-                    now[name] = old
-        return changed
-
-
-def _is_same(old: Any, new: Any) -> bool:
-    if isinstance(old, torch.Tensor) or isinstance(new, torch.Tensor):
-        return old is new
-    return type(old) is type(new) and (old == new or old != old)  # noqa: PLR0124 - NaN is NaN

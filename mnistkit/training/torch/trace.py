@@ -15,7 +15,7 @@ from mnistkit.training.pytree import tree_leaves, tree_map
 from mnistkit.training.torch.graph import written
 from mnistkit.training.torch.hooks import make_fx, untraced
 from mnistkit.training.torch.if_conversion import if_conversion
-from mnistkit.training.torch.state import PythonAttributes, State, buffers_of, captured_state, keras_state
+from mnistkit.training.torch.state import State, buffers_of, captured_state, keras_state
 from mnistkit.training.torch.untraceable import UntraceableError, UntraceableOperations, check_repeats
 from mnistkit.training.torch.writes import RecordedWrites
 
@@ -123,7 +123,7 @@ def _trace_with(state: list[State], model: Any, batch: PyTree, *, training: bool
     tensors = [one.value for one in state]
     kept = [*tensors, *(one.value for one in buffers_of(model))]
     copies = [tensor.detach().clone() for tensor in kept]
-    writes, attributes, mode = RecordedWrites(kept), PythonAttributes(model), model.training
+    writes, mode = RecordedWrites(kept), model.training
     model.train(training)
     try:
         with contextlib.ExitStack() as stack:
@@ -136,15 +136,12 @@ def _trace_with(state: list[State], model: Any, batch: PyTree, *, training: bool
                 stack.enter_context(torch.no_grad())
             module = make_fx(step)(tensors, tree_leaves(batch))
     finally:
-        changed = attributes.restore()
         model.train(mode)
         model.zero_grad()
         writes.undo()
         with torch.no_grad():
             for tensor, old in zip(kept, copies, strict=True):
                 tensor.copy_(old)
-    if changed is not None:
-        raise UntraceableError(f"{changed} changes in every step")
     check_repeats(module.graph)
     _expose(module, extractor.random_ops)
     _check_seed_generators(module, state, extractor.random_ops)

@@ -11,15 +11,15 @@ from keras import layers as L
 from keras import ops
 
 from mnistkit.core.errors import ExportError
+from mnistkit.core.thread_patches import ThreadPatches
 from mnistkit.export.diagnose import _WATCHING, _call_patches, _Watcher
 from mnistkit.export.native import convert, keras_hooks
 from mnistkit.export.native.current_trace import TRACING, active_tracer
-from mnistkit.export.native.keras_hooks import TABLE, MissingKerasNameError
+from mnistkit.export.native.keras_hooks import TABLE, MissingKerasNameError, patch_of
 from mnistkit.export.native.ops_backend import uses_backend_directly
 from mnistkit.export.native.patches import patches
 from mnistkit.export.native.sized_functions import sized_functions
 from mnistkit.export.native.symbolic_dim import FreeSize, SymbolicDim, make_tensor
-from mnistkit.export.native.thread_patches import Patch, ThreadPatches
 from mnistkit.export.native.trace import trace
 from mnistkit.export.native.tracer import Tracer
 
@@ -216,7 +216,7 @@ def test_a_failed_installation_leaves_nothing_behind():
     original = keras.Layer.symbolic_call
 
     def table():
-        yield Patch.of("keras:Layer.symbolic_call", lambda *_: None)
+        yield patch_of("keras:Layer.symbolic_call", lambda *_: None)
         raise MissingKerasNameError("gone")
 
     state = Tracer()

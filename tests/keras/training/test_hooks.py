@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import importlib
-import threading
 from pathlib import Path
 
 import keras
@@ -14,7 +13,6 @@ from training_models import BATCH, mlp, pictures, without_copy_keyword
 import mnistkit.training
 from mnistkit.training import fit, keras_hooks
 from mnistkit.training.hook import Hook, first_missing
-from mnistkit.training.thread_patch import ThreadPatch
 
 BACKEND = keras.backend.backend()
 OF_KERAS = [hook for hook in keras_hooks.HOOKS if hook.backend in (None, BACKEND)]
@@ -103,44 +101,3 @@ def test_private_names_stand_in_the_tables_alone(path):
 def test_a_private_name_elsewhere_is_seen(source):
     assert private_names(source)
     assert not private_names("self._mine = keras.Model.fit")
-
-
-def test_a_patch_counts_in_its_own_thread_alone(monkeypatch):
-    module = importlib.import_module("math")
-    monkeypatch.setattr(module, "cbrt", abs)
-    patch = ThreadPatch(Hook(("math:cbrt",), "test"))
-    inside, outside, finish = threading.Event(), [], threading.Event()
-
-    def other():
-        inside.wait()
-        outside.append(module.cbrt(-8))
-        with patch(lambda _: "other"):
-            outside.append(module.cbrt(-8))
-            finish.wait()
-            outside.append(module.cbrt(-8))
-
-    thread = threading.Thread(target=other)
-    thread.start()
-    with patch(lambda _: "mine") as original:
-        inside.set()
-        assert module.cbrt(-8) == "mine"
-        assert original is abs
-        with patch(lambda _: "nested"):
-            assert module.cbrt(-8) == "nested"
-        assert module.cbrt(-8) == "mine"
-    assert module.cbrt(-8) == 8
-    finish.set()
-    thread.join()
-    assert outside == [8, "other", "other"]
-    assert module.cbrt is abs
-
-
-def test_a_patch_leaves_a_later_one_of_somebody_else(monkeypatch):
-    module = importlib.import_module("math")
-    monkeypatch.setattr(module, "cbrt", abs)
-    patch = ThreadPatch(Hook(("math:cbrt",), "test"))
-    with patch(lambda _: "mine"):
-        inner = module.cbrt
-        module.cbrt = lambda value: ("theirs", inner(value))
-        assert module.cbrt(-8) == ("theirs", "mine")
-    assert module.cbrt(-8) == ("theirs", 8)

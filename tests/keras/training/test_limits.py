@@ -255,8 +255,8 @@ def test_jit_compile_false(capsys):
 def test_convolutions_stay_out_of_loops():
     def looped(model, x, y):
         fit(model, x, y, batch_size=BATCH, seed=0, verbose=0)
-        ((_, program),) = vars(model)["_mnistkit_programs"].entries.values()
-        return program.loops(BATCH)
+        (entry,) = vars(model)["_mnistkit_programs"].entries.values()
+        return entry.program.loops(BATCH)
 
     assert looped(mlp(), *pictures(BATCH * 2))
     assert not looped(cnn(), *pictures(BATCH * 2, channels=True))

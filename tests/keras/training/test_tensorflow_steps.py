@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import keras
 import pytest
 
@@ -9,6 +11,7 @@ if keras.backend.backend() != "tensorflow":
     pytest.skip("the tensorflow backend's own", allow_module_level=True)
 
 import numpy as np
+import tensorflow as tf
 from training_models import (
     BATCH,
     assert_same_history,
@@ -19,6 +22,8 @@ from training_models import (
     state,
     without_copy_keyword,
 )
+
+from mnistkit.training import fit
 
 pytestmark = without_copy_keyword
 
@@ -78,11 +83,106 @@ def test_moving_averages_are_at_work():
     assert max(np.abs(a - b).max() for a, b in zip(state(fast), state(other), strict=True)) > 1e-3
 
 
+def categories(ids, labels, *, jit_compile="auto"):
+    keras.utils.set_random_seed(3)
+    layers = [keras.layers.Embedding(5, 4), keras.layers.Flatten(), keras.layers.Dense(3)]
+    model = keras.Sequential([keras.Input((6,), dtype="int32"), *layers])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("adam", loss, metrics=["accuracy"], jit_compile=jit_compile)
+    return model, ids, labels
+
+
+def way_of(model):
+    entries = vars(model)["_mnistkit_programs"].entries
+    return next(iter(entries.values())).program._sizes[BATCH].last
+
+
+def test_ids_and_labels_out_of_range_raise_as_in_model_fit(capsys):
+    rng = np.random.default_rng(0)
+    ids, labels = rng.integers(0, 5, (BATCH * 3, 6)).astype("int32"), rng.integers(0, 3, BATCH * 3)
+    model, *data = categories(ids, labels)
+    fit(model, *data, batch_size=BATCH, verbose=0)
+    assert way_of(model) == "xla"
+    wrong_id, negative_id, wrong_label = ids.copy(), ids.copy(), labels.copy()
+    wrong_id[20, 3], negative_id[20, 3], wrong_label[20] = 5, -7, 3
+    for x, y in ((wrong_id, labels), (negative_id, labels), (ids, wrong_label)):
+        ours, *data = categories(x, y)
+        theirs, *_ = categories(x, y)
+        for fitted in (functools.partial(fit, ours), theirs.fit):
+            with pytest.raises(tf.errors.InvalidArgumentError):
+                fitted(*data, batch_size=BATCH, verbose=0, shuffle=False)
+        assert_same_state(ours, theirs)  # after the first batch, which is right
+        assert way_of(ours) == "kernels"
+    fit(ours, ids, labels, batch_size=BATCH, verbose=0)
+    assert way_of(ours) == "xla"
+    assert capsys.readouterr().err == ""
+
+
+class Divides(keras.layers.Layer):
+    def call(self, x):
+        return x // keras.ops.max(x)
+
+
+def test_a_division_by_zero_raises_as_in_model_fit():
+    def make():
+        model = keras.Sequential([keras.Input((2,), dtype="int32"), Divides(), keras.layers.Dense(1)])
+        model.compile("sgd", "mse")
+        return model
+
+    zeros = np.zeros((BATCH, 2), "int32")
+    for fitted in (functools.partial(fit, make()), make().fit):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="division by zero"):
+            fitted(zeros, zeros[:, :1].astype("float32"), batch_size=BATCH, verbose=0)
+
+
+def test_gradients_at_zero_are_those_of_the_kernels(capsys):
+    """The gradients of these are NaN under XLA in a row of zeros, or another one."""
+
+    def make():
+        keras.utils.set_random_seed(3)
+        inputs = keras.Input((4,))
+        shared = keras.layers.Dense(4, use_bias=False)(inputs)
+        length = keras.ops.sum(keras.ops.square(shared), axis=-1, keepdims=True)
+        parts = [
+            keras.ops.normalize(shared),
+            keras.ops.sqrt(length),
+            keras.ops.minimum(keras.ops.reciprocal(shared), 3.0),
+            keras.ops.selu(shared),
+        ]
+        model = keras.Model(inputs, keras.layers.Dense(1)(keras.ops.concatenate(parts, axis=-1)))
+        model.compile("adam", "mse")
+        return model
+
+    rng = np.random.default_rng(0)
+    x, y = np.abs(rng.normal(size=(BATCH * 2, 4))).astype("float32"), rng.normal(size=(BATCH * 2, 1)).astype("float32")
+    x[5] = 0
+    fast, plain, got, wanted = both(make, (x, y), epochs=2)
+    assert way_of(fast) == "xla"
+    assert_same_state(fast, plain)
+    assert_same_history(got, wanted)
+    assert capsys.readouterr().err == ""
+
+
+class Noise(keras.layers.Layer):
+    def call(self, x):
+        return x + tf.random.normal(tf.shape(x))
+
+
+def test_global_random_numbers_go_to_model_fit(capsys):
+    def make():
+        keras.utils.set_random_seed(3)
+        model = keras.Sequential([keras.Input((64,)), Noise(), keras.layers.Dense(10)])
+        model.compile("sgd", "mse")
+        return model
+
+    fit(make(), *pictures(BATCH * 2), batch_size=BATCH, verbose=0)
+    assert "draws from TensorFlow's global random generator" in capsys.readouterr().err
+
+
 def operations(model):
     """Return the names of the operations of the training program."""
     entries = vars(model)["_mnistkit_programs"].entries
-    program = next(program for (training, *_), (_, program) in entries.items() if training)
-    (traced,) = program._many_without_xla._list_all_concrete_functions()
-    definition = traced.graph.as_graph_def()
+    program = next(entry.program for (training, *_), entry in entries.items() if training)
+    definition = program._sizes[BATCH].by_kernels.get_concrete_function().graph.as_graph_def()
     nodes = [*definition.node, *(node for function in definition.library.function for node in function.node_def)]
     return {node.op for node in nodes}

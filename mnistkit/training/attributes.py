@@ -1,0 +1,128 @@
+"""What a step reads from Python: attributes of layers, metrics and losses, and random generators outside Keras.
+
+``model.fit`` runs this Python code in every step (PyTorch) or whenever it traces (JAX, TensorFlow); the trainer runs it
+once for each program. So a program counts only as long as the attributes are the same, and code that changes an
+attribute or draws a number goes to ``model.fit``.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mnistkit.training.keras_hooks import flatten_layers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_PLAIN = (bool, int, float, str, type(None))
+
+
+class PythonState:
+    """Numbers and text in attributes that are not Keras' own, and the states of random generators, as they are now.
+
+    Args:
+        model: the model.
+        tensors: note tensors too, which a step may replace.
+    """
+
+    def __init__(self, model: Any, *, tensors: bool) -> None:
+        self._tensors = tensors
+        things = [*flatten_layers(model), *_metrics_and_losses(model)]
+        own = [thing for thing in things if type(thing).__module__.split(".")[0] not in ("keras", "builtins")]
+        self._before = [(thing, dict(vars(thing))) for thing in own]
+        generators = {
+            f"{type(thing).__name__}.{name}": value
+            for thing, before in self._before
+            for name, value in before.items()
+            if isinstance(value, np.random.Generator)
+        }
+        self._random: list[tuple[str, Any, Callable[[], Any], Callable[[Any], None]]] = [
+            ("Python's random generator", random.getstate(), random.getstate, random.setstate),
+            ("NumPy's random generator", _numpy_state(), _numpy_state, np.random.set_state),
+            *((name, one.bit_generator.state, *_accessors(one)) for name, one in generators.items()),
+        ]
+
+    def changed(self) -> str | None:
+        """Return the name of something that is no longer as it was, or None."""
+        for thing, before in self._before:
+            for name, new in vars(thing).items():
+                if self._differs(before.get(name), new):
+                    return f"{type(thing).__name__}.{name}"
+        return next((name for name, before, now, _ in self._random if not _same_state(before, now())), None)
+
+    def restore(self) -> None:
+        """Put back what has changed."""
+        for thing, before in self._before:
+            now = vars(thing)
+            for name in [*now]:
+                if self._differs(before.get(name), now[name]):
+                    now[name] = before.get(name)
+        for _, before, _, put_back in self._random:
+            put_back(before)
+
+    def _differs(self, old: Any, new: Any) -> bool:
+        import keras
+
+        if isinstance(old, _PLAIN) and isinstance(new, _PLAIN):
+            return not _is_same(old, new)
+        if not self._tensors or old is new:
+            return False
+        kinds = [isinstance(one, _PLAIN) or keras.ops.is_tensor(one) for one in (old, new)]
+        return all(kinds)
+
+
+def settings(model: Any) -> list[Any]:
+    """List the attributes that the layers, metrics, losses and optimizers of a model have now, Keras' own included.
+
+    These are numbers, text and functions, and the numbers of regularizers, constraints and the like.
+    """
+    optimizers = [model.optimizer, getattr(model.optimizer, "inner_optimizer", None)]
+    things = [*flatten_layers(model)[1:], *_metrics_and_losses(model), *(one for one in optimizers if one is not None)]
+    found: list[Any] = []
+    for thing in things:
+        own = _settings_of(thing)
+        for name, value in vars(thing).items():
+            if hasattr(value, "get_config") and hasattr(value, "__dict__") and not hasattr(value, "variables"):
+                own.update({f"{name}.{inner}": part for inner, part in _settings_of(value).items()})
+        found.append(own)
+    return found
+
+
+def _settings_of(thing: Any) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in vars(thing).items()
+        if (name == "_trainable" or not name.startswith("_"))
+        and name not in ("training", "built")
+        and (isinstance(value, _PLAIN) or callable(value))
+    }
+
+
+def _metrics_and_losses(model: Any) -> list[Any]:
+    import keras
+
+    return [thing for thing in [*model.metrics, *keras.tree.flatten(model.loss)] if hasattr(thing, "__dict__")]
+
+
+def _numpy_state() -> Any:
+    return np.random.get_state(legacy=False)  # noqa: NPY002 - the generator that a layer may draw from
+
+
+def _accessors(generator: np.random.Generator) -> tuple[Callable[[], Any], Callable[[Any], None]]:
+    def put_back(state: Any) -> None:
+        generator.bit_generator.state = state
+
+    return lambda: generator.bit_generator.state, put_back
+
+
+def _same_state(one: Any, two: Any) -> bool:
+    if isinstance(one, dict):
+        return one.keys() == two.keys() and all(_same_state(one[key], two[key]) for key in one)
+    return bool(np.array_equal(one, two)) if isinstance(one, np.ndarray) else bool(one == two)
+
+
+def _is_same(old: Any, new: Any) -> bool:
+    return type(old) is type(new) and (old == new or old != old)  # noqa: PLR0124 - NaN is NaN
