@@ -189,5 +189,5 @@ def _check_models(settings: Settings) -> None:
     """Refuse a bad model once, with one line, rather than once in every worker."""
     from mnistkit.serve.models import Models
 
-    for model in Models(settings, observe=lambda *_: None).models.values():
+    for model in Models(settings, observe=lambda *_: None):
         model.batcher.close()

@@ -14,8 +14,9 @@ from mnistkit.serve.pool import Pool
 from mnistkit.serve.protocol.multipart import parse_multipart
 
 if TYPE_CHECKING:
-    from mnistkit.serve.models import Models, ServedModel
+    from mnistkit.serve.models import Models
     from mnistkit.serve.pool import Ticket
+    from mnistkit.serve.served_model import ServedModel
     from mnistkit.serve.settings import Settings
 
 

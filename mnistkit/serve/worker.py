@@ -17,6 +17,7 @@ from mnistkit.core.errors import InputError, MissingExtraError
 from mnistkit.core.install import install_hint
 from mnistkit.serve.addresses import limit_writes, take_no_more
 from mnistkit.serve.app import App
+from mnistkit.serve.protocol.inference import VERSION
 from mnistkit.serve.rsgi import RSGI
 from mnistkit.serve.rsgi import admin as admin_routes
 
@@ -196,7 +197,10 @@ class Worker:
             await asyncio.sleep(_PROBE)
 
     def _say_hello(self, grpc_port: int | None) -> None:
-        models = ", ".join(f"{model.name} on {model.provider}" for model in self._app.models.models.values())
+        models = ", ".join(
+            f"{model.name}{'' if model.version == VERSION else f' {model.version}'} on {model.provider}"
+            for model in self._app.models
+        )
         if self._admin is not None:
             say(f"health and metrics on {self._admin.url('http')}")
         also = f", gRPC on port {grpc_port}" if grpc_port is not None else ""
