@@ -68,7 +68,7 @@ class App:
         self.metrics = Metrics(folder)
         self.log = AccessLog(settings.access_log)
         self.models = Models(settings, observe=self.metrics.ran)
-        self.control = ModelControl(self.models, Decisions(folder), self)
+        self.control = ModelControl(self.models, Decisions(folder), self.metrics, note=self.note, spawn=self.spawn)
         self.pictures = Pictures(self.models, settings)
         self.pool = Pool("bodies", threads=1, max_queue=settings.max_queue, timeout=settings.timeout)
         self.budget = Budget(settings)

@@ -10,9 +10,9 @@ from mnistkit.serve.http import HTTPError, bad_request, truncate
 from mnistkit.serve.protocol import inference
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Coroutine, Iterable
 
-    from mnistkit.serve.app import App
+    from mnistkit.serve.metrics import Metrics
     from mnistkit.serve.models import Change, Models
     from mnistkit.serve.repository import Decisions
     from mnistkit.serve.settings import Settings
@@ -24,11 +24,22 @@ class ModelControl:
     Args:
         models: Of the server.
         decisions: Shared with the server's other workers.
-        app: Whose metrics and log tell of it.
+        metrics: Tell of it.
+        note: Writes a line into the log.
+        spawn: Runs something beside requests.
     """
 
-    def __init__(self, models: Models, decisions: Decisions, app: App) -> None:
-        self._models, self._decisions, self._app = models, decisions, app
+    def __init__(
+        self,
+        models: Models,
+        decisions: Decisions,
+        metrics: Metrics,
+        *,
+        note: Callable[..., None],
+        spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+    ) -> None:
+        self._models, self._decisions, self._metrics = models, decisions, metrics
+        self._note, self._spawn = note, spawn
         self._turn = asyncio.Lock()
         self._seen: dict[str, Any] = {}
         self._tried: dict[str, Any] = {}
@@ -39,7 +50,7 @@ class ModelControl:
             try:
                 wanted = list(self._models.names() if names is None else names)
             except MnistkitError as error:
-                self._app.note("not reloaded, the old models serve on", error=str(error))
+                self._note("not reloaded, the old models serve on", error=str(error))
                 return
             for name in wanted:
                 await self._refresh(name)
@@ -50,7 +61,7 @@ class ModelControl:
         Raises:
             HTTPError: 400, there is none, or it does not load.
         """
-        await asyncio.shield(self._app.spawn(self._load(name)))
+        await asyncio.shield(self._spawn(self._load(name)))
 
     async def unload(self, name: str) -> None:
         """Serve a model of the repository no longer; requests under way are answered.
@@ -58,7 +69,7 @@ class ModelControl:
         Raises:
             HTTPError: 400, there is none.
         """
-        await asyncio.shield(self._app.spawn(self._unload(name)))
+        await asyncio.shield(self._spawn(self._unload(name)))
 
     def index(self, *, ready: bool = False) -> list[dict[str, str]]:
         """See `Models.index`.
@@ -76,7 +87,7 @@ class ModelControl:
         if self._turn.locked():
             return
         if news := self._decisions.news():
-            self._app.spawn(self._follow(news))
+            self._spawn(self._follow(news))
         elif watch:
             self._watch()
 
@@ -90,7 +101,7 @@ class ModelControl:
         self._seen = now
         if settled:
             self._tried.update({name: now[name] for name in settled})  # refused ones are not tried again unchanged
-            self._app.spawn(self.reload(settled))
+            self._spawn(self.reload(settled))
 
     async def _follow(self, news: dict[str, bool]) -> None:
         async with self._turn:
@@ -124,24 +135,23 @@ class ModelControl:
         except HTTPError:
             raise
         except MnistkitError as error:
-            self._app.note("the repository cannot be read", error=str(error))
+            self._note("the repository cannot be read", error=str(error))
             raise HTTPError(503, "repository: cannot be read now; the server's log has the details") from None
 
     async def _refresh(self, name: str) -> Change:
-        app = self._app
         change = await asyncio.to_thread(self._models.prepare, name)
         left = {model.version: model for model in self._models.apply(change)}
         for version, error in change.errors.items():
-            app.metrics.reloaded(name, good=False)
-            app.note("not reloaded, the old model serves on", model=name, version=version, error=str(error))
+            self._metrics.reloaded(name, good=False)
+            self._note("not reloaded, the old model serves on", model=name, version=version, error=str(error))
         for model in change.fresh:
-            app.metrics.serving(model, instead_of=left.pop(model.version, None))
-            app.metrics.reloaded(name, good=True)
+            self._metrics.serving(model, instead_of=left.pop(model.version, None))
+            self._metrics.reloaded(name, good=True)
             weights = model.runtime.metadata.get("weights_sha256", "")[:16]
-            app.note("reloaded", model=name, version=model.version, weights=weights)
+            self._note("reloaded", model=name, version=model.version, weights=weights)
         for model in left.values():
-            app.metrics.gone(model)
-            app.note("unloaded", model=name, version=model.version)
+            self._metrics.gone(model)
+            self._note("unloaded", model=name, version=model.version)
         return change
 
 

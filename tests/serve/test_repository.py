@@ -132,7 +132,7 @@ def talk(folder, story, **options):
 def test_several_versions_of_one_name_at_once(folder, png):
     policy(folder, "version_policy { all { } }")
 
-    async def story(client, app):
+    async def story(client, _):
         metadata = (await client.get("/v2/models/a")).json()
         assert metadata["versions"] == ["1", "3"]
         assert metadata["inputs"][0]["name"] == "image"  # the newest version's
@@ -212,7 +212,7 @@ def test_load_unload_and_index(folder, asset):
     ],
 )
 def test_what_the_api_refuses(folder, asset, path, body, message):
-    async def story(client, app):
+    async def story(client, _):
         reply = await client.post(f"/v2/repository/{path}", content=None if body is None else json.dumps(body))
         assert reply.status_code == 400
         assert message in reply.json()["error"]
@@ -221,14 +221,14 @@ def test_what_the_api_refuses(folder, asset, path, body, message):
 
 
 def test_without_a_repository_nothing_can_be_loaded(asset):
-    async def story(client, app):
+    async def story(client):
         assert (await client.post("/v2/repository/models/mnist/load")).status_code == 400
         assert len((await client.post("/v2/repository/index")).json()) == 1
 
     async def run():
         app = App(Settings(models=(("mnist", str(asset)),), device="cpu", access_log="none"))
         async with httpx.AsyncClient(transport=httpx.ASGITransport(ASGI(app)), base_url="http://localhost") as client:
-            await story(client, app)
+            await story(client)
         app.close()
 
     asyncio.run(run())
@@ -251,7 +251,7 @@ def test_who_may_load_and_unload(folder, tmp_path, options, headers, status):
         (tmp_path / "token").write_text("s3cret")
         options["token_file"] = str(tmp_path / "token")
 
-    async def story(client, app):
+    async def story(client, _):
         reply = await client.post("/v2/repository/models/b/unload", headers=headers)
         assert reply.status_code == status
         left = await client.get("/v2/models/b", headers=headers)
@@ -291,7 +291,7 @@ def test_watch_finds_a_new_version(folder, asset):
         new = folder / "b" / "7"
         new.mkdir()
         shutil.copy(asset, new / "model.onnx")
-        while (await client.get("/v2/models/b")).json()["versions"] != ["7"]:
+        while (await client.get("/v2/models/b")).json()["versions"] != ["7"]:  # noqa: ASYNC110 - a client has no event
             await asyncio.sleep(0.05)
 
     talk(folder, story, watch=True)
