@@ -154,6 +154,12 @@ def _predict(named: dict[str, Any]) -> dict[str, Any]:
                 "description": "1 adds the 28x28 that the model saw",
                 "schema": {"type": "string", "enum": ["0", "1", "true", "false"]},
             },
+            {
+                "name": "number",
+                "in": "query",
+                "description": "1 reads all digits of each picture, in a row or rows; not together with explain",
+                "schema": {"type": "string", "enum": ["0", "1", "true", "false"]},
+            },
         ],
         "requestBody": {
             "required": True,
@@ -171,7 +177,12 @@ def _predict(named: dict[str, Any]) -> dict[str, Any]:
             },
         },
         "responses": {
-            "200": _json("Predictions", "One entry for each picture, in order"),
+            "200": {
+                "description": "One entry for each picture, in order",
+                "content": {
+                    "application/json": {"schema": {"anyOf": [_ref("Predictions"), _ref("Numbers")]}},
+                },
+            },
             "404": _error("No such model"),
             "415": _error("Neither a picture nor a form"),
             "422": _error("Nothing is drawn on a picture"),
@@ -277,6 +288,30 @@ def _schemas() -> dict[str, Any]:
             "required": ["model_name", "model_version", "outputs"],
         },
         "Predictions": _object({"model_name": _TEXT, "predictions": {"type": "array", "items": _ref("Prediction")}}),
+        "Numbers": _object({"model_name": _TEXT, "predictions": {"type": "array", "items": _ref("Number")}}),
+        "Number": _object(
+            {
+                "name": _TEXT,
+                "text": {"type": "string", "description": "All rows, one a line; a space where a gap is wide"},
+                "rows": {"type": "array", "items": _TEXT},
+                "confidence": {"type": "number", "minimum": 0, "maximum": 1},
+                "width": {"type": "integer"},
+                "height": {"type": "integer"},
+                "digits": {
+                    "type": "array",
+                    "items": _object(
+                        {
+                            "digit": {"type": "integer", "minimum": 0, "maximum": 9},
+                            "label": _TEXT,
+                            "confidence": {"type": "number", "minimum": 0, "maximum": 1},
+                            "row": {"type": "integer"},
+                            "after_gap": {"type": "boolean"},
+                            "box": _object({side: {"type": "integer"} for side in ("x", "y", "width", "height")}),
+                        }
+                    ),
+                },
+            }
+        ),
         "Prediction": {
             "type": "object",
             "properties": {
