@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
-from mnistkit.core.errors import NoDigitError
-from mnistkit.digits.pictures import WORKING_SIDE, center_digit, decode_sized, find_foreground, name_of
+from mnistkit.core.errors import NoDigitError, PictureError
+from mnistkit.digits.pictures import MAX_PIXELS, WORKING_SIDE, center_digit, decode_sized, find_foreground, name_of
 from mnistkit.digits.segmentation import (
     Component,
+    TooManyComponentsError,
     find_components,
     find_rows,
     is_slash,
@@ -129,21 +130,25 @@ class DigitString:
         return math.prod(digit.confidence for digit in self.digits)
 
 
-def read_digits(classifier: DigitClassifier, source: Source) -> DigitString:
+def read_digits(classifier: DigitClassifier, source: Source, *, max_pixels: int = MAX_PIXELS) -> DigitString:
     """Read all digits of a picture.
 
     Args:
         classifier: What reads the single digits, such as a `mnistkit.Classifier`.
         source: A path, the bytes of a picture file, a Pillow image, or a uint8 array, as for `read_picture`.
+        max_pixels: Pictures with more pixels are refused before they are decoded.
 
     Raises:
         NoDigitError: Nothing that looks like digits is drawn on the picture.
-        PictureError: The picture cannot be read.
+        PictureError: The picture cannot be read, or has more marks than digits in rows can be.
         InputError: An array has the wrong type or shape.
     """
-    picture, (width, height) = decode_sized(source)
+    picture, (width, height) = decode_sized(source, max_pixels=max_pixels)
     name = name_of(source)
-    components, shape = _components(picture, name)
+    try:
+        components, shape = _components(picture, name)
+    except TooManyComponentsError as error:
+        raise PictureError(f"{name}: {error}; it may be noise or a page of text; cut out the number") from None
     median_height = median_height_of(components)
     digits: list[Digit] = []
     for components_of_row in find_rows(components):

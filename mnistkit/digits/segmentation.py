@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 INK: Final = 0.3  # of full ink; what is fainter is a stroke's soft edge
 _SMALLEST: Final = 3  # cells high or wide
+_MOST_COMPONENTS: Final = 1000  # a page of 30 rows of 30 digits
 _LEANING: Final = (11, 45)  # degrees to the right: the stroke in a date
 _FLAT: Final = 12  # times as wide as high: not even a row of digits that all touch
 _LONG: Final = 1.8  # times the median height: taller is a frame, a slash, or two rows that touch
@@ -59,6 +60,10 @@ class Component:
         return float(self.ink.sum())
 
 
+class TooManyComponentsError(ValueError):
+    """Noise, or a page of text: comparing all of its marks in pairs would take minutes."""
+
+
 def find_components(foreground: Plane, confident: Plane) -> list[Component]:
     """Connected ink, without dust, frames and lines.
 
@@ -68,12 +73,17 @@ def find_components(foreground: Plane, confident: Plane) -> list[Component]:
 
     Returns:
         The components in no particular order.
+
+    Raises:
+        TooManyComponentsError: There are more than digits in rows can be.
     """
     components = [
         component
         for component in _connected(foreground, confident)
         if max(component.height, component.width) >= _SMALLEST
     ]
+    if len(components) > _MOST_COMPONENTS:
+        raise TooManyComponentsError(f"has {len(components)} separate marks, more than the limit of {_MOST_COMPONENTS}")
     median_height = median_height_of(components)
     found: list[Component] = []
     for component in components:

@@ -34,6 +34,7 @@ class Access:
         self._file = settings.token_file
         self._token = read_token(self._file) if self._file else None
         self._hosts = _allowed_hosts(settings)
+        self._private = not settings.proxy_headers and (settings.uds is not None or _is_loopback(settings.host))
         self._known_hosts: set[str] = set()
         self.origins = _split(settings.cors_origin)
 
@@ -87,6 +88,25 @@ class Access:
                 "header Authorization: expected Bearer and the server's token, got none or another",
                 headers=(("www-authenticate", "Bearer"), *CLOSE),
             )
+
+    def check_control(self) -> None:
+        """Refuse who may not load and unload models: whoever has the token may, and without one this machine alone.
+
+        Raises:
+            HTTPError: 403.
+        """
+        if not self.may_control:
+            raise HTTPError(
+                403,
+                "repository: expected a server with --token-file, or one that listens on a loopback address or a Unix "
+                "socket and not behind a proxy; models are loaded and unloaded there alone",
+                headers=CLOSE,
+            )
+
+    @property
+    def may_control(self) -> bool:
+        """Whether who passes `check` may load and unload models."""
+        return self._token is not None or self._private
 
     def authorized(self, given: str | None) -> bool:
         """Whether a header ``Authorization`` has the server's token, where there is one."""
@@ -143,7 +163,14 @@ def _allowed_hosts(settings: Settings) -> frozenset[str] | None:
     if settings.allowed_hosts is not None:
         names = frozenset(name.lower() for name in _split(settings.allowed_hosts))
         return None if "*" in names else names
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host.lower()
-    if settings.uds is None and (host in _LOOPBACK or host.startswith("127.")):
-        return _LOOPBACK | {host}
+    if settings.uds is None and _is_loopback(settings.host):
+        return _LOOPBACK | {_as_in_url(settings.host)}
     return None
+
+
+def _is_loopback(host: str) -> bool:
+    return _as_in_url(host) in _LOOPBACK or host.startswith("127.")
+
+
+def _as_in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host.lower()

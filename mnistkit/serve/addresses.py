@@ -24,6 +24,7 @@ class Address:
         path: Of a Unix socket, instead.
         flags: As the operator gave them, for messages.
         reservation: Bound and never listening: it keeps others away from the port, workers of this server excepted.
+        given: A socket that somebody else listens on and keeps when this server stops.
     """
 
     host: str
@@ -31,6 +32,7 @@ class Address:
     path: Path | None
     flags: str
     reservation: socket.socket | None = field(default=None, repr=False)
+    given: socket.socket | None = field(default=None, repr=False)
 
     def url(self, scheme: str) -> str:
         """For people."""
@@ -40,7 +42,7 @@ class Address:
 
     def plain(self) -> Address:
         """The same without the reservation, for another process."""
-        return Address(self.host, self.port, self.path, self.flags)
+        return Address(self.host, self.port, self.path, self.flags, given=self.given)
 
     def listener(self, patience: float) -> socket.socket:
         """A socket for Granian to listen with.
@@ -54,6 +56,8 @@ class Address:
         Raises:
             OSError: The address is taken.
         """
+        if self.given is not None:
+            return self.given.dup()
         if self.path is not None:
             made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             made.bind(str(self.path))
@@ -138,6 +142,20 @@ def reserve(host: str, port: int, *, flags: str) -> Address:
     except OSError as error:
         raise InputError(f"{flags}: cannot listen there ({error.strerror or error}); choose another port") from None
     return Address(number, port, None, flags, kept)
+
+
+def given(listener: socket.socket) -> Address:
+    """The address of a socket that systemd listens on.
+
+    Raises:
+        InputError: It has no name in the file system.
+    """
+    found = listener.getsockname()
+    if listener.family != socket.AF_UNIX:
+        return Address(str(found[0]), int(found[1]), None, "LISTEN_FDS", given=listener)
+    if not isinstance(found, str) or not found:
+        raise InputError("LISTEN_FDS: expected a Unix socket with a path, got an abstract one")
+    return Address("127.0.0.1", 0, Path(found), "LISTEN_FDS", given=listener)
 
 
 def unix_socket(path: str) -> Address:

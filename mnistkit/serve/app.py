@@ -15,26 +15,29 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from mnistkit import __version__
-from mnistkit.core.errors import InputError, MnistkitError
+from mnistkit.core.errors import InputError
 from mnistkit.serve import page
 from mnistkit.serve.access import Access
 from mnistkit.serve.access_log import AccessLog
 from mnistkit.serve.http import HTTPError, Request, Response, bad_request, error_response, json_response, truncate
 from mnistkit.serve.limits import Budget
 from mnistkit.serve.metrics import CONTENT_TYPE, Metrics
-from mnistkit.serve.models import Models, ServedModel, file_stamp
+from mnistkit.serve.model_control import ModelControl, check_control_body, index_arguments
+from mnistkit.serve.models import Models
 from mnistkit.serve.openapi import document
 from mnistkit.serve.pictures import Pictures
 from mnistkit.serve.pool import Pool
 from mnistkit.serve.protocol import inference
 from mnistkit.serve.receiving import Receiver, gone
+from mnistkit.serve.repository import Decisions
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Coroutine, Iterable
+    from collections.abc import Awaitable, Coroutine
     from pathlib import Path
 
     from mnistkit.serve.pool import Ticket
     from mnistkit.serve.receiving import Body
+    from mnistkit.serve.served_model import ServedModel
     from mnistkit.serve.settings import Settings
 
     Answer = Response | Awaitable[Response]
@@ -65,6 +68,7 @@ class App:
         self.metrics = Metrics(folder)
         self.log = AccessLog(settings.access_log)
         self.models = Models(settings, observe=self.metrics.ran)
+        self.control = ModelControl(self.models, Decisions(folder), self.metrics, note=self.note, spawn=self.spawn)
         self.pictures = Pictures(self.models, settings)
         self.pool = Pool("bodies", threads=1, max_queue=settings.max_queue, timeout=settings.timeout)
         self.budget = Budget(settings)
@@ -74,10 +78,9 @@ class App:
         self._openapi = document(settings)
         self._ids = itertools.count(1)
         self._id_prefix = f"{os.urandom(4).hex()}-"
-        self._reloading = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._ticker: asyncio.Task[None] | None = None
-        for model in self.models.models.values():
+        for model in self.models:
             self.metrics.serving(model)
 
     # --- life -------------------------------------------------------------------------------------------------------
@@ -93,9 +96,14 @@ class App:
             self._ticker.cancel()
         self.pictures.pool.close()
         self.pool.close()
-        for model in self.models.models.values():
+        for model in self.models:
             model.batcher.close()
         self.log.close()
+
+    @property
+    def extensions(self) -> list[str]:
+        """Of the protocol, by their names."""
+        return ["binary_tensor_data", *(["model_repository"] if self.models.repository is not None else [])]
 
     @property
     def busy(self) -> bool:
@@ -103,7 +111,7 @@ class App:
         pools: tuple[Any, ...] = (
             self.pool,
             self.pictures.pool,
-            *(model.batcher for model in self.models.models.values()),
+            *(model.batcher for model in self.models),
         )
         return any(pool.running for pool in pools)
 
@@ -118,54 +126,31 @@ class App:
         """A line in the log that is no request's."""
         self.log.write({"event": event, "pid": os.getpid(), **about})
 
-    async def reload(self, names: Iterable[str] | None = None) -> None:
-        """Load models' files again, all of them by default, and the token's."""
-        async with self._reloading:
-            if names is None:
-                try:
-                    self.access.reload()
-                except InputError as error:
-                    self.note("token not read again, the old one holds", error=str(error))
-            for name in list(self.models.models) if names is None else names:
-                old = self.models.models[name]
-                try:
-                    new = await asyncio.to_thread(self.models.load_again, name)
-                except MnistkitError as error:
-                    self.metrics.reloaded(name, good=False)
-                    self.note("not reloaded, the old model serves on", model=name, error=str(error))
-                    continue
-                self.models.swap(new)
-                self.metrics.serving(new, instead_of=old)
-                self.metrics.reloaded(name, good=True)
-                self.note("reloaded", model=name, weights=new.runtime.metadata.get("weights_sha256", "")[:16])
+    async def reload(self) -> None:
+        """Load all models' files again, and the token's."""
+        try:
+            self.access.reload()
+        except InputError as error:
+            self.note("token not read again, the old one holds", error=str(error))
+        await self.control.reload()
 
     async def _tick(self) -> None:
-        seen: dict[str, Any] = {}
         while True:
             await asyncio.sleep(_TICK)
             try:
                 self.gauges()
                 self.metrics.publish()
-                if self.settings.watch and not self._reloading.locked():
-                    seen = self._watch(seen)
+                self.control.look_around(watch=self.settings.watch)
             except Exception:  # the clock must not stop, whatever one tick meets
                 logger.exception("a bug in the server")
 
-    def _watch(self, seen: dict[str, Any]) -> dict[str, Any]:
-        """Reload files that changed and then stayed the same for one tick: not one that is being written."""
-        models = self.models.models
-        now = {name: file_stamp(models[name].path) for name in self.models.changed()}
-        settled = [name for name, stamp in now.items() if seen.get(name) == stamp]
-        if settled:
-            self.spawn(self.reload(settled))
-            for name in settled:  # a file that is refused is not tried again until it changes again
-                models[name].stamp = now[name]
-        return now
-
     def gauges(self) -> None:
         """Bring the gauges up to date."""
-        for name, model in self.models.models.items():
-            self.metrics.set("queue", model.batcher.waiting, name)
+        waiting: dict[str, int] = {}
+        for model in self.models:
+            waiting[model.name] = waiting.get(model.name, 0) + model.batcher.waiting
+        for name, count in waiting.items():
+            self.metrics.set("queue", count, name)
         self.metrics.set("queue", self.pictures.pool.waiting, "pictures")
         self.metrics.set("queue", self.pool.waiting, "bodies")
         self.metrics.set("in_flight", self.budget.requests)
@@ -310,10 +295,25 @@ class App:
         return json_response({"ready": not self.draining}, 503 if self.draining else 200)
 
     def _server(self, _: Request) -> Response:
-        return json_response({"name": "mnistkit", "version": __version__, "extensions": ["binary_tensor_data"]})
+        return json_response({"name": "mnistkit", "version": __version__, "extensions": self.extensions})
 
     def _model(self, _: Request, name: str, version: str | None) -> Response:
-        return json_response(self.models.get(name, version).metadata())
+        return json_response(self.models.metadata(name, version))
+
+    def _index(self, request: Request) -> Response:
+        return json_response(self.control.index(**index_arguments(request.body, self.settings)))
+
+    async def _load(self, request: Request, name: str) -> Response:
+        self.access.check_control()
+        check_control_body(request.body, self.settings)
+        await self.control.load(name)
+        return Response(200)
+
+    async def _unload(self, request: Request, name: str) -> Response:
+        self.access.check_control()
+        check_control_body(request.body, self.settings)
+        await self.control.unload(name)
+        return Response(200)
 
     def _model_ready(self, request: Request, name: str, version: str | None) -> Response:
         discreet = not self.access.authorized(request.headers.get("authorization"))
@@ -341,6 +341,7 @@ _ROUTES = {
     "/v2/": ("metadata", "GET", "_server"),
     "/v2/health/live": ("health", "GET", "_live"),
     "/v2/health/ready": ("health", "GET", "_ready"),
+    "/v2/repository/index": ("repository", "POST", "_index"),
 }
 _MODEL_ROUTES = {
     "": ("metadata", "GET", "_model"),
@@ -349,9 +350,11 @@ _MODEL_ROUTES = {
 }
 
 
-def _model_route(path: str) -> tuple[str, str, str, tuple[str, str | None]]:
-    """Route of ``/v2/models/NAME[/versions/VERSION][/infer|/ready]``."""
+def _model_route(path: str) -> tuple[str, str, str, tuple[str, ...] | tuple[str, str | None]]:
+    """Route of ``/v2/models/NAME[/versions/VERSION][/infer|/ready]``, ``/v2/repository/models/NAME/load|unload``."""
     parts = path.removesuffix("/").split("/")
+    if parts[:4] == ["", "v2", "repository", "models"] and len(parts) == 6 and parts[5] in {"load", "unload"}:  # noqa: PLR2004 - the name, and what to do
+        return "repository", "POST", f"_{parts[5]}", (parts[4],)
     if parts[:3] == ["", "v2", "models"] and len(parts) > 3:  # noqa: PLR2004 - the name is the fourth
         name, rest = parts[3], parts[4:]
         version = None

@@ -64,7 +64,7 @@ class Batcher:
         self._free = self._concurrency = concurrency
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="model")
         self._queue: deque[_Job] = deque()
-        self._closing = False
+        self._closing = self._shut = False
 
     @property
     def waiting(self) -> int:
@@ -119,6 +119,7 @@ class Batcher:
         """Let the threads end once everything that was submitted has finished."""
         self._closing = True
         if not self._queue:
+            self._shut = True
             self._pool.shutdown(wait=False)
 
     def _expire(self, job: _Job) -> None:
@@ -134,7 +135,9 @@ class Batcher:
                 continue
             self._free -= 1
             self._observe(sum(job.rows for job in jobs))
-            task = asyncio.get_running_loop().run_in_executor(self._pool, self._answers, jobs)
+            # A request that was being read when its model was replaced runs in the loop's own threads.
+            pool = None if self._shut else self._pool
+            task = asyncio.get_running_loop().run_in_executor(pool, self._answers, jobs)
             task.add_done_callback(lambda done, jobs=jobs: self._finish(jobs, done))  # type: ignore[misc]
 
     def _gather(self) -> list[_Job]:
@@ -188,4 +191,5 @@ class Batcher:
                 job.future.set_result(answer)
         self._dispatch()
         if self._closing and not self._queue:
+            self._shut = True
             self._pool.shutdown(wait=False)

@@ -20,7 +20,7 @@ from mnistkit.core.errors import InputError, MissingExtraError, one_line
 from mnistkit.core.install import install_hint
 from mnistkit.serve.http import HTTPError, Request, Response, bad_request
 from mnistkit.serve.protocol.datatypes import BF16_BYTES, NUMPY, check_datatype, datatype_name, exact, from_bytes
-from mnistkit.serve.protocol.inference import VERSION, Inference, check_name, check_shape, collect
+from mnistkit.serve.protocol.inference import Inference, check_name, check_shape, collect
 
 try:
     import grpc
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnistkit.serve.app import App
-    from mnistkit.serve.models import ServedModel
     from mnistkit.serve.pool import Ticket
+    from mnistkit.serve.served_model import ServedModel
     from mnistkit.serve.settings import Settings
 
 logger = logging.getLogger("mnistkit.serve")
@@ -44,6 +44,7 @@ _OPEN = frozenset({"ServerLive", "ServerReady", "ModelReady"})
 _CODES = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
     404: "NOT_FOUND",
     408: "DEADLINE_EXCEEDED",
     413: "RESOURCE_EXHAUSTED",
@@ -135,11 +136,11 @@ class GrpcServer:
 
     async def ServerMetadata(self, *_: Any, **__: Any) -> Any:  # noqa: N802
         """Name and version."""
-        return messages().ServerMetadataResponse(name="mnistkit", version=__version__)
+        return messages().ServerMetadataResponse(name="mnistkit", version=__version__, extensions=self._app.extensions)
 
     async def ModelMetadata(self, message: Any, **_: Any) -> Any:  # noqa: N802
         """Inputs and outputs of a model."""
-        return messages().ModelMetadataResponse(**self._app.models.get(message.name, message.version).metadata())
+        return messages().ModelMetadataResponse(**self._app.models.metadata(message.name, message.version))
 
     async def ModelInfer(self, message: Any, *, deadline: float, **_: Any) -> Any:  # noqa: N802
         """Run a model."""
@@ -149,12 +150,34 @@ class GrpcServer:
         else:
             question = parse(message, model, self._settings)
         outputs = await self._app.run(model, question, deadline=deadline)
-        reply = messages().ModelInferResponse(model_name=model.name, model_version=VERSION, id=message.id)
+        reply = messages().ModelInferResponse(model_name=model.name, model_version=model.version, id=message.id)
         for name in question.outputs:
             array = np.ascontiguousarray(outputs[name])
             reply.outputs.add(name=name, datatype=datatype_name(array.dtype.name), shape=outputs[name].shape)
             reply.raw_output_contents.append(array.tobytes())
         return reply
+
+    async def RepositoryIndex(self, message: Any, **_: Any) -> Any:  # noqa: N802
+        """State of every model."""
+        return messages().RepositoryIndexResponse(models=self._app.control.index(ready=message.ready))
+
+    async def RepositoryModelLoad(self, message: Any, **_: Any) -> Any:  # noqa: N802
+        """Load a model of the repository."""
+        self._check_control(message)
+        await self._app.control.load(message.model_name)
+        return messages().RepositoryModelLoadResponse()
+
+    async def RepositoryModelUnload(self, message: Any, **_: Any) -> Any:  # noqa: N802
+        """Serve a model of the repository no longer."""
+        self._check_control(message)
+        await self._app.control.unload(message.model_name)
+        return messages().RepositoryModelUnloadResponse()
+
+    def _check_control(self, message: Any) -> None:
+        self._app.access.check_control()
+        for name in message.parameters:
+            if name != "unload_dependents":
+                raise bad_request(f"parameters: expected none, got {name!r:.60}; files come from the repository alone")
 
     # --- calls ------------------------------------------------------------------------------------------------------
 

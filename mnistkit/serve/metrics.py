@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.metrics_core import Metric
 
-    from mnistkit.serve.models import ServedModel
+    from mnistkit.serve.served_model import ServedModel
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -80,6 +80,11 @@ class Metrics:
             self._tables["model"].pop(_info(instead_of), None)
         self._tables["model"][_info(model)] = [1]
 
+    def gone(self, model: ServedModel) -> None:
+        """Note that a model is served no longer."""
+        self._tables["model"].pop(_info(model), None)
+        self._tables["queue"].pop(model.name, None)
+
     def reloaded(self, model: str, *, good: bool) -> None:
         """Count a reload."""
         self._tables["reloads"].setdefault(f"{model} {'done' if good else 'refused'}", [0])[0] += 1
@@ -124,7 +129,7 @@ class _Exposition(Collector):
             ("queue_depth", "queue", ["model"]),
             ("in_flight", "in_flight", []),
             ("connections", "connections", []),
-            ("model_info", "model", ["model", "provider", "weights"]),
+            ("model_info", "model", ["model", "version", "provider", "weights"]),
         ):
             gauge = GaugeMetricFamily(f"mnistkit_{name}", _TEXTS[table], labels=names)
             for labels, (value,) in tables[table].items():
@@ -137,4 +142,4 @@ class _Exposition(Collector):
 
 
 def _info(model: ServedModel) -> str:
-    return " ".join((model.name, model.provider, model.runtime.metadata.get("weights_sha256", "")[:16]))
+    return " ".join((model.name, model.version, model.provider, model.runtime.metadata.get("weights_sha256", "")[:16]))

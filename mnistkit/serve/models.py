@@ -1,271 +1,240 @@
-"""The models being served: verified when they are loaded, replaced as a whole, never half."""
+"""The models being served, by name and version: replaced as a whole, never half."""
 
 from __future__ import annotations
 
-import math
-import stat
-import time
+from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from mnistkit.core.comparison import verify_file
 from mnistkit.core.errors import InputError, MnistkitError, ModelFileError
-from mnistkit.core.runtime import Runtime, TensorInfo
-from mnistkit.digits.classifier import Classifier, as_images
-from mnistkit.serve.batcher import Batcher
-from mnistkit.serve.http import HTTPError, bad_request
-from mnistkit.serve.protocol.datatypes import NUMPY, datatype_name, exact
+from mnistkit.serve.http import HTTPError
 from mnistkit.serve.protocol.inference import VERSION
+from mnistkit.serve.repository import Repository
+from mnistkit.serve.served_model import ServedModel, file_stamp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator
 
-    from numpy.typing import NDArray
-
-    from mnistkit.serve.protocol.inference import Layout
     from mnistkit.serve.settings import Settings
 
-_BITS_OF_ONE = 0x3F800000  # of float32
+    Versions = dict[str, ServedModel]
+    """By number, the newest last."""
 
 
-class ServedModel:
-    """A model ready to answer.
+@dataclass(slots=True)
+class Change:
+    """What loading one name again came to; nothing is served differently before `Models.apply`.
 
-    Args:
-        name: What clients call it.
-        path: The file.
-        settings: Of the server.
-        observe: Called with the rows of each run.
-
-    Raises:
-        ModelFileError: The file cannot be read or used.
-        ParityError: It does not answer as it did when it was exported.
+    Attributes:
+        name: Of the model.
+        versions: To serve from now on; none of them when the model is gone.
+        fresh: Those that were loaded.
+        errors: By version, why another one was not; a version that was served goes on as it was.
     """
 
-    def __init__(self, name: str, path: str, *, settings: Settings, observe: Callable[[int], None]) -> None:
-        self.name, self.path = name, path
-        self.stamp = file_stamp(path)
-        if self.stamp is None and Path(path).exists():
-            raise ModelFileError(f"{path}: expected a regular file, got something else")  # a FIFO would wait for ever
-        self.runtime = Runtime(path, device=settings.device, threads=settings.threads)
-        if self.runtime.metadata:
-            verify_file(self.runtime.source, device=settings.device)
-        self.inputs = {info.name: info for info in self.runtime.inputs}
-        self.outputs = {info.name: info for info in self.runtime.outputs}
-        self.classifier = self._classifier()
-        # Values are held to [0, 1] where the file itself says so; a foreign model may want any range.
-        self._scaled = self.classifier is not None and "preprocessing" in self.runtime.metadata
-        first = self.runtime.inputs[0]
-        # Images that come as the model declares them need a look at their range and no more.
-        self._row = first.shape[1:] if first.dtype == "float32" and not isinstance(first.shape[0], int) else None
-        self.batched = all(
-            info.shape and not isinstance(info.shape[0], int) for info in (*self.runtime.inputs, *self.runtime.outputs)
-        )
-        self.layouts: dict[bytes, Layout] = {}
-        """Headers of binary requests that were found good; see `mnistkit.serve.protocol.inference`."""
-        self._cost = self._seconds_per_element()
-        self._inline = settings.inline_ms / 1000
-        self.batcher = Batcher(
-            self.run,
-            batched=self.batched,
-            concurrency=settings.concurrency,
-            max_batch=settings.max_batch,
-            max_queue=settings.max_queue,
-            timeout=settings.timeout,
-            observe=observe,
-        )
-
-    @property
-    def provider(self) -> str:
-        """The execution provider that really runs it."""
-        return self.runtime.providers[0]
-
-    @property
-    def takes(self) -> tuple[str, ...]:
-        """Inputs and outputs as text, to tell whether another file has the same."""
-        return tuple(str((info.name, info.dtype, *map(_free, info.shape))) for info in (*self.runtime.inputs,
-                     *self.runtime.outputs))  # fmt: skip
-
-    def is_quick(self, feeds: Mapping[str, NDArray[Any]]) -> bool:
-        """Whether a run is estimated to cost less than handing it to a thread.
-
-        Never for a model of another origin: its cost may depend on the values.
-        """
-        size = 0
-        for array in feeds.values():
-            size += array.size
-        return self._cost * size <= self._inline
-
-    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Run the model; what onnxruntime refuses is told without the path of the file.
-
-        Raises:
-            InputError: onnxruntime refuses the arrays.
-        """
-        try:
-            return self.runtime.run(feeds)
-        except InputError as error:
-            raise InputError(str(error).replace(self.runtime.name, f"model {self.name}")) from error
-
-    def prepare(self, name: str, array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-        """Check a client's tensor against the declared input and cast it to the declared type.
-
-        Args:
-            name: Of a declared input.
-            array: Flat values.
-            shape: What the client calls their shape; its product is the number of values.
-
-        Raises:
-            HTTPError: 400, shape, range or type does not fit.
-        """
-        info = self.inputs[name]
-        if self._scaled:
-            if array.dtype == np.float32 and shape[1:] == self._row and len(array):
-                if not array.flags.aligned:
-                    array = array.copy()
-                # Floats from 0 to 1 are the smallest of all when their bits are read as whole numbers; negative ones,
-                # NaN and infinity are larger. One look instead of two.
-                if np.maximum.reduce(array.view(np.uint32)) <= _BITS_OF_ONE:
-                    return array.reshape(shape)
-            try:
-                images = as_images(array.reshape(shape))
-            except InputError as error:
-                raise bad_request(f"input {name}: {str(error).removeprefix('images: ')}") from None
-            if isinstance(info.shape[0], int) and info.shape[0] != len(images):
-                raise bad_request(f"input {name}: expected a batch of {info.shape[0]}, got {len(images)}")
-            fixed = [size for size in info.shape[1:] if isinstance(size, int)]
-            layout = fixed if math.prod(fixed) == images.shape[1] else shape[1:]
-            return images.astype(info.dtype, copy=False).reshape(len(images), *layout)
-        if len(shape) != len(info.shape) or any(
-            isinstance(want, int) and want != got for want, got in zip(info.shape, shape, strict=True)
-        ):
-            raise bad_request(f"input {name}: expected shape {[_free(size) for size in info.shape]}, got {list(shape)}")
-        if info.dtype not in NUMPY_NAMES:
-            raise bad_request(
-                f"input {name}: expected a numeric tensor, but the model takes {info.dtype}, which is not served"
-            )
-        made = exact(array, np.dtype(info.dtype), f"input {name}").reshape(shape)
-        return made if made.flags.aligned else made.copy()
-
-    def metadata(self) -> dict[str, Any]:
-        """The protocol's model metadata."""
-        return {
-            "name": self.name,
-            "versions": [VERSION],
-            "platform": "onnxruntime_onnx",
-            "inputs": [_described(info) for info in self.runtime.inputs],
-            "outputs": [_described(info) for info in self.runtime.outputs],
-        }
-
-    def _classifier(self) -> Classifier | None:
-        try:
-            return Classifier(self.runtime)
-        except ModelFileError:
-            return None
-
-    def _seconds_per_element(self) -> float:
-        """Measured cost of the smallest request; infinite where there is no telling."""
-        if not self.runtime.metadata:
-            return math.inf
-        feeds = {}
-        for info in self.runtime.inputs:
-            if info.dtype not in NUMPY_NAMES:
-                return math.inf
-            feeds[info.name] = np.zeros([size if isinstance(size, int) else 1 for size in info.shape], info.dtype)
-        try:
-            times = []
-            for _ in range(20):
-                start = time.perf_counter()
-                self.runtime.run(feeds)
-                times.append(time.perf_counter() - start)
-        except MnistkitError:
-            return math.inf
-        return min(times) / max(1, sum(array.size for array in feeds.values()))
+    name: str
+    versions: Versions = field(default_factory=dict)
+    fresh: list[ServedModel] = field(default_factory=list)
+    errors: dict[str, MnistkitError] = field(default_factory=dict)
 
 
 class Models:
-    """All models of a server, by name."""
+    """All models of a server; belongs to the thread of one event loop, but for `prepare`.
+
+    Args:
+        settings: Of the server.
+        observe: Called with a model's name and the rows of each run.
+
+    Raises:
+        MnistkitError: A model cannot be served.
+    """
 
     def __init__(self, settings: Settings, *, observe: Callable[[str, int], None]) -> None:
         self._settings, self._observe = settings, observe
-        self.models = {name: self._load(name, path) for name, path in settings.models}
-        self.default = next(iter(self.models))
+        self._given = dict(settings.models)
+        self.repository = Repository(settings.model_repository) if settings.model_repository is not None else None
+        self._served: dict[str, Versions] = {}
+        self._newest: dict[str, ServedModel] = {}
+        self.unloaded: set[str] = set()
+        self.problems: dict[tuple[str, str], str] = {}
+        """Why a version of a model of the repository is not served."""
+        for name in self.names():
+            change = self.prepare(name)
+            for error in change.errors.values():
+                raise error
+            self.apply(change)
+
+    def __iter__(self) -> Iterator[ServedModel]:
+        for versions in self._served.values():
+            yield from versions.values()
+
+    @property
+    def default(self) -> str:
+        """Name of the model that answers where none is named: the first one."""
+        return next(iter(self._served), "")
+
+    def names(self) -> list[str]:
+        """Names that are served, or would be if they were loaded again.
+
+        Raises:
+            InputError: The repository cannot be read.
+        """
+        names = list(self._given)
+        for name in self.repository.names() if self.repository is not None else ():
+            if name in self._given:
+                raise InputError(f"--model {name}: expected another name than those in --model-repository")
+            if name not in self.unloaded:
+                names.append(name)
+        return names + [name for name in self._served if name not in names]
 
     def get(self, name: str, version: str | None = None, *, discreet: bool = False) -> ServedModel:
         """The model of that name.
 
         Args:
             name: Of the model.
-            version: Of the model; there is one.
+            version: Its number; the newest without one.
             discreet: Say nothing of the names that there are.
 
         Raises:
             HTTPError: 404, there is none, or not in that version.
         """
-        model = self.models.get(name)
-        if model is None and discreet:
+        model = self._newest.get(name) if not version else self._served.get(name, {}).get(version)
+        if model is not None:
+            return model
+        if name in self._served:
+            numbers = ", ".join(self._served[name])
+            raise HTTPError(404, f"version of {name}: expected {numbers}, got {version!r:.40}")
+        if discreet or not self._served:
             raise HTTPError(404, f"model: expected the name of a model, got {name!r:.80}")
-        if model is None:
-            raise HTTPError(404, f"model: expected one of {', '.join(self.models)}, got {name!r:.80}")
-        if version not in {None, "", VERSION}:
-            raise HTTPError(404, f"version of {name}: expected {VERSION}, got {version!r:.40}")
-        return model
+        raise HTTPError(404, f"model: expected one of {', '.join(self._served)}, got {name!r:.80}")
 
-    def changed(self) -> list[str]:
-        """Names of models whose file is not the one that was loaded."""
-        return [name for name, model in self.models.items() if file_stamp(model.path) not in {model.stamp, None}]
-
-    def load_again(self, name: str) -> ServedModel:
-        """Load and prove a model's file again, without serving it yet; safe in another thread.
+    def metadata(self, name: str, version: str | None = None) -> dict[str, Any]:
+        """The protocol's metadata of a model.
 
         Raises:
-            MnistkitError: The file is not good enough to replace the model that serves.
+            HTTPError: As `get`.
         """
-        old = self.models[name]
+        return {**self.get(name, version).metadata(), "versions": list(self._served[name])}
+
+    def index(self, *, ready: bool = False) -> list[dict[str, str]]:
+        """Every model's state, as the protocol's extension for repositories tells it.
+
+        Args:
+            ready: Only those that are served.
+        """
+        rows = [{"name": model.name, "version": model.version, "state": "READY", "reason": ""} for model in self]
+        if ready:
+            return rows
+        served = {(row["name"], row["version"]) for row in rows}
+        for (name, version), reason in self.problems.items():
+            if (name, version) not in served:
+                rows.append({"name": name, "version": version, "state": "UNAVAILABLE", "reason": reason})
+        known = {row["name"] for row in rows}
+        for name in self.repository.names() if self.repository is not None else ():
+            if name not in known:
+                reason = "unloaded" if name in self.unloaded else "not loaded yet"
+                rows.append({"name": name, "version": "", "state": "UNAVAILABLE", "reason": reason})
+        return rows
+
+    def changed(self) -> dict[str, Any]:
+        """Names of models whose files are not those that were loaded, and what shows it."""
+        found: dict[str, Any] = {}
+        for name in self.names():
+            served = self._served.get(name, {})
+            try:
+                paths = self._paths(name)
+            except MnistkitError:
+                continue  # as a file that is gone: what is served goes on until somebody asks
+            now = tuple((version, file_stamp(path)) for version, path in paths.items())
+            if any(stamp is None for _, stamp in now):
+                continue
+            if now != tuple((version, model.stamp) for version, model in served.items()):
+                found[name] = now
+        return found
+
+    def prepare(self, name: str) -> Change:
+        """Load and prove a name's files again, without serving them yet; safe in another thread.
+
+        A version that does not load, or has other tensors than the one that is served, is left as it was.
+        """
+        change = Change(name)
+        served = self._served.get(name, {})
         try:
-            new = self._load(name, old.path)
+            paths = self._paths(name)
+        except MnistkitError as error:
+            change.versions = dict(served)
+            change.errors[""] = error
+            return change
+        for version, path in paths.items():
+            old = served.get(version)
+            try:
+                new = self._load(name, version, path)
+                if old is not None:
+                    _check_same(old, new, path)
+            except MnistkitError as error:
+                change.errors[version] = error
+                if old is not None:
+                    change.versions[version] = old
+                continue
+            change.versions[version] = new
+            change.fresh.append(new)
+        return change
+
+    def apply(self, change: Change) -> list[ServedModel]:
+        """Serve it from now on; requests under way finish on the old ones, which are given back."""
+        name = change.name
+        old = self._served.get(name, {})
+        self.problems = {key: reason for key, reason in self.problems.items() if key[0] != name}
+        if self.repository is not None:
+            for version, error in change.errors.items():
+                self.problems[name, version] = self.repository.without_paths(str(error))
+        if change.versions:
+            self._served = {**self._served, name: change.versions}
+            self._newest = {**self._newest, name: list(change.versions.values())[-1]}
+        else:
+            self._served = {known: versions for known, versions in self._served.items() if known != name}
+            self._newest = {known: model for known, model in self._newest.items() if known != name}
+        kept = set(map(id, change.versions.values()))
+        left = [model for model in old.values() if id(model) not in kept]
+        for model in left:
+            model.batcher.close()
+        return left
+
+    def check_in_repository(self, name: str) -> None:
+        """Refuse a name that cannot be loaded and unloaded.
+
+        Raises:
+            HTTPError: 400.
+        """
+        if self.repository is None:
+            raise HTTPError(400, "repository: expected a server with --model-repository, got one without")
+        if name in self._given or (name not in self.repository.names() and name not in self._served):
+            raise HTTPError(400, f"model: expected the name of one in the repository, got {name!r:.80}")
+
+    def _paths(self, name: str) -> dict[str, str]:
+        """Paths by version; none where a model of the repository is gone or unloaded."""
+        if name in self._given:
+            return {VERSION: self._given[name]}
+        assert self.repository is not None
+        if name in self.unloaded or name not in self.repository.names():
+            return {}
+        return self.repository.versions(name)
+
+    def _load(self, name: str, version: str, path: str) -> ServedModel:
+        try:
+            return ServedModel(
+                name, path, version=version, settings=self._settings, observe=partial(self._observe, name)
+            )
         except MnistkitError:
             raise
         except Exception as error:  # a damaged file can raise anything
-            raise ModelFileError(f"{old.path}: cannot be used ({type(error).__name__}: {error})") from error
-        if new.takes != old.takes:
-            new.batcher.close()
-            raise ModelFileError(
-                f"{old.path}: expected the tensors of the model being served, {'; '.join(old.takes)}, "
-                f"got {'; '.join(new.takes)}; restart the server to change them"
-            )
-        return new
-
-    def swap(self, model: ServedModel) -> None:
-        """Serve it from now on; requests under way finish on the old one."""
-        old = self.models[model.name]
-        self.models = {**self.models, model.name: model}
-        old.batcher.close()
-
-    def _load(self, name: str, path: str) -> ServedModel:
-        return ServedModel(name, path, settings=self._settings, observe=partial(self._observe, name))
+            raise ModelFileError(f"{path}: cannot be used ({type(error).__name__}: {error})") from error
 
 
-NUMPY_NAMES = frozenset(dtype.name for dtype in NUMPY.values())
-
-
-def file_stamp(path: str) -> tuple[int, int, int] | None:
-    """What changes when a file is replaced or written to; ``None`` while there is none."""
-    try:
-        found = Path(path).stat()
-    except OSError:
-        return None
-    if not stat.S_ISREG(found.st_mode):
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
-
-
-def _described(info: TensorInfo) -> dict[str, Any]:
-    return {"name": info.name, "datatype": datatype_name(info.dtype), "shape": [_free(size) for size in info.shape]}
-
-
-def _free(size: int | str | None) -> int:
-    return size if isinstance(size, int) else -1
+def _check_same(old: ServedModel, new: ServedModel, path: str) -> None:
+    if new.takes != old.takes:
+        new.batcher.close()
+        raise ModelFileError(
+            f"{path}: expected the tensors of the model being served, {'; '.join(old.takes)}, "
+            f"got {'; '.join(new.takes)}; restart the server to change them"
+        )

@@ -17,14 +17,18 @@ _WHOLE_SIZES = {"type": "array", "items": {"type": "integer"}}
 
 def document(settings: Settings) -> dict[str, Any]:
     """The whole document, for these models."""
-    names = [name for name, _ in settings.models]
-    model = {"name": "model", "in": "path", "required": True, "schema": {"type": "string", "enum": names}}
-    version = {"name": "version", "in": "path", "required": True, "schema": {"type": "string", "enum": ["1"]}}
+    # What a repository holds changes while the server runs.
+    names = [] if settings.model_repository is not None else [name for name, _ in settings.models]
+    named = {"type": "string", "enum": names} if names else _TEXT
+    numbered = {"type": "string", "enum": ["1"]} if names else {"type": "string", "pattern": "^[1-9][0-9]*$"}
+    model = {"name": "model", "in": "path", "required": True, "schema": named}
+    version = {"name": "version", "in": "path", "required": True, "schema": numbered}
     paths: dict[str, Any] = {
         "/v2": {"get": _get("serverMetadata", "Name, version and extensions of the server", "ServerMetadata")},
         "/v2/health/live": {"get": _get("serverLive", "Whether the process runs", "Live")},
         "/v2/health/ready": {"get": _get("serverReady", "Whether to send requests here", "Ready", {503: "Ready"})},
-        "/predict": {"post": _predict(names)},
+        "/predict": {"post": _predict(named)},
+        "/v2/repository/index": {"post": _index()},
         "/metrics": {
             "get": {
                 "operationId": "metrics",
@@ -47,6 +51,9 @@ def document(settings: Settings) -> dict[str, Any]:
                         {404: "Error", 503: "ModelReady"}),
         }  # fmt: skip
         paths[f"{prefix}/infer"] = {"parameters": parameters, "post": _infer(f"model{mark}Infer")}
+    if settings.model_repository is not None:
+        for verb, text in (("load", "Load a model, or load it again"), ("unload", "Serve a model no longer")):
+            paths[f"/v2/repository/models/{{model}}/{verb}"] = {"parameters": [model], "post": _control(verb, text)}
     for path in paths.values():
         for operation in path.values():
             if isinstance(operation, dict):
@@ -110,17 +117,47 @@ def _infer(name: str) -> dict[str, Any]:
     }
 
 
-def _predict(names: list[str]) -> dict[str, Any]:
+def _index() -> dict[str, Any]:
+    asked = {"type": "object", "properties": {"ready": {"type": "boolean"}}}
+    return {
+        "operationId": "repositoryIndex",
+        "summary": "State of every model",
+        "requestBody": {"required": False, "content": {"application/json": {"schema": asked}}},
+        "responses": {"200": _json("RepositoryIndex", "One entry for each version"), **_overload()},
+    }
+
+
+def _control(verb: str, text: str) -> dict[str, Any]:
+    asked = {"type": "object", "properties": {"parameters": {"type": "object", "maxProperties": 0}}}
+    return {
+        "operationId": f"repositoryModel{verb.capitalize()}",
+        "summary": text,
+        "requestBody": {"required": False, "content": {"application/json": {"schema": asked}}},
+        "responses": {
+            "200": {"description": "Done"},
+            "400": _error("No such model, or it does not load"),
+            **_overload(),
+        },
+    }
+
+
+def _predict(named: dict[str, Any]) -> dict[str, Any]:
     picture = {"type": "string", "format": "binary"}
     return {
         "operationId": "predict",
         "summary": "Read digits from picture files",
         "parameters": [
-            {"name": "model", "in": "query", "schema": {"type": "string", "enum": names}},
+            {"name": "model", "in": "query", "schema": named},
             {
                 "name": "explain",
                 "in": "query",
                 "description": "1 adds the 28x28 that the model saw",
+                "schema": {"type": "string", "enum": ["0", "1", "true", "false"]},
+            },
+            {
+                "name": "number",
+                "in": "query",
+                "description": "1 reads all digits of each picture, in a row or rows; not together with explain",
                 "schema": {"type": "string", "enum": ["0", "1", "true", "false"]},
             },
         ],
@@ -140,7 +177,12 @@ def _predict(names: list[str]) -> dict[str, Any]:
             },
         },
         "responses": {
-            "200": _json("Predictions", "One entry for each picture, in order"),
+            "200": {
+                "description": "One entry for each picture, in order",
+                "content": {
+                    "application/json": {"schema": {"anyOf": [_ref("Predictions"), _ref("Numbers")]}},
+                },
+            },
             "404": _error("No such model"),
             "415": _error("Neither a picture nor a form"),
             "422": _error("Nothing is drawn on a picture"),
@@ -184,6 +226,10 @@ def _schemas() -> dict[str, Any]:
                 "outputs": {"type": "array", "items": about},
             }
         ),
+        "RepositoryIndex": {
+            "type": "array",
+            "items": _object({"name": _TEXT, "version": _TEXT, "state": _TEXT, "reason": _TEXT}),
+        },
         "InferRequest": {
             "type": "object",
             "properties": {
@@ -242,6 +288,30 @@ def _schemas() -> dict[str, Any]:
             "required": ["model_name", "model_version", "outputs"],
         },
         "Predictions": _object({"model_name": _TEXT, "predictions": {"type": "array", "items": _ref("Prediction")}}),
+        "Numbers": _object({"model_name": _TEXT, "predictions": {"type": "array", "items": _ref("Number")}}),
+        "Number": _object(
+            {
+                "name": _TEXT,
+                "text": {"type": "string", "description": "All rows, one a line; a space where a gap is wide"},
+                "rows": {"type": "array", "items": _TEXT},
+                "confidence": {"type": "number", "minimum": 0, "maximum": 1},
+                "width": {"type": "integer"},
+                "height": {"type": "integer"},
+                "digits": {
+                    "type": "array",
+                    "items": _object(
+                        {
+                            "digit": {"type": "integer", "minimum": 0, "maximum": 9},
+                            "label": _TEXT,
+                            "confidence": {"type": "number", "minimum": 0, "maximum": 1},
+                            "row": {"type": "integer"},
+                            "after_gap": {"type": "boolean"},
+                            "box": _object({side: {"type": "integer"} for side in ("x", "y", "width", "height")}),
+                        }
+                    ),
+                },
+            }
+        ),
         "Prediction": {
             "type": "object",
             "properties": {

@@ -35,8 +35,8 @@ class RSGI:
 
 
 def admin(app: App) -> RSGI:
-    """Health and metrics, for a port of their own, where limits on connections do not count."""
-    return RSGI(app, only=UNLIMITED)
+    """Health, metrics and the model repository, for a port of their own, where limits on connections do not count."""
+    return RSGI(app, only=UNLIMITED | {"repository"})
 
 
 class _RSGIBody:

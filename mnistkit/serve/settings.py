@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnistkit.core.errors import InputError
+from mnistkit.serve.repository import is_model_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,12 +39,15 @@ class Settings:
     uds: str | None = _flag(None, "path of a Unix socket to listen on instead of host and port", "address")
     grpc_port: int | None = _flag(None, "port for gRPC as well (needs the extra grpc)", "address")
     admin_port: int | None = _flag(
-        None, "port of its own for health and metrics, where no limit refuses them", "address"
+        None, "port of its own for health, metrics and the repository, where no limit refuses the first two", "address"
     )
     http2: bool = _flag(
         False, "speak HTTP/2 as well; a connection that sends nothing is then held, so only behind a proxy", "address"
     )
     workers: int = _flag(1, "processes that serve; one that dies is replaced", "address")
+    model_repository: str | None = _flag(
+        None, "folder of models, NAME/VERSION/model.onnx, that the API can load and unload", "model"
+    )
     device: str = _flag("auto", "auto, cpu, cuda or cuda:N", "model")
     threads: int | None = _flag(None, "threads inside one operator (default: one for each usable processor)", "model")
     concurrency: int = _flag(1, "runs of one model at a time, beside the small ones that run at once", "model")
@@ -95,7 +99,7 @@ class Settings:
     access_log: str = _flag("-", "file for one JSON line a request; - is stderr, none turns it off", "operations")
 
     def __post_init__(self) -> None:
-        if not self.models:
+        if not self.models and self.model_repository is None:
             from mnistkit.digits.classifier import default_model  # with NumPy, which --help does without
 
             object.__setattr__(self, "models", (("mnist", str(default_model())),))
@@ -264,6 +268,6 @@ def _model(entry: str) -> tuple[str, str]:
     name, given, path = entry.partition("=")
     if not given or os.sep in name:
         name, path = Path(entry).stem, entry
-    if not name or not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
+    if not is_model_name(name):
         raise InputError(f"--model: expected a name of letters, digits, dots, dashes, got {name!r}; use NAME=PATH")
     return name, path

@@ -11,14 +11,16 @@ import socket
 import ssl
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mnistkit.core.errors import InputError, MissingExtraError
 from mnistkit.core.install import install_hint
 from mnistkit.serve.addresses import limit_writes, take_no_more
 from mnistkit.serve.app import App
+from mnistkit.serve.protocol.inference import VERSION
 from mnistkit.serve.rsgi import RSGI
 from mnistkit.serve.rsgi import admin as admin_routes
+from mnistkit.serve.systemd import Notifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +33,7 @@ _LEAST_BUFFER = 8192  # of a request's head, below which Granian's HTTP parser d
 _PROBE = 0.005
 _POLL = 0.02
 _SETTLE = 0.1
+_BEAT = 0.5
 _ADMIN_CONNECTIONS = 64
 
 
@@ -43,7 +46,7 @@ def serve(
     folder: Path | None = None,
     parent: int | None = None,
     listener: socket.socket | None = None,
-    listens: Callable[[], None] | None = None,
+    watcher: Watcher | None = None,
 ) -> None:
     """Serve until told to stop; returns when everything in flight has been answered.
 
@@ -57,7 +60,7 @@ def serve(
         folder: Where the workers of one server add up their metrics.
         parent: A descriptor that becomes readable when the parent process is no more.
         listener: To listen with, where the workers share one.
-        listens: Called when signals are listened to.
+        watcher: Is told how the process gets on.
 
     Raises:
         MnistkitError: A model cannot be served, or a setting is wrong.
@@ -69,9 +72,32 @@ def serve(
     with asyncio.Runner(loop_factory=_new_loop) as runner:
         server = front(RSGI(app), address, settings, listener=listener)
         worker = Worker(app, server, address, admin=admin, announce=announce, parent=parent)
-        if not runner.run(worker.run(listens)):
+        worker.watcher = watcher or worker.watcher
+        if not runner.run(worker.run()):
             sys.stderr.flush()
             os._exit(0)  # a thread that cannot be interrupted would hold the process up for as long as it likes
+
+
+class Watcher(Protocol):
+    """Is told how a serving process gets on."""
+
+    def listens(self) -> None:
+        """It listens to signals."""
+
+    def ready(self) -> None:
+        """It answers requests."""
+
+    def beat(self) -> None:
+        """Its event loop is not hung; called about twice a second."""
+
+    def reloading(self) -> None:
+        """It has been told to reload."""
+
+    def reloaded(self) -> None:
+        """It has reloaded."""
+
+    def stopping(self) -> None:
+        """It has been told to stop."""
 
 
 class Worker:
@@ -89,11 +115,12 @@ class Worker:
     ) -> None:
         self._app, self._server, self._address, self._admin = app, server, address, admin
         self._announce, self._parent = announce, parent
+        self.watcher: Watcher = Notifier({})  # tells nobody
         self._settings = app.settings
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
 
-    async def run(self, listens: Callable[[], None] | None) -> bool:
+    async def run(self) -> bool:
         """Until SIGTERM or SIGINT; gives whether nothing was left behind.
 
         Raises:
@@ -106,8 +133,8 @@ class Worker:
         loop.add_signal_handler(signal.SIGUSR1, self._app.log.reopen)
         if self._parent is not None:
             loop.add_reader(self._parent, self._orphaned)
-        if listens is not None:
-            listens()
+        self.watcher.listens()
+        self._app.spawn(self._beat())
         self._app.start()
         rpc = None
         if self._settings.grpc_port is not None:
@@ -121,10 +148,12 @@ class Worker:
         await self._listening(serving)
         if self._announce:
             self._say_hello(rpc.port if rpc else None)
+        self.watcher.ready()
         await asyncio.wait(
             {*serving, stop := asyncio.create_task(self._stop.wait())}, return_when=asyncio.FIRST_COMPLETED
         )
         stop.cancel()
+        self.watcher.stopping()
 
         # Not ready first, so that whoever balances the load looks elsewhere; the listener stays for those who have not
         # looked yet. Connections are told to close with their next answer.
@@ -132,7 +161,8 @@ class Worker:
         self._app.note("stopping: not ready, still answering", grace=self._settings.grace)
         await self._wait(self._settings.grace)
         deadline = loop.time() + self._settings.stop_timeout
-        if take_no_more(self._server.listener):
+        # A socket of systemd's keeps those who come from now on for whoever serves next.
+        if self._address.given is None and take_no_more(self._server.listener):
             await self._wait(_SETTLE)  # until those who have connected have been taken in and have asked
         self._server.stop()
         self._server.listener.close()
@@ -164,8 +194,18 @@ class Worker:
         """Load every model's file, the token's and the certificate's again."""
         self._app.spawn(self._reload())
 
+    async def _beat(self) -> None:
+        while True:
+            self.watcher.beat()
+            await asyncio.sleep(_BEAT)
+
     async def _reload(self) -> None:
+        self.watcher.reloading()
         await self._app.reload()
+        self._reload_certificate()
+        self.watcher.reloaded()
+
+    def _reload_certificate(self) -> None:
         if self._settings.tls_cert is None or self._stop.is_set():
             return
         try:
@@ -196,7 +236,10 @@ class Worker:
             await asyncio.sleep(_PROBE)
 
     def _say_hello(self, grpc_port: int | None) -> None:
-        models = ", ".join(f"{model.name} on {model.provider}" for model in self._app.models.models.values())
+        models = ", ".join(
+            f"{model.name}{'' if model.version == VERSION else f' {model.version}'} on {model.provider}"
+            for model in self._app.models
+        )
         if self._admin is not None:
             say(f"health and metrics on {self._admin.url('http')}")
         also = f", gRPC on port {grpc_port}" if grpc_port is not None else ""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mnistkit.core.errors import NoDigitError
+from mnistkit.core.errors import NoDigitError, PictureError
 from mnistkit.digits import numbers
 from mnistkit.digits.numbers import DigitString, read_digits
 from mnistkit.digits.pictures import decode, decode_sized
@@ -234,3 +234,15 @@ def test_any_reader_of_single_digits_will_do(classifier, write):
     reader = Counting()
     assert read_digits(reader, write("90210")).text == "90210"
     assert reader.images >= 5
+
+
+def test_noise_is_refused_at_once(classifier):
+    """It took minutes: marks were compared in pairs, thousands of them."""
+    noise = np.random.default_rng(0).integers(0, 256, (400, 400), np.uint8)
+    with pytest.raises(PictureError, match=r"separate marks, more than the limit of 1000; .* cut out the number"):
+        read_digits(classifier, noise)
+
+
+def test_the_limit_of_pixels_holds_for_numbers(classifier, write):
+    with pytest.raises(PictureError, match="limit of 1000"):
+        read_digits(classifier, write("42"), max_pixels=1000)

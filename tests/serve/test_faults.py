@@ -283,10 +283,10 @@ def test_models_of_another_origin_never_run_in_the_event_loop(asset, echo_model)
     from mnistkit.serve.settings import Settings
 
     settings = Settings(models=(("own", str(asset)), ("other", str(echo_model))), device="cpu", inline_ms=1e6)
-    models = Models(settings, observe=lambda *_: None).models
-    assert models["own"].is_quick({"image": np.zeros((1, 784), np.float32)})
-    assert not models["other"].is_quick({"x": np.zeros((1, 1), np.float32), "number": np.zeros(1, np.int64)})
-    for model in models.values():
+    models = Models(settings, observe=lambda *_: None)
+    assert models.get("own").is_quick({"image": np.zeros((1, 784), np.float32)})
+    assert not models.get("other").is_quick({"x": np.zeros((1, 1), np.float32), "number": np.zeros(1, np.int64)})
+    for model in models:
         model.batcher.close()
 
 

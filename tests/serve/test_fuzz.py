@@ -19,11 +19,11 @@ def resident(pid):
 
 def test_a_short_fuzz(started, digits):
     with started("--receive-timeout", "2") as server:
-        fuzz(server.port, count=500, seed=1)
+        fuzz(server.port, count=200, seed=1)
         before = resident(server.process.pid)
-        found = fuzz(server.port, count=3000, seed=2)
+        found = fuzz(server.port, count=1200, seed=2)
         assert found.bad == []
-        assert found.statuses[400] > 1000
+        assert found.statuses[400] > 400
         assert resident(server.process.pid) < before + 40
         floats = digits.reshape(10, 784).astype(np.float32) / np.float32(255)
         output = server.infer({"inputs": [tensor(floats)]}).json["outputs"][0]
@@ -76,7 +76,7 @@ def test_schemathesis(server, tmp_path, python):
     document = server.get("/openapi.json").json
     assert document["openapi"].startswith("3.")
     script = SCHEMATHESIS.replace("sys.argv[1]", repr(f"http://127.0.0.1:{server.port}"))
-    (tmp_path / "test_api.py").write_text(script.replace("int(sys.argv[2])", "40"))
+    (tmp_path / "test_api.py").write_text(script.replace("int(sys.argv[2])", "15"))
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     ran = python("-m", "pytest", "-q", "-c", "pytest.ini", "test_api.py", cwd=tmp_path)
     assert ran.code == 0, ran.out[-6000:]

@@ -1,5 +1,9 @@
+import io
+import time
+
 import numpy as np
 import pytest
+from PIL import Image
 from served import multipart
 
 
@@ -49,3 +53,43 @@ def test_the_page_and_its_policy(server):
         assert b"https://" not in part.body
     assert b"<style" not in page.body
     assert b" style=" not in page.body
+
+
+def row_of(digits, *numbers):
+    """A picture file with these digits in a row, black on white."""
+    row = np.concatenate(
+        [np.pad(255 - digits[number], ((12, 12), (1, 1)), constant_values=255) for number in numbers], 1
+    )
+    stream = io.BytesIO()
+    Image.fromarray(row).resize((row.shape[1] * 4, row.shape[0] * 4)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def test_several_digits_on_one_picture(server, digits):
+    found = server.post("/predict?number=1", row_of(digits, 4, 0, 7)).json["predictions"][0]
+    assert found["text"] == "407"
+    assert found["rows"] == ["407"]
+    assert [digit["digit"] for digit in found["digits"]] == [4, 0, 7]
+    boxes = [digit["box"] for digit in found["digits"]]
+    assert [box["x"] for box in boxes] == sorted(box["x"] for box in boxes)
+    assert (found["width"], found["height"]) == (360, 208)
+    body, headers = multipart(("a.png", row_of(digits, 5, 2)), ("b.png", row_of(digits, 3)))
+    both = server.post("/predict?number=true&model=mnist", body, headers).json["predictions"]
+    assert [(entry["name"], entry["text"]) for entry in both] == [("a.png", "52"), ("b.png", "3")]
+
+
+def test_what_number_refuses(server, digits):
+    picture = row_of(digits, 1)
+    assert "expected 0 or 1, got 'x'" in server.post("/predict?number=x", picture).error
+    assert "expected explain or number, got both" in server.post("/predict?number=1&explain=1", picture).error
+    blank = io.BytesIO()
+    Image.new("L", (300, 300), 255).save(blank, "PNG")
+    assert server.post("/predict?number=1", blank.getvalue()).status == 422
+    noise = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (400, 400), np.uint8)).save(noise, "PNG")
+    before = time.monotonic()
+    reply = server.post("/predict?number=1", noise.getvalue())
+    assert reply.status == 400
+    assert "separate marks, more than the limit of 1000" in reply.error
+    assert time.monotonic() - before < 15  # it took minutes
+    assert server.post("/predict?number=1", b"no picture").status == 400

@@ -14,14 +14,14 @@ from mnistkit.serve.protocol import inference
 from mnistkit.serve.protocol.datatypes import NUMPY, exact, from_bytes, from_list
 from mnistkit.serve.settings import Settings
 
-FAST = settings(max_examples=200, deadline=None)
+FAST = settings(max_examples=60, deadline=None)
 LEAVES = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text(max_size=8)
 DOCUMENTS = st.recursive(LEAVES, lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=4), inner))
 
 
 @pytest.fixture(scope="module")
 def model(asset):
-    made = Models(Settings(models=(("mnist", str(asset)),), device="cpu"), observe=lambda *_: None).models["mnist"]
+    made = Models(Settings(models=(("mnist", str(asset)),), device="cpu"), observe=lambda *_: None).get("mnist")
     yield made
     made.batcher.close()
 

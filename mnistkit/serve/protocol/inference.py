@@ -42,12 +42,14 @@ _MAX_DIMENSIONS = 16  # NumPy's own bound is 64; no layout here comes near
 
 
 VERSION = "1"
+"""Of a model that is given without one."""
 
 
 class Served(Protocol):
     """What the protocol needs of a model that is served (`mnistkit.serve.models.ServedModel`)."""
 
     name: str
+    version: str
     inputs: dict[str, TensorInfo]
     outputs: dict[str, TensorInfo]
     batched: bool
@@ -166,7 +168,7 @@ def render(inference: Inference, outputs: dict[str, NDArray[Any]], model: Served
         else:
             entry["data"] = array.ravel()
         entries.append(entry)
-    document: dict[str, Any] = {"model_name": model.name, "model_version": VERSION, "outputs": entries}
+    document: dict[str, Any] = {"model_name": model.name, "model_version": model.version, "outputs": entries}
     if inference.id is not None:
         document["id"] = inference.id
     header = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)

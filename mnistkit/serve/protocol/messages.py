@@ -17,6 +17,7 @@ PACKAGE = "inference"
 SERVICE = f"{PACKAGE}.GRPCInferenceService"
 
 _PARAMETERS = {1: "bool bool_param", 2: "int64 int64_param", 3: "string string_param"}  # all in one oneof
+_REPOSITORY_PARAMETERS = {**_PARAMETERS, 4: "bytes bytes_param"}  # the same
 # message -> field number -> "[*]type name"; * is repeated, @ a map from string, a capital a message of this table
 _MESSAGES: dict[str, dict[int, str]] = {
     "ServerLiveRequest": {},
@@ -79,8 +80,28 @@ _MESSAGES: dict[str, dict[int, str]] = {
         5: "*InferOutputTensor outputs",
         6: "*bytes raw_output_contents",
     },
+    # The extension for model repositories, after Triton's grpc_service.proto
+    "ModelRepositoryParameter": _REPOSITORY_PARAMETERS,
+    "RepositoryIndexRequest": {1: "string repository_name", 2: "bool ready"},
+    "ModelIndex": {1: "string name", 2: "string version", 3: "string state", 4: "string reason"},
+    "RepositoryIndexResponse": {1: "*ModelIndex models"},
+    "RepositoryModelLoadRequest": {
+        1: "string repository_name",
+        2: "string model_name",
+        3: "@ModelRepositoryParameter parameters",
+    },
+    "RepositoryModelLoadResponse": {},
+    "RepositoryModelUnloadRequest": {
+        1: "string repository_name",
+        2: "string model_name",
+        3: "@ModelRepositoryParameter parameters",
+    },
+    "RepositoryModelUnloadResponse": {},
 }
-METHODS = ("ServerLive", "ServerReady", "ModelReady", "ServerMetadata", "ModelMetadata", "ModelInfer")
+METHODS = (
+    "ServerLive", "ServerReady", "ModelReady", "ServerMetadata", "ModelMetadata", "ModelInfer",
+    "RepositoryIndex", "RepositoryModelLoad", "RepositoryModelUnload",
+)  # fmt: skip
 
 
 @functools.cache
@@ -89,11 +110,11 @@ def pool() -> Any:
     file = descriptor_pb2.FileDescriptorProto(name="mnistkit_grpc_predict_v2.proto", package=PACKAGE, syntax="proto3")
     for name, fields in _MESSAGES.items():
         message = file.message_type.add(name=name)
-        if fields is _PARAMETERS:
+        if fields in (_PARAMETERS, _REPOSITORY_PARAMETERS):
             message.oneof_decl.add(name="parameter_choice")
         for number, text in fields.items():
             _add_field(message, number, text)
-            if fields is _PARAMETERS:
+            if fields in (_PARAMETERS, _REPOSITORY_PARAMETERS):
                 message.field[-1].oneof_index = 0
     service = file.service.add(name=SERVICE.rpartition(".")[2])
     for name in METHODS:
