@@ -96,6 +96,8 @@ def trace(model: Any, *, batch: int | None = None, inputs: Any = None) -> Trace:
             except keras_hooks.MissingKerasNameError:
                 raise
             except FreeSizeError as error:
+                if incomplete is not None:  # only under a name that is not the backend's
+                    return incomplete
                 raise FreeSizeError((tracer.trace.size_refusals or [str(error)])[-1]) from error
             except Exception as error:  # noqa: BLE001  the model is foreign code: any failure asks for other sizes
                 failure = failure or error
