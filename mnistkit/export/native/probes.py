@@ -7,6 +7,7 @@ the operation is run on a few numbers that tell the ways apart.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -31,6 +32,17 @@ def integers_are_rounded_as_floats() -> bool:
 
 
 @functools.cache
+def integers_are_binned_as_floats(*, edges_are_integers: bool) -> bool:
+    """Say whether ``digitize`` compares integers with bin edges in single precision."""
+    edge = 2**24 + 4  # what 2^24 + 3 is rounded to
+    edges = [edge] if edges_are_integers else [float(edge)]
+    try:
+        return bool(ask(lambda x: keras.ops.digitize(x, edges), np.asarray([edge - 1], "int32"))[0])
+    except Exception:  # noqa: BLE001  this backend refuses such a pair, whatever it raises
+        return True
+
+
+@functools.cache
 def floats_are_single_beside_doubles() -> bool:
     """Say whether a Python number beside a tensor of double precision is rounded to single precision first."""
     return bool(ask(lambda x: keras.ops.multiply(x, 0.1), np.ones(1, "float64"))[0] != 0.1)  # noqa: PLR2004  a tenth has no exact form
@@ -51,3 +63,72 @@ def integers_are_multiplied_as_floats(product: str, dtype: str) -> bool:
     """Say whether a product of integer matrices goes through single precision, in which numbers above 2^24 change."""
     odd = 2**24 + 1
     return int(ask(_PRODUCTS[product], np.asarray([[odd]], dtype), np.asarray([[1]], dtype)).reshape(-1)[0]) != odd
+
+
+# -- resizing ---------------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def resized_type(dtype: str, interpolation: str, *, antialias: bool) -> str:
+    """Return the type of resized images: some backends answer with floats for images of integers."""
+    if "float" in dtype:
+        return dtype
+    images = np.zeros((1, 2, 2, 1), dtype)
+    try:
+        resized = _resize(images, (1, 1), interpolation=interpolation, antialias=antialias)
+    except Exception:  # noqa: BLE001  this backend has no such interpolation; the export says so later
+        return dtype
+    return str(keras.backend.standardize_dtype(resized.dtype))
+
+
+def _resize(images: np.ndarray[Any, Any], size: tuple[int, int], *, interpolation: str, antialias: bool) -> Any:
+    return keras.ops.image.resize(
+        keras.ops.convert_to_tensor(images),
+        size,
+        interpolation=interpolation,
+        antialias=antialias,
+        data_format="channels_last",
+    )
+
+
+@functools.cache
+def nearest_pixels(own: int, wanted: int) -> np.ndarray[Any, Any]:
+    """Return which of ``own`` pixels in a row the backend takes for each of ``wanted``."""
+    ramp = np.broadcast_to(np.arange(own, dtype="float32")[None, :, None, None], (1, own, 2, 3))
+    resized = _resize(np.ascontiguousarray(ramp), (wanted, 2), interpolation="nearest", antialias=False)
+    return np.asarray(keras.ops.convert_to_numpy(resized))[0, :, 0, 0].astype("int64")
+
+
+def _scale_first(own: int, wanted: int) -> np.ndarray[Any, Any]:
+    return (np.arange(wanted, dtype="float32") + np.float32(0.5)) * (np.float32(own) / np.float32(wanted))
+
+
+_RULES: dict[str, Callable[[int, int], np.ndarray[Any, Any]]] = {
+    "scale first": _scale_first,
+    "product first": lambda own, wanted: (
+        (np.arange(wanted, dtype="float32") + np.float32(0.5)) * np.float32(own) / np.float32(wanted)
+    ),
+    "centers": lambda own, wanted: np.maximum(_scale_first(own, wanted) - np.float32(0.5), 0) + np.float32(0.5),
+}
+_SIZES = range(1, 600)
+_ASKED = 6
+
+
+@functools.cache
+def nearest_rule(wanted: int | None) -> str | None:
+    """Return in which order the backend computes the nearest pixel; None when it is none of those known.
+
+    Args:
+        wanted: The number of pixels in the answer; None when it is free.
+    """
+    known = dict(_RULES)
+    for size in (wanted,) if wanted is not None else (9, 24, 100):
+        answers = {
+            own: {name: np.minimum(np.floor(rule(own, size)), own - 1).astype("int64") for name, rule in known.items()}
+            for own in _SIZES
+        }
+        telling = [own for own, found in answers.items() if len({tuple(x) for x in found.values()}) > 1]
+        for own in (telling or [_SIZES[len(_SIZES) // 2]])[:_ASKED]:
+            asked = nearest_pixels(own, size)
+            known = {name: rule for name, rule in known.items() if np.array_equal(answers[own][name], asked)}
+    return next(iter(known), None)

@@ -9,7 +9,9 @@ import keras
 import numpy as np
 
 from mnistkit.export.native.graph import Array, Graph, Value
-from mnistkit.export.native.lowerings.elementwise import is_float
+from mnistkit.export.native.lowerings.creation import count_up
+from mnistkit.export.native.lowerings.elementwise import clip_to, is_float
+from mnistkit.export.native.probes import nearest_pixels, nearest_rule, resized_type
 from mnistkit.export.native.registry import UnsupportedOp, register_decomposition, register_lowering
 from mnistkit.export.native.symbolic_dim import SymbolicDim
 
@@ -24,26 +26,30 @@ def resize(op: Any, images: Any) -> Any:
         if isinstance(height, SymbolicDim) or isinstance(width, SymbolicDim):
             raise UnsupportedOp("keeping the aspect ratio needs a fixed input height and width")
         images = (_crop if op.crop_to_aspect_ratio else _pad)(op, images, axes=axes, height=height, width=width)
-    plain = PlainResize(op.size, op.interpolation, antialias=op.antialias, axes=axes)
+    dtype = resized_type(images.dtype, op.interpolation, antialias=bool(op.antialias))
+    plain = PlainResize(op.size, op.interpolation, antialias=op.antialias, axes=axes, dtype=dtype)
     return plain.symbolic_call(images)
 
 
 class PlainResize(keras.Operation):
     """A resize without its options; recorded in place of Keras' own."""
 
-    def __init__(self, size: Any, interpolation: str, *, antialias: bool, axes: tuple[int, int]) -> None:
+    def __init__(
+        self, size: Any, interpolation: str, *, antialias: bool, axes: tuple[int, int], dtype: str | None = None
+    ) -> None:
         super().__init__(name="resize")
         self.size = tuple(size)
         self.interpolation = interpolation
         self.antialias = antialias
         self.axes = axes
+        self.dtype = dtype
 
     def compute_output_spec(self, images: Any) -> Any:
         """Return the shape with the two sizes replaced."""
         shape = list(images.shape)
         for axis, size in zip(self.axes, self.size, strict=True):
             shape[axis] = size
-        return keras.KerasTensor(tuple(shape), images.dtype)
+        return keras.KerasTensor(tuple(shape), self.dtype or images.dtype)
 
 
 def _crop(op: Any, images: Any, *, axes: tuple[int, int], height: int, width: int) -> Any:
@@ -69,24 +75,70 @@ def _pad(op: Any, images: Any, *, axes: tuple[int, int], height: int, width: int
 
 @register_lowering(PlainResize)
 def plain_resize(graph: Graph, op: PlainResize, images: Any) -> Value:
-    """Nearest and bilinear are ONNX operators; the others are exact as products, for fixed sizes."""
+    """Nearest by index, bilinear by Resize; the others are exact as products, for fixed sizes."""
     value = graph.value(images)
+    axes = [axis % value.rank for axis in op.axes]
+    if op.interpolation == "nearest":
+        return _nearest(graph, op, value, axes)
     work = value if is_float(value.dtype) else graph.cast(value, "float32")
     shape = work.shape or ()
-    axes = [axis % work.rank for axis in op.axes]
     free = any(isinstance(shape[axis], SymbolicDim) for axis in axes) or any(
         isinstance(size, SymbolicDim) for size in op.size
     )
-    if op.interpolation == "nearest" or (op.interpolation == "bilinear" and not op.antialias):
+    if op.interpolation == "bilinear" and not op.antialias:
         out = _onnx_resize(graph, op, work, axes)
     elif free:
         what = f"{op.interpolation}{' with antialias' if op.antialias else ''}"
         raise UnsupportedOp(f"{what} resizing needs a fixed input height and width; use bilinear without antialias")
     else:
         out = _product(graph, op, work, axes)
-    if value.dtype == work.dtype:
+    target = graph.spec[0].dtype
+    if is_float(target):
         return out
-    return graph.cast(graph.pointwise("Round", out), value.dtype)
+    rounded = graph.pointwise("Round", out)
+    if target == "uint8":  # bicubic goes beyond the brightest pixel
+        rounded = clip_to(graph, rounded, low=0.0, high=255.0)
+    return graph.cast(rounded, target)
+
+
+def _nearest(graph: Graph, op: PlainResize, value: Value, axes: list[int]) -> Value:
+    """Gather the pixels that Keras takes; Resize rounds its coordinates otherwise, unless each pixel is repeated."""
+    shape = list(value.shape or ())
+    fixed = not any(isinstance(size, SymbolicDim) for size in (*(shape[axis] for axis in axes), *op.size))
+    repeats = fixed and all(int(size) % int(shape[axis]) == 0 for axis, size in zip(axes, op.size, strict=True))
+    if repeats and is_float(value.dtype):
+        return _onnx_resize(graph, op, value, axes)
+    for axis, size in zip(axes, op.size, strict=True):
+        own = shape[axis]
+        if not isinstance(own, SymbolicDim) and not isinstance(size, SymbolicDim):
+            if int(own) == int(size):
+                continue
+            indices = graph.const(nearest_pixels(int(own), int(size)), "int64", name_hint="pixels")
+        else:
+            indices = _nearest_free(graph, own, size)
+        shape[axis] = size
+        value = graph.node("Gather", value, indices, axis=axis, shape=tuple(shape))
+    return value
+
+
+def _nearest_free(graph: Graph, own: Any, size: Any) -> Value:
+    """Compute the pixels that Keras takes, in its order of operations: where two are as near, rounding decides."""
+    rule = nearest_rule(None if isinstance(size, SymbolicDim) else int(size))
+    if rule is None:
+        raise UnsupportedOp("nearest resizing of a free size is rounded in a way that is not known; fix the input size")
+    half = graph.const(0.5, "float32")
+    steps = graph.node("Add", graph.cast(count_up(graph, size), "float32"), half, dtype="float32")
+    pixels, wanted = (graph.cast(graph.dim(x), "float32") for x in (own, size))
+    if rule == "product first":
+        places = graph.node("Div", graph.node("Mul", steps, pixels), wanted)
+    else:
+        places = graph.node("Mul", steps, graph.node("Div", pixels, wanted))
+    if rule == "centers":
+        centers = graph.node("Max", graph.node("Sub", places, half), graph.const(0.0, "float32"))
+        places = graph.node("Add", centers, half)
+    found = graph.cast(graph.node("Floor", places), "int64")
+    last = graph.node("Sub", graph.dim(own), graph.ints(1))
+    return graph.node("Min", found, last, dtype="int64", shape=(size,))
 
 
 def _onnx_resize(graph: Graph, op: PlainResize, value: Value, axes: list[int]) -> Value:
@@ -96,7 +148,7 @@ def _onnx_resize(graph: Graph, op: PlainResize, value: Value, axes: list[int]) -
     order = [axis for axis in range(rank) if axis not in axes] + axes
     moved = graph.transpose(value, order)
     sizes = graph.shape_vector([*(shape[axis] for axis in order[:-2]), *op.size])
-    nearest = op.interpolation == "nearest"
+    nearest = op.interpolation == "nearest"  # each pixel repeated
     resized = graph.node(
         "Resize",
         moved,

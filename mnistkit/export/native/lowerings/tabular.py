@@ -13,6 +13,8 @@ from keras import ops
 
 from mnistkit.export.native.graph import Graph, Value
 from mnistkit.export.native.keras_hooks import lookup_dtype
+from mnistkit.export.native.lowerings.elementwise import is_float, together
+from mnistkit.export.native.probes import integers_are_binned_as_floats
 from mnistkit.export.native.registry import (
     UnsupportedOp,
     register_layer_decomposition,
@@ -24,23 +26,29 @@ from mnistkit.export.native.symbolic_dim import SymbolicDim
 
 @register_lowering("Digitize")
 def digitize(graph: Graph, _: Any, x: Any, bins: Any) -> Value:
-    """Count the bin edges that are not over each number: edges rise."""
-    value = graph.value(x)
-    kind = value.dtype if value.dtype.startswith("float") else "float32"
-    wide = graph.unsqueeze(graph.cast(value, kind), value.rank)
-    over = graph.node("GreaterOrEqual", wide, graph.value(bins, kind), dtype="bool")
-    counts = graph.node("ReduceSum", graph.cast(over, "int32"), graph.ints(value.rank), keepdims=0)
-    return Value(counts.name, "int32", value.shape)
+    """Count the bin edges that are not over each number: edges rise, and nothing is over NaN."""
+    value, edges = graph.value(x), graph.value(bins)
+    if is_float(value.dtype):
+        kind = "float64" if value.dtype == "float64" else "float32"
+    elif integers_are_binned_as_floats(edges_are_integers=not is_float(edges.dtype)):
+        kind, edges = "float32", graph.cast(edges, "float32")
+    else:  # single precision holds integers up to 2^24 alone
+        kind = "float64" if is_float(edges.dtype) else "int64"
+    return _count_edges(graph, graph.cast(value, kind), graph.cast(edges, kind), over="Less")
 
 
 @register_lowering("SearchSorted")
 def search_sorted(graph: Graph, op: Any, sorted_sequence: Any, values: Any) -> Value:
     """As :func:`digitize`, with edges that may be a tensor."""
-    edges, value = graph.value(sorted_sequence), graph.value(values)
-    wide = graph.unsqueeze(graph.cast(value, edges.dtype), value.rank)
-    compare = "Greater" if op.side == "left" else "GreaterOrEqual"
-    over = graph.node(compare, wide, edges, dtype="bool")
-    return graph.node("ReduceSum", graph.cast(over, "int32"), graph.ints(value.rank), keepdims=0, shape=value.shape)
+    edges, value = together(graph, sorted_sequence, values)
+    return _count_edges(graph, value, edges, over="LessOrEqual" if op.side == "left" else "Less")
+
+
+def _count_edges(graph: Graph, value: Value, edges: Value, *, over: str) -> Value:
+    wide = graph.unsqueeze(value, value.rank)
+    passed = graph.node("Not", graph.node(over, wide, edges, dtype="bool"))
+    counts = graph.node("ReduceSum", graph.cast(passed, "int32"), graph.ints(value.rank), keepdims=0)
+    return Value(counts.name, "int32", value.shape)
 
 
 def encode(indices: Any, mode: str, *, depth: int, dtype: str, count_weights: Any = None) -> Any:
@@ -77,9 +85,17 @@ def discretization(layer: Any, inputs: Any, **_: Any) -> Any:
         raise UnsupportedOp("it has no bin boundaries yet; give bin_boundaries or call adapt() first")
     if layer.sparse:
         raise UnsupportedOp("sparse=True has no ONNX form; set sparse=False")
-    indices = ops.digitize(inputs, np.asarray(layer.bin_boundaries, "float32"))
+    indices = ops.digitize(inputs, _edges(layer.bin_boundaries))
     depth = len(layer.bin_boundaries) + 1
     return encode(indices, layer.output_mode, depth=depth, dtype=layer.output_dtype)
+
+
+def _edges(boundaries: Any) -> Any:
+    """Bin edges in the type that Keras' backends make of a list: whole numbers stay so."""
+    edges = np.asarray(boundaries)
+    if edges.dtype.kind in "iu" and np.abs(edges).max(initial=0) < 2**31:
+        return edges.astype("int32")
+    return edges.astype("float32")
 
 
 class Lookup(keras.Operation):
@@ -140,21 +156,31 @@ def index_lookup(layer: Any, inputs: Any, **_: Any) -> Any:
     return encoded
 
 
+_DROPPED = 2**31 - 1  # an index beyond every depth, which no encoding counts
+
+
 def _look_up(layer: Any, inputs: Any) -> Any:
     masked = layer.mask_token is not None
     words = layer.get_vocabulary(include_special_tokens=False)
     start = int(masked and layer.output_mode == "int")
     first = start + layer.num_oov_indices
     keys, values = list(words), list(range(first, first + len(words)))
-    if masked:
-        keys, values = [layer.mask_token, *keys], [0, *values]
-    # without an out-of-vocabulary index Keras raises at run time; a file gives -1
+    if masked:  # the mask has an index of its own among integers, and none when they are encoded
+        keys, values = [layer.mask_token, *keys], [0 if layer.output_mode == "int" else _DROPPED, *values]
+    if layer.num_oov_indices == 0:
+        return _look_up_known(keys, values, inputs)
     default = start if layer.num_oov_indices == 1 else -1
     indices = Lookup(keys, values, default, "int64").symbolic_call(inputs)
     if layer.num_oov_indices > 1:
         spread = ops.mod(ops.cast(inputs, "int64"), layer.num_oov_indices) + start
         indices = ops.where(ops.equal(indices, -1), spread, indices)
     return ops.cast(indices, "int64")
+
+
+def _look_up_known(keys: list[Any], values: list[int], inputs: Any) -> Any:
+    """Look up keys that are all known. Keras raises for another one, and so does the file: by an index out of range."""
+    places = Lookup(keys, list(range(len(keys))), len(keys), "int64").symbolic_call(inputs)
+    return ops.take(np.asarray(values, "int64"), places, axis=0)
 
 
 @register_layer_lowering("Hashing")
