@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mnistkit.cli.common import add_backend, add_data, add_json, load_data, parse_labels, print_json, start_keras
 from mnistkit.cli.parser import one_of
-
-if TYPE_CHECKING:
-    import argparse
 
 EXAMPLES = (
     "mnistkit export exports/mnist.keras",
@@ -35,6 +32,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--batch", type=int, metavar="N", help="fix the batch axis to this size (default: free)")
     add("--input-names", type=_names, metavar="A,B", help="names for the inputs, in the model's order")
     add("--output-names", type=_names, metavar="A,B", help="names for the outputs, in the model's order")
+    add(
+        "--rename",
+        type=_pair,
+        action="append",
+        metavar="OLD=NEW",
+        help="new name for one input or output; may be repeated",
+    )
     add("--atol", type=float, metavar="X", help="largest allowed difference from Keras (default: from the model)")
     add("--samples", metavar="FILE.npz", help="real inputs for the verification, arrays by input name")
     add_data(parser)
@@ -60,6 +64,7 @@ def run(options: argparse.Namespace) -> int:
         batch=options.batch,
         input_names=options.input_names,
         output_names=options.output_names,
+        rename=dict(options.rename or ()),
         atol=options.atol,
         samples=options.samples,
         data=load_data(options) if options.data else None,
@@ -84,6 +89,13 @@ def run(options: argparse.Namespace) -> int:
         return 0
     print(report)
     return 0
+
+
+def _pair(text: str) -> tuple[str, str]:
+    old, separator, new = (part.strip() for part in text.partition("="))
+    if not (old and separator and new):
+        raise argparse.ArgumentTypeError(f"{text!r} is no OLD=NEW")
+    return old, new
 
 
 def _names(text: str) -> list[str]:

@@ -15,7 +15,7 @@ from mnistkit.export.fallback.exporters import check_exporter, export_with
 from mnistkit.export.fallback.normalize import ir_version_for, normalize
 from mnistkit.export.native import convert
 from mnistkit.export.native.keras_hooks import flatten_layers
-from mnistkit.export.signature import Signature, signature_of_graph, signature_of_model
+from mnistkit.export.signature import Signature, signature_of_conversion, signature_of_model
 
 NATIVE = "native"
 EXPORTERS = ("auto", NATIVE, *backends.EXPORTERS)
@@ -40,7 +40,9 @@ class Chosen:
     reason: str
 
 
-def choose(model: Any, exporter: str, *, opset: int | None, optimize: bool, batch: int | None) -> Chosen:
+def choose(
+    model: Any, exporter: str, *, opset: int | None, optimize: bool, batch: int | None, inputs: Any = None
+) -> Chosen:
     """Convert a model with the exporter asked for; ``auto`` falls back from the native one to Keras' own.
 
     Args:
@@ -49,9 +51,10 @@ def choose(model: Any, exporter: str, *, opset: int | None, optimize: bool, batc
         opset: ONNX opset; 17 from the native exporter, the exporter's own choice otherwise.
         optimize: Let the native exporter fold and fuse.
         batch: Fix the batch axis to this size.
+        inputs: What the model is called with, as for `mnistkit.export.native.convert`; its own inputs by default.
 
     Raises:
-        InputError: The exporter is unknown.
+        InputError: The exporter or the opset is unknown.
         UnsupportedError: The native exporter was asked for, or is all there is, and cannot convert parts of the model;
             or the model computes in bfloat16.
         ExportError: The exporter fails.
@@ -62,6 +65,8 @@ def choose(model: Any, exporter: str, *, opset: int | None, optimize: bool, batc
         exporter = NATIVE
     if exporter not in EXPORTERS:
         raise InputError(f"unknown exporter {exporter!r}; use one of {', '.join(EXPORTERS)}")
+    if opset is not None and opset < 1:
+        raise InputError(f"opset must be at least 1, got {opset}; leave it out for the default")
     newest = onnx.defs.onnx_opset_version()
     if opset is not None and opset > newest:
         raise InputError(
@@ -69,18 +74,21 @@ def choose(model: Any, exporter: str, *, opset: int | None, optimize: bool, batc
         )
     _refuse_bfloat16(model)
     if exporter in backends.EXPORTERS:
-        return _stock(model, exporter, "asked for by name", opset=opset, batch=batch)
+        return _stock(model, exporter, "asked for by name", opset=opset, batch=batch, inputs=inputs)
+    opset_or_default = OPSET if opset is None else opset
     try:
-        written = convert(model, opset=opset or OPSET, ir_version=IR_VERSION, batch=batch, optimize=optimize)
+        written = convert(
+            model, opset=opset_or_default, ir_version=IR_VERSION, batch=batch, optimize=optimize, inputs=inputs
+        )
     except UnsupportedError as error:
         if exporter == NATIVE:
             raise
         name = _fallback(error)
-        return _stock(model, name, f"the native exporter cannot: {error}", opset=opset, batch=batch)
-    proto = written.proto
-    proto.ir_version = ir_version_for(proto)
+        return _stock(model, name, f"the native exporter cannot: {error}", opset=opset, batch=batch, inputs=inputs)
+    written.proto.ir_version = ir_version_for(written.proto)
     reason = "asked for by name" if exporter == NATIVE else "it covers the whole model"
-    return Chosen(proto, signature_of_graph(model, proto.graph), NATIVE, "; ".join((reason, *written.notes)))
+    signature = signature_of_conversion(model, written, inputs=inputs)
+    return Chosen(written.proto, signature, NATIVE, "; ".join((reason, *written.notes)))
 
 
 def _refuse_bfloat16(model: Any) -> None:
@@ -108,8 +116,8 @@ def _fallback(error: UnsupportedError) -> str:
     ) from error
 
 
-def _stock(model: Any, name: str, reason: str, *, opset: int | None, batch: int | None) -> Chosen:
-    signature = signature_of_model(model)
+def _stock(model: Any, name: str, reason: str, *, opset: int | None, batch: int | None, inputs: Any = None) -> Chosen:
+    signature = signature_of_model(model, inputs=inputs)
     if batch is not None:
         signature = signature.with_batch(batch)
     return Chosen(normalize(export_with(name, model, opset=opset), signature), signature, name, reason)

@@ -123,6 +123,8 @@ class _Noise:
         found: list[Sample] = []
         self._refused = None
         for sizes in lengths:
+            if self._has_refused() and 1 in sizes and len(set(sizes)) > 1:
+                continue  # axes that Keras wants alike: length 1 passes by broadcasting, and on one backend alone
             sample = self._draw_one(sizes, self._answers.signature.batch or (others if found else rows))
             if sample is not None:
                 found.append(sample)
@@ -131,6 +133,9 @@ class _Noise:
         if not found and is_first:
             raise self._no_answer()
         return found
+
+    def _has_refused(self) -> bool:
+        return self._refused is not None
 
     def _no_answer(self) -> ExportError:
         if self._refused is None:

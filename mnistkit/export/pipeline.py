@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from mnistkit.export.choose import Chosen
     from mnistkit.export.profile import Profile
     from mnistkit.export.samples import Sample
+    from mnistkit.export.signature import Signature
     from mnistkit.export.verification import VerificationRow
 
 
@@ -57,6 +58,7 @@ class ExportReport:
         notes: What the file answers otherwise than Keras, for inputs that are no numbers or infinite.
         accuracy: Test accuracy through Keras and through onnxruntime, where the profile measures one.
         provenance: What was written to the JSON beside the file.
+        renamed: The new name of each input and output that Keras calls otherwise, where the caller asked for names.
     """
 
     path: Path
@@ -72,6 +74,7 @@ class ExportReport:
     notes: tuple[str, ...]
     accuracy: tuple[float, float] | None
     provenance: dict[str, Any]
+    renamed: dict[str, str] = field(default_factory=dict)
 
     @property
     def largest(self) -> float:
@@ -105,6 +108,8 @@ class ExportReport:
         lines += [f"differs from Keras: {note}" for note in self.notes]
         if self.accuracy is not None:
             lines.append(f"test accuracy: Keras {self.accuracy[0]:.4f}, onnxruntime {self.accuracy[1]:.4f}")
+        if self.renamed:
+            lines.append("renamed: " + ", ".join(f"{old} -> {new}" for old, new in self.renamed.items()))
         return "\n".join([*lines, f"wrote {self.path}, {self.provenance_path}"])
 
 
@@ -119,6 +124,8 @@ def export_onnx(
     batch: int | None = None,
     input_names: Sequence[str] | None = None,
     output_names: Sequence[str] | None = None,
+    rename: Mapping[str, str] | None = None,
+    inputs: Any = None,
     atol: float | None = None,
     samples: Mapping[str, NDArray[Any]] | str | os.PathLike[str] | None = None,
     data: Any = None,
@@ -139,8 +146,11 @@ def export_onnx(
         opset: ONNX opset of the file; 17 from the native exporter, the exporter's own choice otherwise.
         optimize: Let the native exporter fold and fuse.
         batch: Fix the batch axis to this size; free by default.
-        input_names: Names for the inputs, in the model's order.
-        output_names: Names for the outputs, in the model's order.
+        input_names: Names for the inputs, in the model's order; refused where the model takes several by name.
+        output_names: Names for the outputs, likewise.
+        rename: New names for some inputs and outputs, by the names that the file would have without it.
+        inputs: What the model is called with: a structure of ``keras.InputSpec`` or ``KerasTensor``, with names, shapes
+            and types. By default the model's own inputs.
         atol: Largest allowed difference from Keras' answers; derived from the model by default.
         samples: Real inputs for the verification, arrays by Keras input name with equal numbers of rows, or an
             ``.npz`` of them. They take the place of the profile's, so that no accuracy is measured.
@@ -161,13 +171,16 @@ def export_onnx(
     training = read_training(source, loaded)
     described = choose_profile(profile, training=training, data=data, labels=labels)
 
-    chosen = choose(loaded, exporter, opset=opset, optimize=optimize, batch=batch)
+    chosen = choose(loaded, exporter, opset=opset, optimize=optimize, batch=batch, inputs=inputs)
     if described is not None:
         described.check(chosen.signature)
     allowed = atol if atol is not None else derived_atol(loaded)
     answers = KerasAnswers(loaded, chosen.signature)
     found = collect_samples(answers, chosen.proto.graph, profile=described, given=samples, atol=allowed)
-    chosen, found = _renamed(chosen, found, described, input_names=input_names, output_names=output_names)
+    by_keras = chosen.signature
+    chosen, found = _renamed(
+        chosen, found, described, input_names=input_names, output_names=output_names, renames=rename
+    )
 
     with pending_model(target, chosen.proto) as pending:
         accuracy = annotate(pending, chosen, found[0], model=loaded, profile=described)
@@ -187,6 +200,7 @@ def export_onnx(
         notes=notes,
         accuracy=accuracy,
         provenance={},
+        renamed=_changed_names(by_keras, chosen.signature) if rename or input_names or output_names else {},
     )
     report = replace(report, provenance=_provenance(report, chosen, pending.external_data, training))
     write_json(report.provenance_path, report.provenance)
@@ -229,17 +243,30 @@ def _renamed(
     *,
     input_names: Sequence[str] | None,
     output_names: Sequence[str] | None,
+    renames: Mapping[str, str] | None,
 ) -> tuple[Chosen, list[Sample]]:
-    """Graph and samples under the final names: the caller's before the profile's before Keras'."""
+    """Graph and samples under the final names: the caller's before the profile's before Keras'.
+
+    Raises:
+        InputError: The names do not fit the model.
+    """
     old = chosen.signature
+    old.check_order(inputs=input_names, outputs=output_names)
     if profile is not None:
         inputs, outputs = profile.names(old, _all_outputs(samples))
         input_names, output_names = input_names or inputs, output_names or outputs
     new = old.renamed(inputs=input_names, outputs=output_names)
+    if renames:
+        new = new.renamed_by(renames)
     if new == old:
         return chosen, samples
     rename(chosen.proto, new)
     return replace(chosen, signature=new), [sample.renamed(old, new) for sample in samples]
+
+
+def _changed_names(old: Signature, new: Signature) -> dict[str, str]:
+    pairs = zip((*old.inputs, *old.outputs), (*new.inputs, *new.outputs), strict=True)
+    return {a.name: b.name for a, b in pairs if a.name != b.name}
 
 
 def _all_outputs(samples: Sequence[Sample]) -> list[NDArray[Any]]:

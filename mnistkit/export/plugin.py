@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from mnistkit.core.errors import InputError
+from mnistkit.export.native.signature import CallArguments
 from mnistkit.export.pipeline import ExportReport, export_onnx
 
 if TYPE_CHECKING:
@@ -22,10 +24,16 @@ _kept: list[Callable[..., Any]] = []
 def register() -> None:
     """Let ``model.export(path, format="onnx")`` of this process go through mnistkit; other formats stay Keras'.
 
-    Keras' arguments keep their meaning: ``opset_version`` is the opset, ``input_signature`` gives shapes and types to a
-    model that was never called, ``verbose`` prints what was verified to stderr. No provenance describes a model from
-    memory, so nothing is added to it or renamed; `export_onnx` with a profile does that. Calling it twice changes
-    nothing.
+    Keras' arguments keep their meaning:
+
+    - ``input_signature`` gives names, shapes and types to the inputs, one entry for each argument of ``call``. An
+      ``InputSpec`` counts as it is, a tensor as an example: its batch axis stays free.
+    - ``opset_version`` is the opset.
+    - ``verbose``, true by default, prints one line to stderr: the file, and how it was verified.
+
+    Any other option is an error: Keras hands it to one backend's exporter, which is not at work here. No provenance
+    describes a model from memory, so nothing is added to it or renamed; `export_onnx` with a profile does that. Calling
+    it twice changes nothing.
     """
     if _kept:
         return
@@ -33,10 +41,17 @@ def register() -> None:
     _kept.append(original)
 
     @functools.wraps(original)
-    def export(self: Any, filepath: Any, format: str = "tf_saved_model", **options: Any) -> Any:  # noqa: A002  # Keras' name
+    def export(
+        self: Any,
+        filepath: Any,
+        format: str = "tf_saved_model",  # noqa: A002  # Keras' name
+        verbose: bool | None = None,  # noqa: FBT001  # Keras' order
+        input_signature: Any = None,
+        **options: Any,
+    ) -> Any:
         if format != "onnx":
-            return original(self, filepath, format, **options)
-        return _export(self, filepath, **options)
+            return original(self, filepath, format, verbose, input_signature, **options)
+        return _export(self, filepath, verbose=verbose, input_signature=input_signature, **options)
 
     keras.Model.export = export
 
@@ -51,28 +66,53 @@ def _export(
     model: Any,
     filepath: str | os.PathLike[str],
     *,
-    verbose: bool | None = None,
-    input_signature: Any = None,
+    verbose: bool | None,
+    input_signature: Any,
     opset_version: int | None = None,
+    **others: Any,
 ) -> None:
-    if input_signature is not None and not model.built:
-        model(*[_zeros(part) for part in _as_arguments(input_signature)])
-    report = export_onnx(model, filepath, opset=opset_version)
-    if verbose:
+    if others:
+        raise InputError(
+            f"model.export(format='onnx') has no option {', '.join(sorted(others))} with mnistkit; leave it out, use "
+            "mnistkit.export.export_onnx, or give model.export back to Keras with unregister()"
+        )
+    inputs = None
+    if input_signature is not None:
+        arguments = _as_arguments(model, input_signature)
+        if not model.built:
+            model(*[keras.tree.map_structure(_zeros, part) for part in arguments.values()])
+        specs = {name: keras.tree.map_structure(_spec, part) for name, part in arguments.items()}
+        inputs = CallArguments(specs) if len(specs) > 1 else next(iter(specs.values()))
+    report = export_onnx(model, filepath, opset=opset_version, inputs=inputs)
+    if verbose or verbose is None:
         told = f"exporter {report.exporter}, verified, largest difference {report.largest:.1e}"
-        print(f"{report.path}: {told}", file=sys.stderr)  # noqa: T201  # asked for
+        print(f"{report.path}: {told}", file=sys.stderr)  # noqa: T201  # Keras prints one line too
 
 
-def _as_arguments(signature: Any) -> list[Any]:
-    """Keras takes a list with one entry for each argument of ``call``."""
-    return list(signature) if isinstance(signature, (list, tuple)) else [signature]
+def _as_arguments(model: Any, signature: Any) -> dict[str, Any]:
+    """Keras takes a list with one entry for each argument of ``call``; a functional model has one argument."""
+    parts = list(signature) if isinstance(signature, (list, tuple)) else [signature]
+    variable = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
+    parameters = inspect.signature(model.call).parameters.values()
+    names = [p.name for p in parameters if p.kind not in variable and p.name not in {"training", "mask"}]
+    if len(parts) > 1 and (hasattr(model, "operations") or len(names) < len(parts)):
+        parts = [parts]  # the inputs of a functional model, without the list around them
+    if not parts:
+        raise InputError("input_signature is empty; give one keras.InputSpec for each argument of call")
+    return dict(zip(names, parts, strict=False))
 
 
-def _zeros(part: Any) -> Any:
-    def zeros(spec: Any) -> Any:
-        return keras.ops.zeros([2 if size is None else size for size in spec.shape], dtype=spec.dtype or "float32")
+def _spec(given: Any) -> Any:
+    """A spec counts as it is; a tensor, symbolic or not, is an example of one row count."""
+    if isinstance(given, keras.KerasTensor) or keras.ops.is_tensor(given):
+        name = given.name if isinstance(given, keras.KerasTensor) else None
+        dtype = keras.backend.standardize_dtype(given.dtype)
+        return keras.InputSpec(shape=(None, *tuple(given.shape)[1:]), dtype=dtype, name=name)
+    return given
 
-    return keras.tree.map_structure(zeros, part)
+
+def _zeros(spec: Any) -> Any:
+    return keras.ops.zeros([2 if size is None else size for size in spec.shape], dtype=spec.dtype or "float32")
 
 
 class ExportOnnx(keras.callbacks.Callback):

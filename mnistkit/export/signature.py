@@ -12,12 +12,15 @@ from mnistkit.core.contract import BATCH
 from mnistkit.core.errors import ExportError, InputError
 from mnistkit.core.runtime import TensorInfo
 from mnistkit.export.native.signature import signature as input_signature
+from mnistkit.export.native.size_decisions import FreeSizeError
 from mnistkit.export.native.trace import trace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
+
+    from mnistkit.export.native import Conversion
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +32,14 @@ class Signature:
         outputs: Outputs likewise.
         structure: The nesting in which the model takes its inputs, with anything as leaves.
         keywords: Argument names, when the model takes more than one argument; then ``structure`` is a list of them.
+        outputs_by_name: The model answers with a dict, whose order is that of its keys and not the user's.
     """
 
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
     structure: Any
     keywords: tuple[str, ...]
+    outputs_by_name: bool = False
 
     def __str__(self) -> str:
         inputs, outputs = ("; ".join(map(str, tensors)) or "nothing" for tensors in (self.inputs, self.outputs))
@@ -45,6 +50,38 @@ class Signature:
         """Size of the batch axis where the model itself fixes it, as ``keras.Input(batch_size=N)`` does."""
         sizes = {size for tensor in self.inputs for size in tensor.shape[:1] if isinstance(size, int)}
         return sizes.pop() if len(sizes) == 1 else None
+
+    def check_order(self, *, inputs: Sequence[str] | None = None, outputs: Sequence[str] | None = None) -> None:
+        """Refuse names in order for tensors that have none.
+
+        Raises:
+            InputError: The model takes, or gives, several tensors by name.
+        """
+        named = {"inputs": (inputs, _has_dict(self.structure)), "outputs": (outputs, self.outputs_by_name)}
+        for kind, (names, by_name) in named.items():
+            old: tuple[TensorInfo, ...] = getattr(self, kind)
+            if names is not None and by_name and len(old) > 1:
+                known = ", ".join(tensor.name for tensor in old)
+                pairs = " ".join(f"--rename {tensor.name}=NEW" for tensor in old)
+                raise InputError(
+                    f"the model's {kind} have names and no order ({known}); rename each by its own: {pairs}, or "
+                    "rename={...} in Python"
+                )
+
+    def renamed_by(self, names: Mapping[str, str]) -> Signature:
+        """The same with other names for some tensors, by their present names.
+
+        Raises:
+            InputError: No input or output has such a name, or a new one is empty or used twice.
+        """
+        known = [tensor.name for tensor in (*self.inputs, *self.outputs)]
+        unknown = sorted(set(names) - set(known))
+        if unknown:
+            raise InputError(f"nothing to rename is called {', '.join(unknown)}; there are {', '.join(known)}")
+        return self.renamed(
+            inputs=[names.get(tensor.name, tensor.name) for tensor in self.inputs],
+            outputs=[names.get(tensor.name, tensor.name) for tensor in self.outputs],
+        )
 
     def renamed(self, *, inputs: Sequence[str] | None = None, outputs: Sequence[str] | None = None) -> Signature:
         """The same with other names.
@@ -102,29 +139,53 @@ class Signature:
         return {tensor.name: answer for tensor, answer in zip(self.outputs, answers, strict=True)}
 
 
-def signature_of_graph(model: Any, graph: onnx.GraphProto) -> Signature:
-    """Signature of a model that the native exporter wrote: names and shapes are the graph's."""
-    structure, _, keywords = input_signature(model)
-    return Signature(_declared(graph.input), _declared(graph.output), structure, tuple(keywords))
+def _has_dict(structure: Any) -> bool:
+    if isinstance(structure, dict):
+        return len(structure) > 1 or any(map(_has_dict, structure.values()))
+    return isinstance(structure, (list, tuple)) and any(map(_has_dict, structure))
 
 
-def signature_of_model(model: Any) -> Signature:
+def signature_of_conversion(model: Any, written: Conversion, *, inputs: Any = None) -> Signature:
+    """Signature of a model that the native exporter wrote: names and shapes are the graph's.
+
+    Args:
+        model: The Keras model.
+        written: What was written.
+        inputs: As for `signature_of_model`.
+    """
+    structure, _, keywords = input_signature(model, inputs=inputs)
+    graph = written.proto.graph
+    return Signature(
+        _declared(graph.input), _declared(graph.output), structure, tuple(keywords), _has_dict(written.outputs)
+    )
+
+
+def signature_of_model(model: Any, *, inputs: Any = None) -> Signature:
     """Signature of a model that another exporter is to write: names and shapes as the native exporter would give them.
 
+    Args:
+        model: The Keras model.
+        inputs: What it is called with, as for `mnistkit.export.native.convert`; the model's own inputs by default.
+
     Raises:
+        FreeSizeError: The model decides by a free size, which no exporter can write.
         ExportError: Nothing says what the model is called with.
     """
-    structure, names, keywords = input_signature(model)
+    structure, names, keywords = input_signature(model, inputs=inputs)
     specs = keras.tree.flatten(structure)
     inputs = tuple(
         TensorInfo(name, spec.dtype, _sizes(spec.shape, name)) for name, spec in zip(names, specs, strict=True)
     )
+    by_name = False
     try:
-        traced = trace(model)
+        traced = trace(model, inputs=inputs)
+    except FreeSizeError:
+        raise
     except ExportError:  # the native exporter cannot follow this model; its outputs are known to Keras alone
         flat = [tensor for tensor in keras.tree.flatten(getattr(model, "outputs", None) or []) if tensor is not None]
         found = [(f"output_{n}", str(tensor.dtype), tuple(tensor.shape)) for n, tensor in enumerate(flat)]
     else:
+        by_name = _has_dict(traced.outputs)
         flat = [tensor for tensor in keras.tree.flatten(traced.outputs) if tensor is not None]
         # a free size is an int of a special type there
         shapes = [tuple(size if type(size) is int else None for size in tensor.shape) for tensor in flat]
@@ -139,7 +200,7 @@ def signature_of_model(model: Any) -> Signature:
         TensorInfo(name if name not in taken else f"{name}_output", dtype, _sizes(shape, None))
         for name, dtype, shape in found
     )
-    return Signature(inputs, outputs, structure, tuple(keywords))
+    return Signature(inputs, outputs, structure, tuple(keywords), by_name)
 
 
 def _declared(values: Any) -> tuple[TensorInfo, ...]:

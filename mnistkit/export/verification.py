@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -124,10 +125,22 @@ def _verify_one(runtime: Runtime, sample: Sample, size: int, atol: float) -> Com
     try:
         answers = run_in_steps(runtime, {key: array[:limit] for key, array in sample.inputs.items()}, size)
     except InputError as error:
-        raise ParityError(f"{sample.name}, batch size {size}: {error}") from error
+        raise _cannot_run(f"{sample.name}, batch size {size}", error) from error
     found = []
     for name, expected in sample.expected.items():
         what = f"{sample.name}, batch size {size}, output {name}"
         seen = expected if sample.is_whole or not expected.ndim else expected[: limit - limit % size]
         found.append(compare(seen, answers[name], atol=atol, what=what, nan=sample.is_missing))
     return max(found, key=lambda comparison: comparison.largest)
+
+
+def _cannot_run(what: str, error: InputError) -> ExportError:
+    """Say in which layer onnxruntime stops: the names of the nodes begin with its path."""
+    text = " ".join(str(error.__cause__ or error).split())
+    node = re.search(r"running (\S+) node\. Name:'([^']*)'", text)
+    if node is None:
+        return ParityError(f"{what}: {error}")
+    layer = node[2].rpartition("/")[0] or "the top of the model"
+    return ExportError(
+        f"{what}: onnxruntime cannot run the file, though Keras answers; it stops in {layer} ({node[1]}): {text[-160:]}"
+    )

@@ -91,6 +91,21 @@ def pin(value: Any) -> Any:
     return Weight(value, held_type(keras.backend.standardize_dtype(value.dtype)))
 
 
+def map_in_order(function: Callable[..., Any], structure: Any, *others: Any) -> Any:
+    """Map over the leaves of structures in their flat order, which is the same on every backend.
+
+    ``keras.tree.map_structure`` visits a dict in the order of its keys on some backends, and as it was filled on
+    others.
+
+    Args:
+        function: Gets the place of the leaf in the flat order, and the leaf of each structure.
+        structure: What the result is like.
+        others: More of the same structure.
+    """
+    leaves = zip(*map(keras.tree.flatten, (structure, *others)), strict=True)
+    return keras.tree.pack_sequence_as(structure, [function(place, *parts) for place, parts in enumerate(leaves)])
+
+
 def map_leaves(structure: Any, function: Callable[[Any], Any]) -> Any:
     """Map over the leaves of tuples, lists, dicts and slices; ``keras.tree`` takes a slice for a leaf."""
     kind = type(structure)

@@ -10,7 +10,7 @@ import keras
 from keras import tree
 
 from mnistkit.core.errors import ExportError
-from mnistkit.export.native.keras_hooks import build_shapes, input_structure, layer_of
+from mnistkit.export.native.keras_hooks import build_shapes, flatten_layers, input_structure, layer_of
 from mnistkit.export.native.names import Namer
 
 
@@ -20,6 +20,13 @@ class Spec:
 
     shape: tuple[int | None, ...]
     dtype: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallArguments:
+    """What a model of several arguments is called with: a structure of ``InputSpec`` or ``KerasTensor`` for each."""
+
+    by_name: dict[str, Any]
 
 
 def signature(model: Any, *, inputs: Any = None, namer: Namer | None = None) -> tuple[Any, list[str], list[str]]:
@@ -32,8 +39,13 @@ def signature(model: Any, *, inputs: Any = None, namer: Namer | None = None) -> 
         ExportError: Nothing says what the model is called with.
     """
     namer = namer or Namer()
+    if isinstance(inputs, CallArguments):
+        parts = list(inputs.by_name.values())
+        structure = tree.map_structure(lambda x: _spec(x, None), parts)
+        names = [getattr(x, "name", None) or name for name, part in inputs.by_name.items() for x in tree.flatten(part)]
+        return structure, _flat_names(structure, namer, given=names), list(inputs.by_name)
     if inputs is not None:
-        structure = tree.map_structure(lambda x: _spec(x, model), inputs)
+        structure = tree.map_structure(lambda x: _spec(x, None), inputs)
         return (
             structure,
             _flat_names(structure, namer, given=[getattr(x, "name", None) for x in tree.flatten(inputs)]),
@@ -78,9 +90,23 @@ def _recorded(model: Any, namer: Namer) -> tuple[Any, list[str], list[str]]:
 def _spec(tensor: Any, model: Any) -> Spec:
     shape = getattr(tensor, "shape", None)
     if shape is None:
-        raise ExportError(f"an input of {model.name!r} has no shape; give every input a keras.Input(shape)")
+        raise ExportError(
+            f"an input of {getattr(model, 'name', 'the model')!r} has no shape; give every input a keras.Input(shape)"
+        )
     dtype = keras.backend.standardize_dtype(tensor.dtype or keras.config.floatx())
-    return Spec(tuple(None if size is None else int(size) for size in shape), dtype)
+    sizes = tuple(None if size is None else int(size) for size in shape)
+    return Spec((None, *sizes[1:]) if _fixed_by_a_call(model) else sizes, dtype)
+
+
+def _fixed_by_a_call(model: Any) -> bool:
+    """Say whether the batch size among a model's shapes may be only that of the first batch that it met.
+
+    A ``Sequential`` without an ``Input`` takes the shape of the first batch, the batch size included, and its file does
+    not tell that from a batch size that was asked for. Only states that are kept between batches need one.
+    """
+    return isinstance(model, keras.Sequential) and not any(
+        getattr(layer, "stateful", False) for layer in flatten_layers(model)
+    )
 
 
 def _flat_names(structure: Any, namer: Namer, *, given: list[Any] | None, fallback: str = "inputs") -> list[str]:

@@ -16,7 +16,6 @@ Python code decides by the number of a free size is proven harmless, or refused 
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -27,7 +26,7 @@ from mnistkit.export.native import keras_hooks
 from mnistkit.export.native.current_trace import TRACING
 from mnistkit.export.native.patches import patches
 from mnistkit.export.native.probe import SizesOfInputs, prove
-from mnistkit.export.native.records import Trace
+from mnistkit.export.native.records import Trace, map_in_order
 from mnistkit.export.native.signature import signature
 from mnistkit.export.native.size_decisions import FreeSizeError
 from mnistkit.export.native.symbolic_dim import FreeSize, SymbolicDim, make_tensor
@@ -127,7 +126,6 @@ def _of(sizes: tuple[Sizes, Sizes]) -> Callable[[int, int], tuple[int, int]]:
 def _symbolic_inputs(structure: Any, sizes_of: Callable[[int, int], tuple[int, int]], batch: int | None) -> Any:
     """Make the tensors to call the model with; all inputs have the same batch size."""
     shared: list[SymbolicDim] = []
-    places = itertools.count()
 
     def size_of(place: int, axis: int, size: int | None) -> Any:
         if axis == 0 and batch is not None:
@@ -138,15 +136,13 @@ def _symbolic_inputs(structure: Any, sizes_of: Callable[[int, int], tuple[int, i
             return shared[0]
         return FreeSize(*sizes_of(place, axis))
 
-    def make(spec: Any) -> KerasTensor:
-        place = next(places)
-        tensor = make_tensor(
-            [size_of(place, axis, size) for axis, size in enumerate(spec.shape)], held_type(spec.dtype)
-        )
+    def make(place: int, spec: Any) -> KerasTensor:
+        shape = [size_of(place, axis, size) for axis, size in enumerate(spec.shape)]
+        tensor = make_tensor(shape, held_type(spec.dtype))
         shared.extend(size for size in tensor.shape[:1] if isinstance(size, SymbolicDim))
         return tensor
 
-    return tree.map_structure(make, structure)
+    return map_in_order(make, structure)
 
 
 def _prove(
@@ -166,17 +162,15 @@ def _prove(
 
     def runs(sizes: SizesOfInputs) -> bool:
         """Call the model itself on zeros."""
-        places = itertools.count()
         first = next(iter(sizes))
 
-        def zeros(spec: Any) -> Any:
-            place = next(places)
+        def zeros(place: int, spec: Any) -> Any:
             free = {axis: sizes.get((place, axis), sizes[first])[0] for axis in range(len(spec.shape))}
             shape = [batch if axis == 0 and batch else size or free[axis] for axis, size in enumerate(spec.shape)]
             return ops.zeros(shape, dtype=spec.dtype)
 
         try:
-            _call_plain(model, tree.map_structure(zeros, structure), by_keyword)
+            _call_plain(model, map_in_order(zeros, structure), by_keyword)
         except Exception:  # noqa: BLE001  the model is foreign code, and may refuse a size with anything
             return False
         return True

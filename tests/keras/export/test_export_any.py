@@ -56,8 +56,8 @@ def test_names_and_fixed_batch(tmp_path):
 
 
 def test_a_batch_size_that_the_model_fixes_is_verified_and_told(cli, tmp_path):
-    model = keras.Sequential([keras.Input((6,), batch_size=4), keras.layers.Dense(2)])
-    model.save(tmp_path / "m.keras")
+    inputs = keras.Input((6,), batch_size=4)
+    keras.Model(inputs, keras.layers.Dense(2)(inputs)).save(tmp_path / "m.keras")
     ran = cli("export", tmp_path / "m.keras")
     assert (ran.code, ran.err) == (
         0,
@@ -79,6 +79,10 @@ def test_a_batch_size_that_the_model_fixes_is_verified_and_told(cli, tmp_path):
         ({"atol": 0.0}, "atol must be above 0"),
         ({"exporter": "magic"}, "unknown exporter 'magic'; use one of auto, native"),
         ({"opset": 12}, "opset 17 or newer"),
+        ({"opset": 0}, "opset must be at least 1, got 0"),
+        ({"opset": 0, "exporter": "torch"}, "opset must be at least 1, got 0"),
+        ({"rename": {"x": "y"}}, "nothing to rename is called x; there are input_layer, dense"),
+        ({"rename": {"input_layer": "dense_1"}}, "names used twice: dense_1"),
     ],
 )
 def test_options_that_do_not_fit(tmp_path, options, message):
@@ -237,6 +241,94 @@ def test_register_takes_model_export_and_unregister_gives_it_back(tmp_path):
         unregister()
     unregister()
     assert keras.Model.export is original
+
+
+@pytest.fixture
+def registered():
+    register()
+    yield
+    unregister()
+
+
+@pytest.mark.usefixtures("registered")
+def test_input_signature_gives_names_shapes_and_types_as_in_keras(tmp_path, capsys):
+    inputs = keras.Input((None, 3))
+    model = keras.Model(inputs, keras.layers.Conv1D(2, 3, name="conv")(inputs))
+    spec = keras.InputSpec(shape=(4, 9, 3), dtype="float32", name="wave")
+    model.export(tmp_path / "m.onnx", "onnx", False, [spec])  # Keras' order of arguments
+    assert declared(tmp_path / "m.onnx") == ({"wave": [4, 9, 3]}, {"conv": [4, 7, 2]})
+    model.export(tmp_path / "m.onnx", "onnx", input_signature=[keras.ops.zeros((4, 9, 3))])
+    assert declared(tmp_path / "m.onnx")[0] == {"inputs": ["batch", 9, 3]}, "a tensor is an example"
+    assert "verified, largest difference" in capsys.readouterr().err, "Keras prints a line by default"
+
+
+@pytest.mark.usefixtures("registered")
+def test_input_signature_of_several_arguments(tmp_path):
+    class Sum(keras.Model):
+        def call(self, left, right):
+            return left + right["x"]
+
+    spec = keras.InputSpec(shape=(None, 3), dtype="float32")
+    Sum().export(tmp_path / "m.onnx", "onnx", verbose=False, input_signature=[spec, {"x": spec}])
+    assert list(declared(tmp_path / "m.onnx")[0].values()) == [["batch", 3], ["batch", 3]]
+
+
+@pytest.mark.usefixtures("registered")
+def test_input_signature_that_the_model_does_not_take_is_refused(tmp_path):
+    spec = keras.InputSpec(shape=(None, 7), dtype="float32")
+    with pytest.raises(ExportError, match="cannot be called on symbolic inputs"):
+        small().export(tmp_path / "m.onnx", "onnx", input_signature=[spec])
+    with pytest.raises(InputError, match="has no option is_static"):
+        small().export(tmp_path / "m.onnx", "onnx", is_static=True)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("registered")
+def test_opset_version_is_the_opset(tmp_path):
+    small().export(tmp_path / "m.onnx", "onnx", verbose=False, opset_version=19)
+    assert json.loads((tmp_path / "m.onnx.json").read_text())["opset"] == 19
+    with pytest.raises(InputError, match="at least 1"):
+        small().export(tmp_path / "m.onnx", "onnx", opset_version=0)
+
+
+@pytest.mark.parametrize("rows", [1, 5])
+def test_a_sequential_without_an_input_takes_any_number_of_rows(tmp_path, rows):
+    """It has the size of the first batch that it was called with; a file from disk does not tell that from a wish."""
+    model = keras.Sequential([keras.layers.Reshape((3, 2)), keras.layers.Conv1D(2, 2), keras.layers.Flatten()])
+    model(np.zeros((rows, 6), "float32"))
+    report = export_onnx(model, tmp_path / "m.onnx")
+    assert declared(tmp_path / "m.onnx")[0] == {"input_layer": ["batch", 6]}
+    assert {row.batch_size for row in report.rows} >= {1, 2, 3}
+    model.save(tmp_path / "m.keras")
+    export_onnx(tmp_path / "m.keras", batch=4)
+    assert declared(tmp_path / "m.onnx")[0] == {"input_layer": [4, 6]}
+
+
+def by_name():
+    a, b = keras.Input((3,), name="zebra"), keras.Input((3,), name="apple")
+    return keras.Model({"zebra": a, "apple": b}, {"low": a - b, "high": a + 2 * b})
+
+
+def test_names_in_order_are_refused_for_inputs_that_have_none(tmp_path):
+    """They were given in the order of the alphabet, and so swapped."""
+    for options in ({"input_names": ["zebra2", "apple2"]}, {"output_names": ["low2", "high2"]}):
+        with pytest.raises(InputError, match=r"have names and no order .*--rename"):
+            export_onnx(by_name(), tmp_path / "m.onnx", **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_renames_by_name_are_printed(cli, tmp_path):
+    by_name().save(tmp_path / "m.keras")
+    ran = cli("export", tmp_path / "m.keras", "--rename", "zebra=horse", "--rename", "low=down")
+    assert ran.code == 0, ran.err
+    assert "renamed: zebra -> horse, low -> down" in ran.out
+    session = ort.InferenceSession(tmp_path / "m.onnx")
+    ones = np.ones((1, 3), np.float32)
+    (down,) = session.run(["down"], {"horse": 5 * ones, "apple": ones})
+    np.testing.assert_array_equal(down, 4 * ones)
+    ran = cli("export", tmp_path / "m.keras", "--rename", "zebra")
+    assert ran.code == 2
+    assert "'zebra' is no OLD=NEW" in ran.err
 
 
 def test_the_callback_exports_the_best_epoch_only(tmp_path):

@@ -5,15 +5,20 @@ import math
 
 import keras
 import numpy as np
+import onnx
 import pytest
 from comparing import agree, redraw
 from keras import layers as L
 from keras import ops
 
-from mnistkit.core.errors import UnsupportedError
+from mnistkit.core.errors import ExportError, UnsupportedError
+from mnistkit.core.runtime import TensorInfo
 from mnistkit.export import export_onnx
 from mnistkit.export.native import convert, find_unsupported
 from mnistkit.export.native.size_decisions import FreeSizeError
+from mnistkit.export.samples import Sample, sample_any
+from mnistkit.export.signature import Signature
+from mnistkit.export.verification import verify_samples
 
 
 class Pick(L.Layer):
@@ -163,3 +168,42 @@ def test_no_other_exporter_is_tried_for_a_decision_by_a_size(tmp_path):
         export_onnx(model, tmp_path / "m.onnx")
     assert not isinstance(found.value, UnsupportedError)
     assert not list(tmp_path.iterdir())
+
+
+def test_lengths_that_must_agree_are_not_drawn_apart():
+    """A mask of length 1 fits any length by broadcasting, under JAX even inside an attention; no file does that."""
+    a, b = keras.Input((None, 2), name="a"), keras.Input((None, 2), name="b")
+    model = keras.Model([a, b], L.Add()([a, b]))
+    sizes = tuple(TensorInfo(name, "float32", ("batch", f"{name}_1", 2)) for name in "ab")
+    structure = [None, None]
+    signature = Signature(sizes, (TensorInfo("add", "float32", ("batch", None, 2)),), structure, ())
+    drawn = sample_any(model, signature, batch_sizes=(1,))
+    assert [[x.shape[1] for x in sample.inputs.values()] for sample in drawn] == [[24, 24], [9, 9], [1, 1]]
+
+
+def test_a_file_that_cannot_run_is_an_export_error_by_the_name_of_the_layer(tmp_path):
+    x = keras.Input((None, 4))
+    model = redraw(keras.Model(x, L.Dense(3, name="inner")(x)))
+    proto = convert(model).proto
+    graph = proto.graph
+    graph.initializer.append(onnx.numpy_helper.from_array(np.array([-1, 7, 4], np.int64), "fixed"))
+    last = graph.node[0]
+    kept = last.input[0]
+    last.input[0] = "inner/fixed"
+    graph.node.insert(0, onnx.helper.make_node("Reshape", [kept, "fixed"], ["inner/fixed"], name="inner/Reshape"))
+    for size in graph.output[0].type.tensor_type.shape.dim:
+        size.Clear()
+    path = tmp_path / "m.onnx"
+    path.write_bytes(proto.SerializeToString())
+    ones = np.ones((1, 3, 4), np.float32)
+    sample = Sample("noise", {graph.input[0].name: ones}, {graph.output[0].name: np.ones((1, 3, 3))}, (1,))
+    with pytest.raises(ExportError, match=r"noise, batch size 1: onnxruntime cannot run .* stops in inner .Reshape."):
+        verify_samples(path, [sample], atol=1.0)
+
+
+def test_the_batch_size_is_read_from_the_same_input_on_every_backend():
+    """Keras visits a dict in the order of its keys, and under PyTorch as it was filled."""
+    words, gaps = keras.Input((None,), name="words"), keras.Input((None,), name="gaps")
+    table = Pick(lambda x: ops.zeros((ops.shape(x)[0], 3)), shape=(None, 3))(words)
+    written = convert(keras.Model({"words": words, "gaps": gaps}, [table, gaps]))
+    assert [node.input[0] for node in written.proto.graph.node if node.op_type == "Shape"] == ["gaps"]

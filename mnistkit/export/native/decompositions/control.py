@@ -6,6 +6,7 @@ from typing import Any
 
 from keras import ops, tree
 
+from mnistkit.export.native.records import map_in_order
 from mnistkit.export.native.registry import UnsupportedOp, register_decomposition
 from mnistkit.export.native.symbolic_dim import SymbolicDim
 
@@ -16,7 +17,7 @@ LONGEST = 256  # turns of a loop that are written out
 def cond(_: Any, pred: Any, true_fn: Any, false_fn: Any) -> Any:
     """Choose between the results of two functions without side effects."""
     yes, no = true_fn(), false_fn()
-    return tree.map_structure(lambda a, b: ops.where(ops.cast(pred, "bool"), a, b), yes, no)
+    return map_in_order(lambda _, a, b: ops.where(ops.cast(pred, "bool"), a, b), yes, no)
 
 
 @register_decomposition("Switch")
@@ -27,7 +28,7 @@ def switch(_: Any, index: Any, branches: Any, *operands: Any) -> Any:
     out = results[-1]
     for number in range(len(results) - 2, -1, -1):
         chosen = ops.equal(index, number)
-        out = tree.map_structure(lambda a, b, c=chosen: ops.where(c, a, b), results[number], out)
+        out = map_in_order(lambda _, a, b, c=chosen: ops.where(c, a, b), results[number], out)
     return out
 
 
@@ -46,8 +47,8 @@ def map_(_: Any, f: Any, xs: Any) -> Any:
     """Apply a function to each row of a known number of rows."""
     count = tree.flatten(xs)[0].shape[0]
     _check(0, count)
-    rows = [f(tree.map_structure(lambda x, i=i: x[i], xs)) for i in range(count)]
-    return tree.map_structure(lambda *parts: ops.stack(parts, axis=0), *rows)
+    rows = [f(map_in_order(lambda _, x, i=i: x[i], xs)) for i in range(count)]
+    return map_in_order(lambda _, *parts: ops.stack(parts, axis=0), *rows)
 
 
 @register_decomposition("VectorizedMap")
@@ -64,13 +65,13 @@ def scan(op: Any, f: Any, init: Any, xs: Any = None) -> Any:
     carry, outs = init, []
     turns = range(count)
     for turn in reversed(turns) if op.reverse else turns:
-        carry, out = f(carry, None if xs is None else tree.map_structure(lambda x, i=turn: x[i], xs))
+        carry, out = f(carry, None if xs is None else map_in_order(lambda _, x, i=turn: x[i], xs))
         outs.append(out)
     if op.reverse:
         outs.reverse()
     if outs[0] is None:
         return carry, None
-    return carry, tree.map_structure(lambda *parts: ops.stack(parts, axis=0), *outs)
+    return carry, map_in_order(lambda _, *parts: ops.stack(parts, axis=0), *outs)
 
 
 @register_decomposition("WhileLoop")
@@ -85,7 +86,7 @@ def while_loop(op: Any, loop_vars: Any) -> Any:
         running = ops.cast(op.cond(*state), "bool")
         after = op.body(*state)
         after = (after,) if not isinstance(after, (tuple, list)) else tuple(after)
-        state = tree.map_structure(lambda new, old, r=running: ops.where(r, new, old), after, state)
+        state = map_in_order(lambda _, new, old, r=running: ops.where(r, new, old), after, state)
     return state[0] if single else state
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from keras import ops, tree
+from keras import ops
 
 from mnistkit.export.native.keras_hooks import takes_argument
 from mnistkit.export.native.ops_backend import symbolic_backend
+from mnistkit.export.native.records import map_in_order
 from mnistkit.export.native.registry import register_layer_decomposition
 
 
@@ -20,7 +21,7 @@ def time_distributed(layer: Any, inputs: Any, mask: Any = None, **_: Any) -> Any
     if mask is not None and takes_argument(layer.layer, "mask"):
         kwargs["mask"] = ops.reshape(mask, (batch * time, *mask.shape[2:]))
     outputs = layer.layer(folded, **kwargs)
-    return tree.map_structure(lambda x: ops.reshape(x, (batch, time, *x.shape[1:])), outputs)
+    return map_in_order(lambda _, x: ops.reshape(x, (batch, time, *x.shape[1:])), outputs)
 
 
 @register_layer_decomposition("Bidirectional")
