@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
-from mnistkit.core.errors import NoDigitError
+from mnistkit.core.errors import NoDigitError, PictureError
 from mnistkit.digits.pictures import WORKING_SIDE, center_digit, decode_sized, find_foreground, name_of
 from mnistkit.digits.segmentation import (
     Component,
@@ -138,12 +138,17 @@ def read_digits(classifier: DigitClassifier, source: Source) -> DigitString:
 
     Raises:
         NoDigitError: Nothing that looks like digits is drawn on the picture.
-        PictureError: The picture cannot be read.
+        PictureError: The picture cannot be read, or has more marks than a page.
         InputError: An array has the wrong type or shape.
     """
     picture, (width, height) = decode_sized(source)
     name = name_of(source)
     components, shape = _components(picture, name)
+    if len(components) > _MOST_MARKS:
+        raise PictureError(
+            f"{name}: {len(components)} separate marks, more than the {_MOST_MARKS} that are read from one picture; "
+            "cut the digits out, or take a picture without texture"
+        )
     median_height = median_height_of(components)
     digits: list[Digit] = []
     for components_of_row in find_rows(components):
@@ -181,6 +186,7 @@ def __getattr__(name: str) -> Any:
 _WANTED: Final = 72  # cells a digit should be high: strokes of several cells, and still quick
 _FITTING: Final = (48, 130)
 _MOST: Final = 1_500_000  # cells of a plane
+_MOST_MARKS: Final = 2_000  # a written page has fewer; the time to sort them into rows grows with their square
 
 
 def _components(picture: NDArray[np.uint8], name: str) -> tuple[list[Component], tuple[int, int]]:

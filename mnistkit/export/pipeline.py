@@ -17,7 +17,7 @@ from mnistkit.core.keras_files import load_model
 from mnistkit.export.annotate import annotate
 from mnistkit.export.answers import KerasAnswers
 from mnistkit.export.atomic_save import pending_model
-from mnistkit.export.choose import choose
+from mnistkit.export.choose import FELL_BACK, choose
 from mnistkit.export.collect_samples import collect_samples
 from mnistkit.export.diagnose import first_difference
 from mnistkit.export.fallback.normalize import rename
@@ -257,7 +257,8 @@ def _verify(
     try:
         rows, notes = verify_samples(file, samples, atol=atol)
     except ParityError as error:
-        raise ParityError(f"{error}{first_difference(model, chosen, samples[0], atol)}") from error
+        why = f" (exporter {chosen.exporter}, because {chosen.reason})" if chosen.reason.startswith(FELL_BACK) else ""
+        raise ParityError(f"{error}{first_difference(model, chosen, samples[0], atol)}{why}") from error
     return tuple(rows), tuple(notes)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mnistkit.core.errors import NoDigitError
+from mnistkit.core.errors import NoDigitError, PictureError
 from mnistkit.digits import numbers
 from mnistkit.digits.numbers import DigitString, read_digits
 from mnistkit.digits.pictures import decode, decode_sized
@@ -234,3 +234,21 @@ def test_any_reader_of_single_digits_will_do(classifier, write):
     reader = Counting()
     assert read_digits(reader, write("90210")).text == "90210"
     assert reader.images >= 5
+
+
+def test_a_picture_full_of_dots_is_refused_at_once(classifier):
+    """The time to sort marks into rows grows with their square: a page of dots took three quarters of an hour."""
+    picture = np.full((900, 900), 255, np.uint8)
+    for row in range(5, 890, 14):
+        for column in range(5, 890, 14):
+            picture[row : row + 6, column : column + 6] = 0
+    with pytest.raises(PictureError, match=r"\d+ separate marks, more than the 2000 that are read"):
+        read_digits(classifier, picture)
+
+
+def test_fewer_dots_are_read_or_no_digit_is_found(classifier, monkeypatch):
+    monkeypatch.setattr(numbers, "_MOST_MARKS", 10)
+    picture = np.full((300, 300), 255, np.uint8)
+    for column in range(20, 200, 60):
+        picture[100:160, column : column + 20] = 0
+    assert len(read_digits(classifier, picture).digits) >= 1

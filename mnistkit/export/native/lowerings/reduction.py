@@ -73,6 +73,14 @@ def variance_value(graph: Graph, value: Value, axes: list[int], *, keepdims: boo
     return graph.cast(reduce_node(graph, "ReduceMean", squares, axes, keepdims=keepdims), value.dtype)
 
 
+def _with_missing(graph: Graph, value: Value, extreme: Value, axes: list[int], *, keepdims: bool) -> Value:
+    """NaN where one of the elements is: onnxruntime's extremes pass NaN over, or not, depending on its place."""
+    missing = graph.cast(graph.pointwise("IsNaN", value, dtype="bool"), "int32")
+    found = graph.cast(reduce_node(graph, "ReduceMax", missing, axes, keepdims=keepdims), "bool")
+    nothing = graph.const(float("nan"), extreme.dtype)
+    return graph.pointwise("Where", found, nothing, extreme, dtype=extreme.dtype)
+
+
 def _simple(name: str, onnx_op: str) -> None:
     @register_lowering(name)
     def handler(graph: Graph, op: Any, x: Any) -> Value:
@@ -81,7 +89,10 @@ def _simple(name: str, onnx_op: str) -> None:
         initial = getattr(op, "initial", None)
         work = target if target not in {"bool", "int8", "uint8", "int16", "uint16", "uint32"} else "int32"
         value = graph.cast(value, work)
-        out = reduce_node(graph, onnx_op, value, normal_axes(op.axis, value.rank), keepdims=bool(op.keepdims))
+        axes = normal_axes(op.axis, value.rank)
+        out = reduce_node(graph, onnx_op, value, axes, keepdims=bool(op.keepdims))
+        if onnx_op in {"ReduceMax", "ReduceMin"} and is_float(work):
+            out = _with_missing(graph, value, out, axes, keepdims=bool(op.keepdims))
         if initial is not None:
             out = graph.pointwise("Max" if onnx_op == "ReduceMax" else "Min", out, graph.value(initial, work))
         return graph.cast(out, target)
