@@ -48,9 +48,14 @@ def patches() -> list[Patch]:
             for name, replacement in sized_functions().items()
             for module in sized_function_owners(name)
         ),
+        Patch(keras.Layer, "add_loss", _no_loss, while_suspended=True),
         *(Patch(keras.random, name, _refuse_random(name)) for name in _RANDOM if hasattr(keras.random, name)),
         *(Patch(module, name, _when_symbolic(name)) for module in backend_modules() for name in _shared_names(module)),
     ]
+
+
+def _no_loss(*_: Any) -> None:
+    """``Layer.add_loss``: a loss is for training, and symbolic tensors are none."""
 
 
 _RANDOM = (
