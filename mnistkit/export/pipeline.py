@@ -131,6 +131,7 @@ def export_onnx(
     samples: Mapping[str, NDArray[Any]] | str | os.PathLike[str] | None = None,
     data: Any = None,
     labels: Sequence[str] | None = None,
+    unsafe: bool = False,
 ) -> ExportReport:
     """Export a Keras model to one verified ``.onnx`` file, with its provenance as JSON beside it.
 
@@ -154,6 +155,7 @@ def export_onnx(
             ``.npz`` of them. They take the place of the profile's, so that no accuracy is measured.
         data: Test data for a profile that is chosen by name or by the provenance.
         labels: Class names for such a profile. Without a profile they go into the file's metadata alone.
+        unsafe: Run the Python code that Lambda layers carry inside the ``.keras`` file; for files that you trust.
 
     Raises:
         ExportError: The model cannot be exported (`UnsupportedError` lists every part that cannot), or the file's
@@ -165,7 +167,7 @@ def export_onnx(
     source = Path(model) if isinstance(model, (str, os.PathLike)) else None
     target = _check_target(source, path)
     _check_numbers(atol=atol, batch=batch)
-    loaded = load_model(source) if source is not None else model
+    loaded = load_model(source, unsafe=unsafe) if source is not None else model
     training = read_training(source, loaded)
     described = choose_profile(profile, training=training, data=data, labels=labels)
 
