@@ -68,6 +68,29 @@ def start_keras(options: argparse.Namespace) -> None:
     backends.load_keras(options.backend)
 
 
+def import_module(name: str) -> None:
+    """Import a module that the user names, from the installed ones or the current folder.
+
+    Raises:
+        InputError: There is none of that name, or its import fails.
+    """
+    import importlib
+    import os
+
+    from mnistkit.core.errors import InputError, one_line
+
+    here = os.getcwd()  # noqa: PTH109  # as Python itself puts it on the path
+    if here not in sys.path:
+        sys.path.append(here)
+    try:
+        importlib.import_module(name.removesuffix(".py").replace("/", "."))
+    except Exception as error:
+        raise InputError(
+            f"--import {name}: its import fails ({type(error).__name__}: {one_line(error, limit=200)}); name a module "
+            "as Python's import does, installed or in this folder"
+        ) from error
+
+
 def print_json(value: Any) -> None:
     """Print a value as indented JSON."""
     import json

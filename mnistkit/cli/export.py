@@ -6,7 +6,16 @@ import argparse
 import sys
 from pathlib import Path
 
-from mnistkit.cli.common import add_backend, add_data, add_json, load_data, parse_labels, print_json, start_keras
+from mnistkit.cli.common import (
+    add_backend,
+    add_data,
+    add_json,
+    import_module,
+    load_data,
+    parse_labels,
+    print_json,
+    start_keras,
+)
 from mnistkit.cli.parser import one_of
 
 EXAMPLES = (
@@ -41,6 +50,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--atol", type=float, metavar="X", help="largest allowed difference from Keras (default: from the model)")
     add("--samples", metavar="FILE.npz", help="real inputs for the verification, arrays by input name")
+    add(
+        "--import",
+        dest="modules",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="a module that registers layers of your own; may be given several times",
+    )
+    add("--unsafe", action="store_true", help="run the Python code inside the file (Lambda); only if you trust it")
     add_data(parser)
     add_backend(parser, "Keras backend of the comparison (default: as for train)")
     add("--quiet", action="store_true", help="print the result alone")
@@ -50,6 +68,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Export, and print how the file was verified."""
     start_keras(options)
+    if options.unsafe:
+        print(f"mnistkit: running the Python code inside {options.model} (--unsafe)", file=sys.stderr)
+    for name in options.modules:
+        import_module(name)
     from mnistkit.digits import profile as digits
     from mnistkit.export import export_onnx, register_profile  # needs the backend to be chosen
 
@@ -69,6 +91,7 @@ def run(options: argparse.Namespace) -> int:
         samples=options.samples,
         data=load_data(options) if options.data else None,
         labels=parse_labels(options),
+        unsafe=options.unsafe,
     )
     if options.picture:
         from mnistkit.digits.picture_model import export_picture_model

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnistkit.core.errors import ModelFileError
+from mnistkit.core.errors import ModelFileError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,8 +37,9 @@ def read_labels(metadata: Mapping[str, str]) -> tuple[str, ...] | None:
         return None
     try:
         labels = json.loads(metadata["labels"])
-    except ValueError as error:
-        raise ModelFileError(f"the labels in the file are damaged ({error}); export it again") from error
+    except (ValueError, RecursionError) as error:
+        reason = one_line(error, limit=120)
+        raise ModelFileError(f"the labels in the file are damaged ({reason}); export it again") from error
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
         raise ModelFileError("the labels in the file are not a list of names; export it again")
     return tuple(labels)

@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+_GAP = " ... "
+
 
 class MnistkitError(Exception):
     """Base of all errors raised on purpose by mnistkit."""
@@ -78,8 +80,15 @@ class OutputError(MnistkitError):
 
 
 def one_line(error: BaseException, *, limit: int) -> str:
-    """What an exception says, on one line of at most ``limit`` characters; its class where it says nothing."""
-    return " ".join(str(error).split())[:limit] or type(error).__name__
+    """What an exception says, on one line of at most ``limit`` characters; its class where it says nothing.
+
+    Of a longer text the beginning and the end stay: what was done, and why it failed, which many libraries say last.
+    """
+    text = " ".join(str(error).split())
+    if len(text) > limit:
+        half = (limit - len(_GAP)) // 2
+        text = text[:half] + _GAP + text[-half:]
+    return text or type(error).__name__
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

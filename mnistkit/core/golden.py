@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnistkit.core.errors import ModelFileError
+from mnistkit.core.errors import ModelFileError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,7 +24,9 @@ GOLDEN_DECIMALS = 5
 GOLDEN_ATOL = 2e-5
 """Half a unit of the last stored decimal, and room for another machine's order of additions."""
 
-_MAX_GOLDEN_BYTES = 16 * 1024**2
+_MAX_GOLDEN_BYTES = 16 * 1024**2  # of all pairs of a file, unpacked
+_DAMAGE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, zlib.error)
+"""What text that another program wrote, or damaged, may raise on the way to arrays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +74,15 @@ def decode_golden(metadata: Mapping[str, str]) -> list[GoldenPair]:
     text = metadata.get("golden")
     if not text:
         raise ModelFileError("the file carries no golden pairs, so nothing can be verified; export it with mnistkit")
+    room = _Room(_MAX_GOLDEN_BYTES)
     try:
         pairs = [
-            GoldenPair(_decode_arrays(entry["inputs"]), _decode_arrays(entry["outputs"])) for entry in json.loads(text)
+            GoldenPair(_decode_arrays(entry["inputs"], room), _decode_arrays(entry["outputs"], room))
+            for entry in json.loads(text)
         ]
-    except (ValueError, KeyError, TypeError, zlib.error) as error:
-        raise ModelFileError(f"the golden pairs in the file are damaged ({error}); export it again") from error
+    except _DAMAGE as error:
+        reason = one_line(error, limit=120)
+        raise ModelFileError(f"the golden pairs in the file are damaged ({reason}); export it again") from error
     if not pairs:
         raise ModelFileError("the file's list of golden pairs is empty; export it again")
     return pairs
@@ -94,11 +99,29 @@ def _encode_arrays(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
     }
 
 
-def _decode_arrays(entries: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+class _Room:
+    """How many bytes a file's golden pairs may still unpack to, all of them together."""
+
+    def __init__(self, size: int) -> None:
+        self.left = size
+
+    def unpack(self, packed: bytes) -> bytes:
+        """Unpack within the room that is left.
+
+        Raises:
+            ValueError: They do not fit.
+        """
+        content = zlib.decompressobj().decompress(packed, self.left + 1)
+        self.left -= len(content)
+        if self.left < 0:
+            raise ValueError(f"they unpack to more than {_MAX_GOLDEN_BYTES} bytes")
+        return content
+
+
+def _decode_arrays(entries: Mapping[str, Any], room: _Room) -> dict[str, NDArray[Any]]:
     arrays = {}
     for name, entry in entries.items():
-        unpacker = zlib.decompressobj()
-        content = unpacker.decompress(base64.b64decode(entry["zlib"]), _MAX_GOLDEN_BYTES)
+        content = room.unpack(base64.b64decode(entry["zlib"]))
         dtype = np.dtype(entry["dtype"])
         if dtype.kind not in "biuf":
             raise ValueError(f"dtype {dtype} of {name}")

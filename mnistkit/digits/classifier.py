@@ -21,6 +21,7 @@ from mnistkit.core.contract import read_labels
 from mnistkit.core.errors import InputError, ModelFileError
 from mnistkit.core.runtime import Runtime, TensorInfo, cast
 from mnistkit.digits.contract import CLASSES, DIGITS, SIDE
+from mnistkit.digits.scaling import UNIT, Scaling, measure, read_scaling
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -34,6 +35,7 @@ _DARK_ON_LIGHT = (
     "images: they look like dark ink on light paper; the model expects bright ink on black, as MNIST has it: "
     "give 255 - image (or 1 - image), or use mnistkit.read_picture"
 )
+_TRIED = 100  # test images on which a file that says nothing of itself is tried
 _BATCH = 4096  # images a run: large enough to be fast, small enough for any memory
 
 
@@ -78,8 +80,12 @@ class Classifier:
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``. A device asked for by name is used or refused.
         threads: Threads inside one operator; by default one for each processor this process may use.
         exact: Turn reduced-precision kernels (TF32) off, as the verification of an export does.
+        scale: The largest number of the model's input: 1 for [0, 1], 255 for grey levels. By default what the file
+            says; a file that says nothing is tried on a few test images, and a warning tells when it does not take
+            [0, 1].
 
     Raises:
+        InputError: ``scale`` is no positive number.
         ModelFileError: The file cannot be read, or is no classifier of 28x28 images into ten classes.
         DeviceError: The device is unknown, or was asked for by name and cannot be had.
         MissingExtraError: onnxruntime is not installed.
@@ -92,7 +98,10 @@ class Classifier:
         device: str = "auto",
         threads: int | None = None,
         exact: bool = False,
+        scale: float | None = None,
     ) -> None:
+        if scale is not None and not 0 < scale < math.inf:
+            raise InputError(f"scale must be a positive number, 1 or 255 for most models, got {scale}")
         if isinstance(model, Runtime):
             self._runtime = model
         else:
@@ -104,12 +113,40 @@ class Classifier:
         """Names of the ten classes."""
         if len(self.labels) != CLASSES:
             raise ModelFileError(f"{self._runtime.name}: {len(self.labels)} labels for {CLASSES} classes")
+        self._scaling = UNIT
+        self._scaling = self._find_scaling(scale)
         self._is_logits = _gives_logits(self._raw(_probe()), self._runtime.name)
 
     def __repr__(self) -> str:
         accuracy = self._runtime.metadata.get("test_accuracy")
         told = f", test accuracy {accuracy}" if accuracy else ""
         return f"Classifier({self._runtime.name!r}, {self.providers[0]}{told})"
+
+    def _find_scaling(self, scale: float | None) -> Scaling:
+        if scale is not None:
+            return Scaling(scale / 255)
+        said = read_scaling(self._runtime.metadata)
+        if said is not None or self._runtime.metadata or self.labels != DIGITS:
+            return said or UNIT
+        from mnistkit.digits.data import load_data
+
+        data = load_data()
+        found, shares = measure(
+            lambda images: self._raw(images.reshape(len(images), -1)), data.x_test[:_TRIED], data.y_test[:_TRIED]
+        )
+        if found != UNIT:
+            warnings.warn(
+                f"{self._runtime.name}: takes numbers from {found} ({shares[found]:.0%} of {_TRIED} test images are "
+                f"right, {shares[UNIT]:.0%} with 0 to 1); give scale= to say so",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+        return found
+
+    @property
+    def takes_unit_range(self) -> bool:
+        """Whether the model itself takes numbers from 0 to 1."""
+        return self._scaling == UNIT
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -171,7 +208,7 @@ class Classifier:
         sizes = [size if isinstance(size, int) else SIDE for size in self._input.shape[1:]]
         rows = []
         for start in range(0, len(batch), step):
-            part = batch[start : start + step]
+            part = self._scaling.of_unit(batch[start : start + step])
             missing = step - len(part) if isinstance(self._input.shape[0], int) else 0
             padded = np.pad(part, ((0, missing), (0, 0)))
             feeds = {self._input.name: cast(padded.reshape(len(padded), *sizes), self._input)}

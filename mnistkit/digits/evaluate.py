@@ -12,6 +12,7 @@ from mnistkit.core.errors import ModelFileError
 from mnistkit.digits.classifier import Classifier, softmax_where_needed
 from mnistkit.digits.contract import CLASSES, SIDE
 from mnistkit.digits.data import Dataset, load_data
+from mnistkit.digits.scaling import measure
 
 if TYPE_CHECKING:
     import os
@@ -127,11 +128,15 @@ def _with_keras(path: Path, data: Dataset | None, *, backend: str | None) -> tup
     if not fits or getattr(model, "output_shape", (None,))[-1] != CLASSES:
         raise ModelFileError(f"{path}: not a classifier of 28x28 images into {CLASSES} classes")
     data = data or load_data()
-    x = (data.x_test.astype(np.float32) / np.float32(255)).reshape(-1, *(shape or ())[1:])
-    scores = np.concatenate(
-        [
-            keras.ops.convert_to_numpy(model(x[start : start + _STEP], training=False))
-            for start in range(0, len(x), _STEP)
-        ]
-    )
+    sizes = (shape or ())[1:]
+
+    def read(images: NDArray[np.float32]) -> NDArray[np.float32]:
+        x = images.reshape(-1, *sizes)
+        parts = range(0, len(x), _STEP)
+        return np.concatenate(
+            [keras.ops.convert_to_numpy(model(x[start : start + _STEP], training=False)) for start in parts]
+        )
+
+    scaling, _ = measure(read, data.x_test, data.y_test)  # a model may have its own scaling as its first layer
+    scores = read(scaling.of_unit(data.x_test.astype(np.float32) / np.float32(255)))
     return data, softmax_where_needed(scores, str(path)), f"Keras ({keras.backend.backend()})"

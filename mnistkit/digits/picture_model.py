@@ -16,6 +16,7 @@ from mnistkit.core.errors import ModelFileError, ParityError, one_line
 from mnistkit.core.files import check_writable, replacing
 from mnistkit.core.runtime import Runtime
 from mnistkit.digits.contract import CLASSES, SIDE
+from mnistkit.digits.scaling import UNIT, Scaling, read_scaling
 
 if TYPE_CHECKING:
     import os
@@ -85,11 +86,19 @@ def build_picture_model(classifier: str | os.PathLike[str] | bytes) -> onnx.Mode
     picture = onnx.load(_PICTURE_GRAPH).graph
     ends = {value.name for value in (*picture.input, *picture.output)}
     _rename(picture, lambda name: name if name in ends else f"picture/{name}")
+    entries = {entry.key.removeprefix(contract.PREFIX): entry.value for entry in inner.metadata_props}
+    scaling = read_scaling(entries) or UNIT
     image_shape = [1, SIDE, SIDE] if len(shape) == 3 else [1, *shape[1:]]  # noqa: PLR2004 - [batch, 28, 28]
     whole = helper.make_graph(
         [
             *picture.node,
-            helper.make_node("Reshape", ["image28", "image_shape"], [graph.input[0].name], name="to_classifier"),
+            *_scaled(scaling),
+            helper.make_node(
+                "Reshape",
+                ["image28" if scaling == UNIT else "image28_scaled", "image_shape"],
+                [graph.input[0].name],
+                name="to_classifier",
+            ),
             *graph.node,
             helper.make_node("Reshape", [graph.output[0].name, "classes"], ["probabilities"], name="to_answer"),
             helper.make_node("ArgMax", ["probabilities"], ["digit"], name="most_probable", axis=0, keepdims=0),
@@ -104,6 +113,11 @@ def build_picture_model(classifier: str | os.PathLike[str] | bytes) -> onnx.Mode
         [
             *picture.initializer,
             numpy_helper.from_array(np.array(image_shape, np.int64), "image_shape"),
+            *(
+                numpy_helper.from_array(np.array(number, np.float32), name)
+                for name, number in (("scale", 255 * scaling.scale), ("offset", scaling.offset))
+                if scaling != UNIT
+            ),
             *graph.initializer,
             numpy_helper.from_array(np.array([CLASSES], np.int64), "classes"),
         ],
@@ -116,6 +130,18 @@ def build_picture_model(classifier: str | os.PathLike[str] | bytes) -> onnx.Mode
     )
     _describe(model, {entry.key: entry.value for entry in inner.metadata_props})
     return model
+
+
+def _scaled(scaling: Scaling) -> list[onnx.NodeProto]:
+    """From [0, 1], which the picture graph gives, to the numbers that the classifier takes."""
+    from onnx import helper
+
+    if scaling == UNIT:
+        return []
+    return [
+        helper.make_node("Mul", ["image28", "scale"], ["image28_times"], name="scale_image"),
+        helper.make_node("Add", ["image28_times", "offset"], ["image28_scaled"], name="shift_image"),
+    ]
 
 
 def _rename(graph: onnx.GraphProto, new_name: Callable[[str], str]) -> None:

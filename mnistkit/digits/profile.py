@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnistkit.core.errors import InputError
+from mnistkit.core.errors import InputError, ParityError
 from mnistkit.digits.contract import CLASSES, INPUT_NAME, NAME, OUTPUT_NAME, SIDE
+from mnistkit.digits.scaling import IMAGES, UNIT, Scaling, measure
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    import os
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -30,6 +32,7 @@ PREPROCESSING = "grey levels divided by 255: 0 is background, 1 is full ink; 28x
 PREPROCESSING_PARAMETERS: dict[str, Any] = {"scale": 1 / 255, "offset": 0.0, "side": SIDE, "ink": "bright"}
 
 _BATCH_SIZES = (1, 2, 3, 64)
+_SAME = 0.99  # of the images; a rounding may turn one that two classes share
 _NOISE_ROWS = max(_BATCH_SIZES)
 
 
@@ -41,6 +44,7 @@ class DigitClassifier:
         data: Test images for the verification and the accuracy; the embedded MNIST by default.
         labels: The ten class names; those of the data by default.
         temperature: By what the training divided the logits to calibrate them; it is in the weights already.
+        scaling: In which numbers the model takes its images; measured on the test images by default (`fitted`).
 
     Raises:
         InputError: There are not ten different labels.
@@ -49,6 +53,7 @@ class DigitClassifier:
     data: Dataset | None = None
     labels: Sequence[str] | None = None
     temperature: float | None = None
+    scaling: Scaling | None = None
 
     name = NAME
 
@@ -68,18 +73,49 @@ class DigitClassifier:
                 f"scores, the model has {'; '.join(map(str, (*signature.inputs, *signature.outputs)))}"
             )
 
-    def samples(self, signature: Signature) -> Sequence[ProfileSample]:
-        """All test images, noise in [0, 1], and the values where rounding and overflow begin."""
-        from mnistkit.export.profile import ProfileSample
+    def fitted(self, signature: Signature, call: Callable[[Mapping[str, NDArray[Any]]], Any]) -> DigitClassifier:
+        """The profile with the scaling that the model reads the test images best with, unless it has one.
+
+        A model may have its own scaling as its first layer, and then takes grey levels as they are.
+
+        Args:
+            signature: Inputs and outputs under Keras' names.
+            call: Keras' answers by output name, for arrays by input name.
+        """
+        if self.scaling is not None:
+            return self
+
+        def read(images: NDArray[np.float32]) -> NDArray[Any]:
+            scores: NDArray[Any] = next(iter(call({tensor.name: _laid_out(images, tensor)}).values()))
+            return scores
 
         tensor = signature.inputs[0]
+        if signature.batch:  # a fixed batch cannot take all images at once
+            whole = read
+            size = signature.batch
+
+            def read(images: NDArray[np.float32]) -> NDArray[Any]:
+                rows = len(images)
+                filled = np.concatenate([images, np.repeat(images[-1:], -rows % size, axis=0)])
+                parts = [whole(filled[start : start + size]) for start in range(0, len(filled), size)]
+                return np.concatenate(parts)[:rows]
+
+        found, _ = measure(read, self._dataset.x_test, self._dataset.y_test)
+        return replace(self, scaling=found)
+
+    def samples(self, signature: Signature) -> Sequence[ProfileSample]:
+        """All test images, noise over their range, and the values where rounding and overflow begin."""
+        from mnistkit.export.profile import ProfileSample
+
+        tensor, scaling = signature.inputs[0], self.scaling or UNIT
         shape = [size for size in tensor.shape[1:] if isinstance(size, int)]
         images = (self._dataset.x_test.astype(np.float32) / 255).reshape(-1, *shape)
         noise = np.random.default_rng(0).random((_NOISE_ROWS, *shape))
         parts: dict[str, NDArray[Any]] = {"test images": images, "noise": noise, "edges": _edges(shape)}
+        scaled = {name: part if scaling == UNIT else scaling.of_unit(part) for name, part in parts.items()}
         return [
             ProfileSample(name, {tensor.name: part.astype(tensor.dtype)}, tuple(sorted({*_BATCH_SIZES, len(part)})))
-            for name, part in parts.items()
+            for name, part in scaled.items()
         ]
 
     def names(self, signature: Signature, outputs: Sequence[NDArray[Any]]) -> Names:  # noqa: ARG002  # of the protocol
@@ -95,6 +131,11 @@ class DigitClassifier:
             "preprocessing": PREPROCESSING,
             "preprocessing_parameters": json.dumps(PREPROCESSING_PARAMETERS, sort_keys=True),
         }
+        if self.scaling not in (None, UNIT):
+            words = f"grey levels brought to {self.scaling}: {self.scaling.offset:g} is background"
+            entries["preprocessing"] = f"{words}; 28x28 pixels, row by row"
+            parameters = PREPROCESSING_PARAMETERS | {"scale": self.scaling.scale, "offset": self.scaling.offset}
+            entries["preprocessing_parameters"] = json.dumps(parameters, sort_keys=True)
         if self.temperature is not None:
             entries["temperature"] = f"{self.temperature:.4f}"
         return entries
@@ -104,10 +145,29 @@ class DigitClassifier:
         scores = outputs[0]
         return float(np.mean(scores.argmax(axis=1) == self._dataset.y_test[: len(scores)]))
 
+    def check_file(self, path: str | os.PathLike[str], outputs: Sequence[NDArray[Any]]) -> None:
+        """Require that `mnistkit.Classifier` reads the test images with the file as Keras does with the model.
+
+        Args:
+            path: The file.
+            outputs: Keras' answers to the test images.
+
+        Raises:
+            ParityError: It reads them otherwise.
+        """
+        from mnistkit.digits.classifier import Classifier
+
+        expected = np.asarray(outputs[0])[:IMAGES].argmax(axis=1)
+        read = Classifier(path, device="cpu", exact=True).probabilities(self._dataset.x_test[: len(expected)])
+        same = float(np.mean(read.argmax(axis=1) == expected))
+        if same < _SAME:
+            raise ParityError(
+                f"Classifier reads {1 - same:.0%} of the test images otherwise than Keras; the scaling "
+                f"{self.scaling or UNIT} of the profile is not the model's"
+            )
+
     @cached_property
     def _dataset(self) -> Dataset:
-        from dataclasses import replace
-
         from mnistkit.digits.data import load_data
 
         if self.data is None:
@@ -127,7 +187,7 @@ def digit_classifier(
     """
     if labels is None and data is None:
         labels = training.get("data", {}).get("labels")
-    return DigitClassifier(data, labels, training.get("temperature"))
+    return DigitClassifier(data, labels, training.get("temperature"), UNIT if training else None)
 
 
 def fits(inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo]) -> bool:
@@ -137,6 +197,11 @@ def fits(inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo]) -> bool:
     sizes = [size for size in inputs[0].shape[1:] if isinstance(size, int)]
     is_image = len(sizes) == len(inputs[0].shape) - 1 and math.prod(sizes) == SIDE * SIDE
     return is_image and tuple(outputs[0].shape[1:]) == (CLASSES,)
+
+
+def _laid_out(images: NDArray[np.float32], tensor: TensorInfo) -> NDArray[Any]:
+    shape = [size for size in tensor.shape[1:] if isinstance(size, int)]
+    return images.reshape(len(images), *shape).astype(tensor.dtype)
 
 
 def _edges(shape: Sequence[int]) -> NDArray[np.float32]:

@@ -131,23 +131,27 @@ def find_rows(components: Sequence[Component]) -> list[list[Component]]:
             i = parent[i]
         return i
 
-    for i, one in enumerate(large):
-        for j in range(i):
-            other = large[j]
-            shared = min(one.bottom, other.bottom) - max(one.top, other.top)
-            apart = max(one.left, other.left) - min(one.right, other.right)
-            # A row may climb, so components far apart say little; but nothing else may lie between them either.
-            if shared >= 0.5 * min(one.height, other.height) and apart < 6 * median_height:
-                parent[root(i)] = root(j)
+    top, bottom, left, right = _boxes(large)
+    height = bottom - top
+    for i in range(1, len(large)):
+        shared = np.minimum(bottom[i], bottom[:i]) - np.maximum(top[i], top[:i])
+        apart = np.maximum(left[i], left[:i]) - np.minimum(right[i], right[:i])
+        # A row may climb, so components far apart say little; but nothing else may lie between them either.
+        for j in np.flatnonzero((shared >= 0.5 * np.minimum(height[i], height[:i])) & (apart < 6 * median_height)):
+            parent[root(i)] = root(int(j))
     rows: dict[int, list[Component]] = {}
     for i, component in enumerate(large):
         rows.setdefault(root(i), []).append(component)
     rows_found = _merge_level(list(rows.values()))
+    boxes = [_boxes(row) for row in rows_found]
     for component in components:
         if component.height < 0.5 * median_height and rows_found:
-            nearest = min(rows_found, key=lambda row: _distance(component, row))
-            if _distance(component, nearest) < 0.5 * median_height:
-                nearest.append(component)
+            distances = [_distance(component, box) for box in boxes]
+            nearest = int(np.argmin(distances))
+            if distances[nearest] < 0.5 * median_height:
+                rows_found[nearest].append(component)
+                own = _boxes([component])
+                boxes[nearest] = tuple(np.append(all_, one) for all_, one in zip(boxes[nearest], own, strict=True))
     for row in rows_found:
         row.sort(key=lambda component: component.left + component.right)
     return sorted(rows_found, key=lambda row: float(np.mean([component.top + component.bottom for component in row])))
@@ -416,13 +420,18 @@ def _merge_level(rows: list[list[Component]]) -> list[list[Component]]:
     return rows_found
 
 
-def _distance(component: Component, row: Sequence[Component]) -> float:
+def _boxes(components: Sequence[Component]) -> tuple[npt.NDArray[np.int64], ...]:
+    """Top, bottom, left and right of each."""
+    edges = [(one.top, one.bottom, one.left, one.right) for one in components]
+    return tuple(np.asarray(edges, np.int64).reshape(-1, 4).T)
+
+
+def _distance(component: Component, boxes: tuple[npt.NDArray[np.int64], ...]) -> float:
     """How far a component lies from the nearest component of a row; 0 inside its box."""
-    return min(
-        max(other.top - component.bottom, component.top - other.bottom, 0)
-        + 0.3 * max(other.left - component.right, component.left - other.right, 0)
-        for other in row
-    )
+    top, bottom, left, right = boxes
+    down = np.maximum(np.maximum(top - component.bottom, component.top - bottom), 0)
+    across = np.maximum(np.maximum(left - component.right, component.left - right), 0)
+    return float((down + 0.3 * across).min())
 
 
 # --- cuts -----------------------------------------------------------------------------------------------------------

@@ -10,15 +10,19 @@ import onnx
 
 from mnistkit.core import keras_backend as backends
 from mnistkit.core.contract import IR_VERSION, OPSET
-from mnistkit.core.errors import InputError, MissingExtraError, UnsupportedError
+from mnistkit.core.errors import ExportError, InputError, MissingExtraError, UnsupportedError
 from mnistkit.export.fallback.exporters import check_exporter, export_with
 from mnistkit.export.fallback.normalize import ir_version_for, normalize
 from mnistkit.export.native import convert
 from mnistkit.export.native.keras_hooks import flatten_layers
+from mnistkit.export.native.lower import NewerOpsetError, NoExporterError
 from mnistkit.export.signature import Signature, signature_of_conversion, signature_of_model
 
 NATIVE = "native"
 EXPORTERS = ("auto", NATIVE, *backends.EXPORTERS)
+
+FELL_BACK = "the native exporter cannot"
+"""How the reason begins for which another exporter was taken."""
 
 _OLD_NAME = "writer"  # of the native exporter up to 0.1
 
@@ -75,18 +79,21 @@ def choose(
     _refuse_bfloat16(model)
     if exporter in backends.EXPORTERS:
         return _stock(model, exporter, "asked for by name", opset=opset, batch=batch, inputs=inputs)
-    opset_or_default = OPSET if opset is None else opset
-    try:
-        written = convert(
-            model, opset=opset_or_default, ir_version=IR_VERSION, batch=batch, optimize=optimize, inputs=inputs
-        )
-    except UnsupportedError as error:
-        if exporter == NATIVE:
-            raise
-        name = _fallback(error)
-        return _stock(model, name, f"the native exporter cannot: {error}", opset=opset, batch=batch, inputs=inputs)
-    written.proto.ir_version = ir_version_for(written.proto)
     reason = "asked for by name" if exporter == NATIVE else "it covers the whole model"
+    given: dict[str, Any] = {"ir_version": IR_VERSION, "batch": batch, "optimize": optimize, "inputs": inputs}
+    try:
+        try:
+            written = convert(model, opset=OPSET if opset is None else opset, **given)
+        except NewerOpsetError as error:
+            if opset is not None:
+                raise
+            written = convert(model, opset=error.opset, **given)
+            reason += f", with opset {error.opset}, which it needs"
+    except UnsupportedError as error:
+        if exporter == NATIVE or isinstance(error, NoExporterError):
+            raise
+        return _fall_back(model, error, opset=opset, batch=batch, inputs=inputs)
+    written.proto.ir_version = ir_version_for(written.proto)
     signature = signature_of_conversion(model, written, inputs=inputs)
     return Chosen(written.proto, signature, NATIVE, "; ".join((reason, *written.notes)))
 
@@ -100,6 +107,22 @@ def _refuse_bfloat16(model: Any) -> None:
             f"{len(layers)} layers compute in bfloat16 ({names}), which onnxruntime does not run on a CPU; "
             'set `layer.dtype_policy = "float32"` or "mixed_float16" on them, then export'
         )
+
+
+def _fall_back(
+    model: Any, error: UnsupportedError, *, opset: int | None, batch: int | None, inputs: Any = None
+) -> Chosen:
+    """One of Keras' own exporters, for the reason that the native one cannot.
+
+    Raises:
+        ExportError: It fails as well; the message has both reasons.
+    """
+    reason = f"{FELL_BACK}: {error}"
+    name = _fallback(error)
+    try:
+        return _stock(model, name, reason, opset=opset, batch=batch, inputs=inputs)
+    except ExportError as other:
+        raise UnsupportedError(f"{error}; {other}") from other
 
 
 def _fallback(error: UnsupportedError) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,7 +126,10 @@ class ExportOnnx(keras.callbacks.Callback):
         options: Keyword arguments of `mnistkit.export.export_onnx`.
 
     Raises:
-        InputError: ``mode`` is unknown, or an epoch ends without the monitored value.
+        InputError: ``mode`` is unknown.
+
+    Without the monitored value, as ``val_loss`` without validation data, it warns once, exports nothing, and the
+    training goes on.
 
     Example:
         >>> model.fit(x, y, validation_split=0.1, callbacks=[ExportOnnx("best.onnx", monitor="val_loss")])
@@ -145,6 +149,7 @@ class ExportOnnx(keras.callbacks.Callback):
         self.path, self.monitor, self.options = Path(path), monitor, dict(options or {})
         rising = ("acc", "auc", "precision", "recall", "f1", "iou")
         self._sign = 1 if mode == "max" or (mode == "auto" and any(word in monitor.lower() for word in rising)) else -1
+        self._warned = False
         self.best: float | None = None
         """The best value so far."""
         self.report: ExportReport | None = None
@@ -153,8 +158,15 @@ class ExportOnnx(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Export if the monitored value is the best so far."""
         if not logs or self.monitor not in logs:
-            known = ", ".join(sorted(logs or {})) or "nothing"
-            raise InputError(f"epoch {epoch + 1} has no {self.monitor!r} to monitor; it logs {known}")
+            if not self._warned:
+                known = ", ".join(sorted(logs or {})) or "nothing"
+                warnings.warn(
+                    f"ExportOnnx exports nothing: epoch {epoch + 1} has no {self.monitor!r} to monitor; it logs "
+                    f"{known}. Give validation data, or monitor one of these",
+                    stacklevel=2,
+                )
+            self._warned = True
+            return
         value = float(logs[self.monitor])
         if self.best is None or self._sign * value > self._sign * self.best:
             self.best = value

@@ -83,7 +83,13 @@ class ProfileSample:
 
 
 class Profile(Protocol):
-    """What a model is for. The export calls the methods in the order in which they stand here."""
+    """What a model is for. The export calls the methods in the order in which they stand here.
+
+    Two more methods may be there. ``fitted(signature, call)`` comes after ``check`` and returns the profile to go on
+    with: ``call`` gives Keras' answers by output name for arrays by input name, so that a profile can find out what the
+    model takes. ``check_file(path, outputs)`` comes last, when the file is written, under its temporary name, with
+    Keras' answers to the first of ``samples``; it raises when the file is not used rightly.
+    """
 
     @property
     def name(self) -> str:

@@ -60,7 +60,11 @@ class ServedModel:
         self.outputs = {info.name: info for info in self.runtime.outputs}
         self.classifier = self._classifier()
         # Values are held to [0, 1] where the file itself says so; a foreign model may want any range.
-        self._scaled = self.classifier is not None and "preprocessing" in self.runtime.metadata
+        self._scaled = (
+            self.classifier is not None
+            and "preprocessing" in self.runtime.metadata
+            and self.classifier.takes_unit_range
+        )
         first = self.runtime.inputs[0]
         # Images that come as the model declares them need a look at their range and no more.
         self._row = first.shape[1:] if first.dtype == "float32" and not isinstance(first.shape[0], int) else None

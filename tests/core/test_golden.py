@@ -76,6 +76,11 @@ def test_the_entry_that_is_damaged_below_is_read_when_whole():
         entry(shape="x"),
         entry(dtype="object"),
         entry(dtype="nonsense"),
+        entry(dtype=3),
+        entry(shape=[1, 2**70]),
+        '[{"inputs": [], "outputs": {}}]',
+        '[{"inputs": 3, "outputs": {}}]',
+        "[" * 100_000,
     ],
 )
 def test_damaged_golden_pairs(text):
@@ -90,12 +95,29 @@ def test_a_golden_bomb_is_not_unpacked(monkeypatch):
         decode_golden({"golden": entry(zlib=bomb, shape=[1, 2500])})
 
 
+def test_many_small_golden_bombs_are_not_unpacked_either(monkeypatch):
+    """The bound holds for all pairs of a file together."""
+    monkeypatch.setattr(golden, "_MAX_GOLDEN_BYTES", 60)
+    whole = json.loads(entry())
+    assert len(decode_golden({"golden": json.dumps(whole)})) == 1  # 32 bytes
+    with pytest.raises(ModelFileError, match="more than 60 bytes"):
+        decode_golden({"golden": json.dumps(whole * 2)})
+
+
+def test_what_is_said_of_damage_is_one_short_line():
+    text = entry(dtype="x" * 5000 + "\n" * 50)
+    with pytest.raises(ModelFileError) as caught:
+        decode_golden({"golden": text})
+    assert len(str(caught.value)) < 250
+    assert "\n" not in str(caught.value)
+
+
 def test_labels():
     assert read_labels({}) is None
     assert read_labels({"labels": '["zero", "one"]'}) == ("zero", "one")
 
 
-@pytest.mark.parametrize("text", ["{", "3", "[1, 2]", '{"a": "b"}'])
+@pytest.mark.parametrize("text", ["{", "3", "[1, 2]", '{"a": "b"}', "[" * 100_000])
 def test_damaged_labels(text):
     with pytest.raises(ModelFileError, match=r"labels in the file are .*; export it again"):
         read_labels({"labels": text})

@@ -8,18 +8,21 @@ logical one.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import keras
 import numpy as np
+import onnx
 from keras import KerasTensor
 
 from mnistkit.core.errors import ExportError
 from mnistkit.export.native.arrays import to_numpy
 from mnistkit.export.native.names import Unique, sanitize_name
 from mnistkit.export.native.records import Weight
+from mnistkit.export.native.registry import UnsupportedOp
 from mnistkit.export.native.symbolic_dim import SymbolicDim
 
 Shape = tuple[Any, ...]
@@ -190,7 +193,14 @@ class Graph:
         attrs: dict[str, Any],
         name_hint: str | None = None,
     ) -> tuple[list[str], Node]:
-        """Append a node on the inputs as they are stored."""
+        """Append a node on the inputs as they are stored.
+
+        Raises:
+            UnsupportedOp: The operator is newer than the graph's opset.
+        """
+        since = _first_opset(op)
+        if since > self.opset:
+            raise UnsupportedOp(f"{op} needs opset {since}", opset=since)
         if op in SINGLE_ONLY and any(x is not None and x.dtype == "float64" for x in inputs):
             return self._in_single(op, inputs, outputs=outputs, attrs=attrs, name_hint=name_hint)
         base = f"{self.scope}/{name_hint or op}" if self.scope else (name_hint or op)
@@ -528,3 +538,10 @@ def _fold(op: str, values: Sequence[Value | None], attrs: dict[str, Any]) -> Arr
         return np.concatenate(arrays, attrs["axis"])  # type: ignore[arg-type]
     function = _FOLDS.get(op)
     return None if function is None or attrs else np.asarray(function(*arrays))
+
+
+@functools.cache
+def _first_opset(op: str) -> int:
+    """The opset that brought an operator of ONNX; 0 for those of other domains."""
+    versions = [s.since_version for s in onnx.defs.get_all_schemas_with_history() if s.name == op and not s.domain]
+    return min(versions, default=0)

@@ -41,6 +41,18 @@ class Conversion:
     notes: tuple[str, ...] = ()
 
 
+class NoExporterError(UnsupportedError):
+    """The model cannot be written, and what another exporter wrote could not be checked."""
+
+
+class NewerOpsetError(UnsupportedError):
+    """The model cannot be written with this opset, and can with a newer one."""
+
+    def __init__(self, message: str, opset: int) -> None:
+        super().__init__(message)
+        self.opset = opset
+
+
 def convert(
     model: Any,
     *,
@@ -86,7 +98,13 @@ def convert(
     problems = _walk(graph, traced)
     if problems:
         listing = "; ".join(dict.fromkeys(str(problem) for problem in problems))
-        raise UnsupportedError(f"{len(problems)} parts of the model cannot be written as ONNX: {listing}")
+        message = f"{len(problems)} parts of the model cannot be written as ONNX: {listing}"
+        needed = [problem.opset for problem in problems if problem.opset is not None]
+        if any(problem.is_final for problem in problems):
+            raise NoExporterError(message)
+        if len(needed) == len(problems):
+            raise NewerOpsetError(message, max(needed))
+        raise UnsupportedError(message)
     finals = [_finish(graph, tensor, name) for tensor, name in zip(flat(traced.outputs), outs, strict=True)]
     taps, layers = _taps(graph, traced) if layer_outputs else ([], {})
     nodes, initializers = run_passes(graph, [io.name for io in finals + taps], enabled=optimize)
@@ -95,9 +113,15 @@ def convert(
         proto,
         layers,
         tree.pack_sequence_as(traced.input_structure, [io.name for io in ins]),
-        tree.pack_sequence_as(traced.outputs, [io.name for io in finals]),
+        _pack_names(traced.outputs, [io.name for io in finals]),
         tuple(sorted(graph.notes)),
     )
+
+
+def _pack_names(outputs: Any, names: list[str]) -> Any:
+    """The structure of the outputs with names in place of tensors; an optional answer that was not given stays None."""
+    rest = iter(names)
+    return tree.pack_sequence_as(outputs, [None if x is None else next(rest) for x in tree.flatten(outputs)])
 
 
 def find_unsupported(model: Any, *, inputs: Any = None) -> list[UnsupportedItem]:

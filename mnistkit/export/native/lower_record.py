@@ -65,7 +65,9 @@ def write_record(graph: Graph, record: Record) -> UnsupportedItem | None:
         results = handler(graph, record.target, *args, **kwargs)
     except UnsupportedOp as error:
         kind = registry.class_name(type(record.target))
-        return UnsupportedItem(record.scope or "the top of the model", kind, f"{error}; choose another exporter")
+        return UnsupportedItem(
+            record.scope or "the top of the model", kind, f"{error}; choose another exporter", error.opset
+        )
     specs = flat(record.outputs)
     values = [results] if isinstance(results, Value) else flat(results)
     if len(values) != len(specs):

@@ -44,6 +44,10 @@ class UnsupportedItem:
     path: str
     kind: str
     cure: str
+    opset: int | None = None
+    """The opset from which on it could be written, where there is one."""
+    is_final: bool = False
+    """Whether no other exporter can help."""
 
     def __str__(self) -> str:
         return f"{self.path} ({self.kind}): {self.cure}"

@@ -39,7 +39,16 @@ class UnsupportedOp(Exception):  # noqa: N818  a signal inside the exporter, nev
     """Raise it from a handler that meets a configuration that ONNX cannot express; the message says why.
 
     The exporter collects it with the path of the layer and goes on, so that all are listed at once.
+
+    Args:
+        message: Why.
+        opset: The opset from which on ONNX can, where there is one.
+        is_final: Whether no other exporter can help.
     """
+
+    def __init__(self, message: str, *, opset: int | None = None, is_final: bool = False) -> None:
+        super().__init__(message)
+        self.opset, self.is_final = opset, is_final
 
 
 # -- for users --------------------------------------------------------------------------------------------------------

@@ -69,7 +69,7 @@ def _recorded(model: Any, namer: Namer) -> tuple[Any, list[str], list[str]]:
     shapes = build_shapes(model)
     if not shapes:
         raise ExportError(
-            f"the model {model.name!r} does not know its input shapes; call it once on a batch, or give inputs="
+            f"the model {model.name!r} does not know its input shapes; call it once on a batch, then export it"
         )
     dtype = keras.backend.standardize_dtype(getattr(model, "input_dtype", None) or keras.config.floatx())
 

@@ -201,6 +201,8 @@ def _output_names(tracer: Tracer, outputs: Any) -> list[str]:
     """Dict outputs have their keys, the others the name of the layer (or operation) that made them."""
     names = []
     for path, tensor in tree.flatten_with_path(outputs):
+        if tensor is None:  # an optional answer that was not given is no output
+            continue
         if isinstance(outputs, dict):
             names.append("_".join(str(part) for part in path))
         else:

@@ -141,7 +141,7 @@ class Tracer:
             if len(self.trace.unsupported) > unsupported or self._depth == 1:
                 raise
             del self.trace.records[records:]
-            return self._unsupported(layer, args, kwargs, _reason(error))
+            return self._unsupported(layer, args, kwargs, _reason(error), is_final=getattr(error, "is_final", False))
 
     def _decomposed(self, decomposition: Any, op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run a decomposition; of wide types its outputs have the types that the backend answers with."""
@@ -201,10 +201,11 @@ class Tracer:
         reason: str,
         *,
         decorator: str = "register_layer",
+        is_final: bool = False,
     ) -> Any:
         """Note a layer or an operation that cannot be written; infer its outputs, so that what follows is looked at."""
-        cure = f"{reason}; register a handler with @{decorator} or choose another exporter"
-        item = UnsupportedItem(self.scope or target.name, registry.class_name(type(target)), cure)
+        cure = reason if is_final else f"{reason}; register a handler with @{decorator} or choose another exporter"
+        item = UnsupportedItem(self.scope or target.name, registry.class_name(type(target)), cure, is_final=is_final)
         self.trace.unsupported.append(item)
         outputs = self.infer(target, args, kwargs)
         self.trace.unsupported_outputs.append(outputs)

@@ -124,3 +124,40 @@ def test_a_file_that_keeps_such_rows_apart_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(registry, "find_op", lambda kind: along_the_row if kind.__name__ == "Mean" else find(kind))
     with pytest.raises(ParityError, match=r"noise, batch size \d"):
         export_onnx(model_of(lambda x: x - ops.mean(x, axis=0, keepdims=True)), tmp_path / "m.onnx")
+
+
+def chaotic():
+    """Each layer folds its numbers back into [-1, 1]: a last bit grows a hundredfold on the way."""
+    x = inputs = keras.Input((8,), name="x")
+    for seed in range(5):
+        x = ops.sin(layers.Dense(8, kernel_initializer=keras.initializers.RandomNormal(0, 2.0, seed=seed))(x))
+    return keras.Model(inputs, x)
+
+
+def test_a_right_file_of_a_model_that_magnifies_roundings_passes(tmp_path):
+    """The tolerance follows what the model's own answers move by when weights and inputs move by their last bit."""
+    report = export_onnx(chaotic(), tmp_path / "m.onnx")
+    widened = [row for row in report.rows if row.widened > 1]
+    assert widened
+    assert all(row.widened <= 100 for row in widened)
+    assert "tolerance widened" in str(report)
+    with pytest.raises(ParityError):  # a tolerance that was asked for stands
+        export_onnx(chaotic(), tmp_path / "n.onnx", atol=1e-7)
+
+
+def test_a_wrong_file_of_such_a_model_is_refused(tmp_path, monkeypatch):
+    """The twin: weights that are a thousandth too large."""
+    from mnistkit.export import pipeline
+
+    choose = pipeline.choose
+
+    def wrong(*arguments, **options):
+        chosen = choose(*arguments, **options)
+        for tensor in chosen.proto.graph.initializer:
+            if tensor.raw_data and len(tensor.dims) == 2:
+                tensor.raw_data = (np.frombuffer(tensor.raw_data, np.float32) * np.float32(1.001)).tobytes()
+        return chosen
+
+    monkeypatch.setattr(pipeline, "choose", wrong)
+    with pytest.raises(ParityError, match="largest difference"):
+        export_onnx(chaotic(), tmp_path / "m.onnx")

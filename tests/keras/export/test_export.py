@@ -4,6 +4,7 @@ import io
 import json
 import shutil
 import socket
+import sys
 import zipfile
 from pathlib import Path
 
@@ -353,7 +354,10 @@ BAD = {
         "run `git lfs pull`",
     ),
     "truncated": (lambda path, good: path.write_bytes(good.read_bytes()[:-500]), "not a .keras file"),
-    "HDF5": (lambda path, _: hdf5(path), "an HDF5 model; load it in Keras and save it as .keras"),
+    "HDF5": (
+        lambda path, _: hdf5(path),
+        "an HDF5 file of weights alone, without the layers they belong to; build the model",
+    ),
     "another zip": (
         lambda path, good: path.write_bytes(rewritten(good, lambda n, c: c if n == "config.json" else None)),
         "not a complete .keras file (metadata.json, model.weights.h5 missing)",
@@ -389,7 +393,7 @@ def test_files_that_are_no_model(tmp_path, trained, old, case):
 def test_missing_file(tmp_path):
     with pytest.raises(ModelFileError, match=r"no such file; make one with `python -m mnistkit\.train`"):
         load_model(tmp_path / "none.keras")
-    with pytest.raises(ModelFileError, match="a folder; make one"):
+    with pytest.raises(ModelFileError, match=r"a folder; name the \.keras file"):
         load_model(tmp_path)
 
 
@@ -397,6 +401,61 @@ def test_code_inside_a_file_is_not_run(tmp_path, old):
     """A Lambda layer carries Python code; the file is refused unless its author's code is registered."""
     model = keras.Sequential([keras.Input((784,)), keras.layers.Lambda(lambda x: x * 2), keras.layers.Dense(10)])
     model.save(tmp_path / "lambda.keras")
-    with pytest.raises(ModelFileError, match=r"cannot be loaded .*layers of your own"):
+    with pytest.raises(ModelFileError, match=r"cannot be loaded .*Python code inside \(Lambda\).*--unsafe"):
         export_onnx(tmp_path / "lambda.keras", old)
     assert_untouched(old)
+    assert load_model(tmp_path / "lambda.keras", unsafe=True).count_params() == model.count_params()
+
+
+CURES = {
+    "a SavedModel folder": (
+        lambda path: (path.mkdir(), (path / "saved_model.pb").write_bytes(b"x")),
+        "SavedModel folder",
+    ),
+    "an ONNX file": (lambda path: path.write_bytes(b"\x08\x08\x12\x00"), "an ONNX model, which needs no export"),
+    "a pickle": (lambda path: path.write_bytes(b"\x80\x04rest"), "a pickle, as PyTorch and joblib write them"),
+    "a TensorFlow Lite file": (lambda path: path.write_bytes(b"\x1c\x00\x00\x00TFL3"), "a TensorFlow Lite model"),
+    "a damaged HDF5 file": (lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n"), "a damaged HDF5 file"),
+}
+
+
+@pytest.mark.parametrize("case", CURES)
+def test_each_kind_of_file_has_its_own_cure(tmp_path, case):
+    make, words = CURES[case]
+    path = tmp_path / ("m.onnx" if "ONNX" in case else "m.model")
+    make(path)
+    with pytest.raises(ModelFileError, match=words):
+        load_model(path)
+
+
+@pytest.mark.filterwarnings("ignore:.*HDF5 file:UserWarning")  # Keras' advice against the format
+def test_a_whole_model_in_h5_is_exported_and_weights_alone_are_told(tmp_path):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    model.save(tmp_path / "whole.h5")
+    assert export_onnx(tmp_path / "whole.h5").path == tmp_path / "whole.onnx"
+    model.save_weights(tmp_path / "m.weights.h5")
+    with pytest.raises(ModelFileError, match=r"weights alone.*model\.load_weights"):
+        export_onnx(tmp_path / "m.weights.h5")
+
+
+def test_a_class_that_is_not_registered_is_named_whatever_the_length_of_the_message(tmp_path, cli, monkeypatch):
+    (tmp_path / "my_layers_of_a_test.py").write_text(
+        "import keras\n\n\n@keras.saving.register_keras_serializable('mine')\nclass Doubled(keras.layers.Layer):\n"
+        "    def call(self, x):\n        return x * 2\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    with monkeypatch.context() as here:
+        here.syspath_prepend(str(tmp_path))
+        from my_layers_of_a_test import Doubled
+
+    keras.Sequential([keras.Input((4,)), Doubled(), keras.layers.Dense(2)]).save(tmp_path / "m.keras")
+    keras.saving.get_custom_objects().pop("mine>Doubled")
+    sys.modules.pop("my_layers_of_a_test")
+    with pytest.raises(ModelFileError, match=r"it needs '.*Doubled', which is not registered here.*--import MODULE"):
+        load_model(tmp_path / "m.keras")
+    ran = cli("export", tmp_path / "m.keras", "--import", "my_layers_of_a_test", "--quiet")
+    assert ran.code == 0, ran.err
+    ran = cli("export", tmp_path / "m.keras", "--import", "no_such_module_here", "--quiet")
+    assert ran.code == 1
+    assert "--import no_such_module_here: its import fails" in ran.err

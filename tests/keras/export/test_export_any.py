@@ -346,8 +346,11 @@ def test_the_callback_exports_the_best_epoch_only(tmp_path):
 def test_the_callback_says_what_it_misses(tmp_path):
     callback = ExportOnnx(tmp_path / "best.onnx", monitor="val_loss")
     callback.set_model(small())
-    with pytest.raises(InputError, match="no 'val_loss' to monitor; it logs loss"):
+    with pytest.warns(UserWarning, match="no 'val_loss' to monitor; it logs loss"):
         callback.on_epoch_end(0, {"loss": 1.0})
+    callback.on_epoch_end(1, {"loss": 0.5})  # once is enough, and the training goes on
+    assert callback.report is None
+    assert not list(tmp_path.iterdir())
     with pytest.raises(InputError, match="unknown mode"):
         ExportOnnx(tmp_path / "best.onnx", mode="most")
 

@@ -8,9 +8,10 @@ import onnx
 import pytest
 
 from mnistkit import Classifier, verify
-from mnistkit.core.errors import InputError
+from mnistkit.core.errors import InputError, ParityError
 from mnistkit.core.runtime import Runtime
 from mnistkit.digits.profile import DigitClassifier
+from mnistkit.digits.scaling import Scaling
 from mnistkit.export import LabeledClassifier, ProfileSample, export_onnx
 
 DIGIT_ENTRIES = {"labels", "preprocessing", "preprocessing_parameters", "test_accuracy"}
@@ -198,3 +199,46 @@ def test_entries_that_no_profile_may_write(tmp_path, entries, message):
 def test_a_classifier_reads_the_labels_of_a_profile(tmp_path, small):
     report = export_onnx(stranger(), tmp_path / "m.onnx", labels=list("abcdefghij"))
     assert all(found.label in "abcdefghij" for found in Classifier(report.path, device="cpu").predict(small.x_test[:3]))
+
+
+def test_a_model_with_its_own_scaling_is_exported_as_it_reads(tmp_path, small):
+    """``Rescaling(1/255)`` first, trained on grey levels: it was exported with an accuracy of 12 %."""
+    model = keras.Sequential(
+        [
+            keras.Input((28, 28)),
+            keras.layers.Rescaling(1 / 255),
+            keras.layers.Flatten(),
+            keras.layers.Dense(10, activation="softmax"),
+        ]
+    )
+    model.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy")
+    model.fit(small.x_train.astype("float32"), small.y_train, epochs=2, batch_size=50, verbose=0)
+    report = export_onnx(model, tmp_path / "m.onnx", profile="digits", data=small)
+    in_keras, in_the_file = report.accuracy
+    assert in_keras == in_the_file > 0.7
+    classifier = Classifier(tmp_path / "m.onnx", device="cpu")
+    assert "0 to 255" in classifier.metadata["preprocessing"]
+    read = classifier.probabilities(small.x_test).argmax(axis=1)
+    assert np.mean(read == small.y_test) == pytest.approx(in_keras, abs=0.01)
+
+
+class SaysOtherwise(DigitClassifier):
+    """Takes grey levels, and says [0, 1] in the file."""
+
+    def metadata(self, signature):
+        return DigitClassifier(self.data).metadata(signature)
+
+
+def test_a_file_that_would_be_fed_otherwise_than_it_was_checked_is_refused(tmp_path, small):
+    """The twin."""
+    model = keras.Sequential(
+        [
+            keras.Input((28, 28)),
+            keras.layers.Rescaling(1 / 255),
+            keras.layers.Flatten(),
+            keras.layers.Dense(10, activation="softmax"),
+        ]
+    )
+    with pytest.raises(ParityError, match=r"Classifier reads .* of the test images otherwise than Keras"):
+        export_onnx(model, tmp_path / "n.onnx", profile=SaysOtherwise(small, scaling=Scaling(1.0)))
+    assert not (tmp_path / "n.onnx").exists()

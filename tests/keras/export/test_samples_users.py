@@ -6,7 +6,7 @@ import onnx
 import pytest
 from keras import layers, ops
 
-from mnistkit.core.errors import ExportError, ParityError
+from mnistkit.core.errors import ExportError, ParityError, UnsupportedError
 from mnistkit.export import collect_samples, export_onnx
 from mnistkit.export.answers import KerasAnswers
 from mnistkit.export.choose import choose
@@ -196,3 +196,82 @@ def test_a_batch_in_the_wrong_order_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("mnistkit.export.pipeline.choose", lambda *_, **__: chosen)
     with pytest.raises(ParityError, match="largest difference"):
         export_onnx(model_of(lambda x: ops.reshape(x, (-1, 2)), shape=(2, 2)), tmp_path / "m.onnx")
+
+
+# --- what else users meet -------------------------------------------------------------------------------------------
+
+
+class Sampling(layers.Layer):
+    """The draw of a variational autoencoder, as Keras' guides write it."""
+
+    def call(self, x):
+        return x + keras.random.normal(ops.shape(x), seed=1)
+
+
+def test_a_layer_that_draws_at_inference_is_named():
+    model = model_of(lambda x: layers.Dense(2)(Sampling(name="latent")(layers.Dense(3)(x))))
+    with pytest.raises(
+        UnsupportedError, match=r"latent \(.*Sampling\): it draws random numbers at inference.*the mean"
+    ):
+        choose(model, "auto", opset=None, optimize=True, batch=None)
+
+
+def test_a_layer_that_draws_in_training_alone_is_exported(tmp_path):
+    class Careful(layers.Layer):
+        def call(self, x, *, training=False):
+            self.add_loss(ops.mean(x))  # nothing at inference
+            return x + keras.random.normal(ops.shape(x)) if training else x
+
+    model = model_of(lambda x: layers.Dense(2)(Careful()(x)))
+    assert export_onnx(model, tmp_path / "m.onnx").exporter == "native"
+    assert keras.random.normal((2,)).shape == (2,)  # the patch is gone
+
+
+def test_an_optional_answer_that_is_none_is_no_output(tmp_path):
+    class Maybe(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = layers.Dense(3)
+
+        def call(self, a, b=None):
+            y = self.dense(a)
+            return {"y": y, "z": None if b is None else y + b}
+
+    model = Maybe()
+    model(np.zeros((2, 4), "float32"))
+    report = export_onnx(model, tmp_path / "m.onnx")
+    assert [tensor.name for tensor in report.outputs] == ["y"]
+
+
+def test_bits_get_the_opset_that_they_need(tmp_path):
+    def bits(x):
+        return ops.bitwise_and(x, ops.right_shift(x, 1))
+
+    report = export_onnx(model_of(bits, dtype="int32"), tmp_path / "m.onnx")
+    assert report.provenance["opset"] == 18
+    assert "with opset 18, which it needs" in report.reason
+    with pytest.raises(UnsupportedError, match="BitwiseAnd needs opset 18"):
+        export_onnx(model_of(bits, dtype="int32"), tmp_path / "n.onnx", opset=17, exporter="native")
+    assert export_onnx(model_of(layers.Dense(2)), tmp_path / "n.onnx").provenance["opset"] == 17
+
+
+def test_when_both_exporters_fail_the_first_ones_reason_stays(monkeypatch):
+    class Odd(layers.Layer):
+        def call(self, x):
+            return ops.convert_to_tensor(np.asarray(ops.convert_to_numpy(x)))
+
+        def compute_output_spec(self, x):
+            return keras.KerasTensor(x.shape, x.dtype)
+
+    def fails(*_, **__):
+        raise ExportError("the other one fails as well")
+
+    monkeypatch.setattr("mnistkit.export.choose._stock", fails)
+    with pytest.raises(UnsupportedError, match=r"odd.*symbolic tensors.*the other one fails as well"):
+        choose(model_of(lambda x: Odd(name="odd")(x)), "auto", opset=None, optimize=True, batch=None)
+
+
+def test_the_extreme_of_a_row_with_a_missing_number_is_missing(tmp_path):
+    """As in Keras; onnxruntime's own operators pass NaN over."""
+    for function in (lambda x: ops.max(x, axis=1), lambda x: ops.min(x, axis=(0, 1)), ops.amax):
+        assert export_onnx(model_of(function), tmp_path / "m.onnx").notes == ()

@@ -273,7 +273,7 @@ def scatter_update(graph: Graph, op: Any, inputs: Any, indices: Any, updates: An
     value = graph.to_logical(graph.value(inputs))
     kind = op.reduction
     if kind in {"max", "min"} and graph.opset < 18:  # noqa: PLR2004  opset 18 added them
-        raise UnsupportedOp(f"scatter with reduction {kind!r} needs opset 18")
+        raise UnsupportedOp(f"scatter with reduction {kind!r} needs opset 18", opset=18)
     name = {None: None, "add": "add", "mul": "mul", "max": "max", "min": "min"}[kind]
     return graph.node(
         "ScatterND", value, graph.value(indices, "int64"), graph.value(updates, value.dtype), reduction=name

@@ -121,6 +121,14 @@ _OF_INTEGERS = {"ReduceSum": _sum_of_integers, "ReduceProd": _product_of_integer
 _WORK = {"bool": "int32", "int8": "int32", "uint8": "int32", "int16": "int32", "uint16": "int32", "uint32": "int64"}
 
 
+def _with_missing(graph: Graph, value: Value, extreme: Value, axes: list[int], *, keepdims: bool) -> Value:
+    """NaN where one of the elements is: onnxruntime's extremes pass NaN over, or not, depending on its place."""
+    missing = graph.cast(graph.pointwise("IsNaN", value, dtype="bool"), "int32")
+    found = graph.cast(reduce_node(graph, "ReduceMax", missing, axes, keepdims=keepdims), "bool")
+    nothing = graph.const(float("nan"), extreme.dtype)
+    return graph.pointwise("Where", found, nothing, extreme, dtype=extreme.dtype)
+
+
 def _simple(name: str, onnx_op: str) -> None:
     @register_lowering(name)
     def handler(graph: Graph, op: Any, x: Any) -> Value:
@@ -134,6 +142,8 @@ def _simple(name: str, onnx_op: str) -> None:
             out = _OF_INTEGERS[onnx_op](graph, value, axes, keepdims=keepdims)
         else:
             out = reduce_node(graph, onnx_op, value, axes, keepdims=keepdims)
+        if onnx_op in {"ReduceMax", "ReduceMin"} and is_float(work):
+            out = _with_missing(graph, value, out, axes, keepdims=keepdims)
         if initial is not None:
             out = graph.pointwise("Max" if onnx_op == "ReduceMax" else "Min", out, graph.value(initial, work))
         return graph.cast(out, target)
