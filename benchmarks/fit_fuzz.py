@@ -350,11 +350,12 @@ def train(drawn: Configuration, fitted: Callable[..., Any], *, noise: float = 0.
             history |= {f"again {name}": value for name, value in _again(drawn, model, fitted).items()}
     except Exception as error:  # noqa: BLE001 - to be compared
         history = {"error": type(error).__name__}
+        if not isinstance(error, ZeroDivisionError):
+            return {}, history  # after an error in a step, JAX has taken the model's variables
     variables = [*model.variables, *model.optimizer.variables]
     # a name may be used twice, so its place counts too
-    return {
-        f"{i} {v.path}": np.asarray(ops.convert_to_numpy(v.value), "float64") for i, v in enumerate(variables)
-    }, history
+    state = {f"{i} {v.path}": np.asarray(ops.convert_to_numpy(v.value), "float64") for i, v in enumerate(variables)}
+    return state, history
 
 
 def _again(drawn: Configuration, model: Any, fitted: Callable[..., Any]) -> Any:

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _PLAIN = (bool, int, float, str, type(None))
+_OF_RUNS = {
+    *("compiled", "history", "stop_evaluating", "stop_predicting", "stop_training"),
+    *("predict_function", "test_function", "train_function"),
+}
+"""Attributes of a model that Keras changes while it trains."""
 
 
 class PythonState:
@@ -80,8 +85,10 @@ def settings(model: Any) -> list[Any]:
     These are numbers, text and functions, and the numbers of regularizers, constraints and the like.
     """
     optimizers = [model.optimizer, getattr(model.optimizer, "inner_optimizer", None)]
-    things = [*flatten_layers(model)[1:], *_metrics_and_losses(model), *(one for one in optimizers if one is not None)]
-    found: list[Any] = []
+    layers = flatten_layers(model)[1:]
+    things = [*layers, *_metrics_and_losses(model), *(one for one in optimizers if one is not None)]
+    of_model = {name: value for name, value in _settings_of(model).items() if isinstance(value, _PLAIN)}
+    found: list[Any] = [{name: value for name, value in of_model.items() if name not in _OF_RUNS}]
     for thing in things:
         own = _settings_of(thing)
         for name, value in vars(thing).items():

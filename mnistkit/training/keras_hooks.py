@@ -62,9 +62,20 @@ def missing(model: Any, *, backend: str) -> str | None:
     return first_missing(hooks, **instances)
 
 
-def build(model: Any, batch: Any) -> None:
-    """Create the variables that a model, its loss, metrics and optimizer lack, as ``model.fit`` does."""
-    model._symbolic_build(data_batch=batch)  # noqa: SLF001 - this file is for such names
+def build(model: Any, batch: Any) -> bool:
+    """Create the variables that a model, its loss, metrics and optimizer lack, as ``model.fit`` does.
+
+    Returns:
+        Whether it took a batch to build from; ``model.fit`` takes it from its loader.
+    """
+    taken: list[bool] = []
+
+    def batches() -> Iterator[tuple[int, int, list[Any]]]:
+        taken.append(True)
+        yield 0, 0, [batch]
+
+    model._symbolic_build(iterator=batches())  # noqa: SLF001 - this file is for such names
+    return bool(taken)
 
 
 def flatten_layers(model: Any) -> list[Any]:

@@ -68,7 +68,7 @@ class Run:
             logs = self._epochs(callbacks, keras_hooks.resumed_epoch(model) or initial_epoch, epochs)
             finished = True
         finally:
-            if epochs > 0 and (finished or self.programs.finalizes_after_errors):
+            if epochs > 0 and model.optimizer is not None and (finished or self.programs.finalizes_after_errors):
                 model.optimizer.finalize_variable_values(model.trainable_weights)
         callbacks.on_train_end(logs=logs)
 

@@ -34,7 +34,8 @@ class Program(Protocol):
 
     Beside the class, its module has ``to_device(tree)``; ``state_of(model)``, what a step depends on beside its inputs;
     ``IN_EVERY_STEP``, whether ``model.fit`` runs the Python code of a model in every step; ``FIXED_LENGTH``, whether a
-    program is compiled for one number of samples; and ``FINALIZES_AFTER_ERRORS``, as ``finalizes_after_errors`` says.
+    program is compiled for one number of samples; ``FINALIZES_AFTER_ERRORS``, as ``finalizes_after_errors`` says; and
+    ``batch_was_taken()``, which does to the backend's global random generator what ``model.fit`` does to build a model.
     """
 
     def compile(self, data: PyTree, n: int, *, size: int) -> None:
@@ -100,28 +101,49 @@ class Programs:
         state = self._backend.state_of(self._model)
         self._store.note_compile(self._model)
         entry = self._store.entry((training, size, *_layout(arrays)), state)
-        before = PythonState(self._model, tensors=self._backend.IN_EVERY_STEP)
-        self._compile(entry, arrays, size=size, training=training, epoch=epoch)
-        if before.changed():
-            # what a step sets to the same value in every step does no harm
-            again = PythonState(self._model, tensors=self._backend.IN_EVERY_STEP)
-            entry.program = None
+        self._put_on_device(entry, arrays, training=training)
+        length = tree_leaves(self._on_device[training])[0].shape[0]
+        is_late = bool(arrays.n % size) and epoch >= COMPILE_REST_FROM
+        if entry.program is None or (length, arrays.n % size, is_late) not in entry.ready:
+            self._compile_unless_python_changes(entry, arrays, size=size, training=training, epoch=epoch)
+            entry.ready.add((length, arrays.n % size, is_late))
+        else:
             self._compile(entry, arrays, size=size, training=training, epoch=epoch)
-            changed = again.changed()
-            if changed is not None:
-                before.restore()
-                entry.program = None
-                raise ValueError(f"{changed} changes in every step")
         assert entry.program is not None
         return entry.program, self._on_device[training]
+
+    def _compile_unless_python_changes(self, entry: _Entry, arrays: Arrays, **options: Any) -> None:
+        """Compile, and refuse a step whose Python code changes something in every step."""
+        before = PythonState(self._model, tensors=self._backend.IN_EVERY_STEP)
+        try:
+            changed = self._changed_by_compiling(entry, arrays, **options)
+            if changed is not None:
+                # what a step sets to the same value in every step does no harm: look again
+                entry.program = None
+                changed = self._changed_by_compiling(entry, arrays, **options)
+        except Exception:
+            before.restore()
+            entry.program = None
+            raise
+        if changed is not None:
+            before.restore()
+            entry.program = None
+            raise ValueError(f"{changed} changes in every step")
+
+    def _changed_by_compiling(self, entry: _Entry, arrays: Arrays, **options: Any) -> str | None:
+        before = PythonState(self._model, tensors=self._backend.IN_EVERY_STEP)
+        self._compile(entry, arrays, **options)
+        return before.changed()
+
+    def _put_on_device(self, entry: _Entry, arrays: Arrays, *, training: bool) -> None:
+        if training not in self._on_device:
+            length = entry.length_for(arrays.n) if self._backend.FIXED_LENGTH else arrays.n
+            self._on_device[training] = self._backend.to_device(_filled(arrays.tree, arrays.n, length))
 
     def _compile(self, entry: _Entry, arrays: Arrays, *, size: int, training: bool, epoch: int) -> None:
         if entry.program is None:
             entry.program = self._backend.Program(self._model, training=training, flags=self._store.flags)
-            entry.lengths.clear()
-        if training not in self._on_device:
-            length = entry.length_for(arrays.n) if self._backend.FIXED_LENGTH else arrays.n
-            self._on_device[training] = self._backend.to_device(_filled(arrays.tree, arrays.n, length))
+            entry.ready.clear()
         on_device = self._on_device[training]
         length = tree_leaves(on_device)[0].shape[0]
         entry.program.compile(on_device, length, size=size)
@@ -132,7 +154,8 @@ class Programs:
         """Create the variables that are missing, as ``model.fit`` does; a callback may have compiled anew."""
         arrays = self._arrays[True]
         assert arrays is not None
-        keras_hooks.build(self._model, tree_map(lambda leaf: leaf[: self._batch_sizes[True]], arrays.tree))
+        if keras_hooks.build(self._model, tree_map(lambda leaf: leaf[: self._batch_sizes[True]], arrays.tree)):
+            self._backend.batch_was_taken()
 
 
 class _Entry:
@@ -141,6 +164,7 @@ class _Entry:
     def __init__(self, state: list[Any]) -> None:
         self.state = state
         self.program: Program | None = None
+        self.ready: set[tuple[int, int, bool]] = set()  # number of samples, size of the rest, whether it has a program
         self.lengths: list[int] = []  # the numbers of samples that it is compiled for, the last one used at the end
 
     def length_for(self, n: int) -> int:

@@ -32,6 +32,7 @@ _OWN_STEPS = (
     "make_test_function",
     "compute_metrics",
 )
+_LIMITS = ("max_epochs", "max_steps_per_epoch")  # for debugging; older versions of Keras lack them
 _STEP_COUNTS = ("steps_per_epoch", "validation_steps")
 
 
@@ -59,8 +60,9 @@ def unsupported_reason(
     counts = [name for name in _STEP_COUNTS if options.get(name) is not None]
     if counts:
         return f"{counts[0]} was given"
-    if model.run_eagerly:
-        return "the model was compiled with run_eagerly=True"
+    setting = _keras_setting(model)
+    if setting is not None:
+        return setting
     own = [name for name in _OWN_STEPS if _overrides(model, name)]
     if own:
         return f"{type(model).__name__} has its own {own[0]}"
@@ -77,6 +79,16 @@ def unsupported_reason(
         hook = _batch_hook(callback)
         if hook is not None:
             return f"{type(callback).__name__} has {hook}, which wants to run after every batch"
+    return None
+
+
+def _keras_setting(model: Any) -> str | None:
+    import keras
+
+    if model.run_eagerly:
+        return "the model was compiled with run_eagerly=True"
+    if any(hasattr(keras.config, name) and getattr(keras.config, name)() for name in _LIMITS):
+        return "Keras is set to stop after so many epochs or steps"
     return None
 
 

@@ -41,6 +41,10 @@ def state_of(model: Any) -> list[Any]:
     return [*keras_hooks.compiled_parts(model), keras_hooks.variable_lists(model)]
 
 
+def batch_was_taken() -> None:
+    """Do nothing: ``model.fit`` takes a batch without a random number."""
+
+
 def to_device(tree: PyTree) -> PyTree:
     """Put the arrays on the default device."""
     return tree_map(jax.device_put, tree)

@@ -42,6 +42,10 @@ def state_of(model: Any) -> list[Any]:
     return keras_hooks.compiled_parts(model)
 
 
+def batch_was_taken() -> None:
+    """Do nothing: ``model.fit`` takes a batch without a random number."""
+
+
 def to_device(tree: PyTree) -> PyTree:
     """Put the arrays on the default device."""
     return tree_map(tf.convert_to_tensor, tree)
@@ -54,15 +58,17 @@ class _Steps:
     Attributes:
         traced: one step, as a function of the arrays of a batch.
         errors: what TensorFlow's kernels check and XLA does not.
+        slow: whether XLA should not put the steps into a loop here.
         by_xla: the loop compiled by XLA, or a function for one step each.
-        loops: whether it loops.
         by_kernels: the loop without XLA.
+        compiled_for: numbers of samples.
+        last: how they run on the present data: "xla", "xla, each", "kernels" or "kernels, each".
     """
 
     traced: Any
     errors: KernelErrors
+    slow: bool
     by_xla: Any = None
-    loops: bool = True
     by_kernels: Any = None
     compiled_for: set[int] = field(default_factory=set)
     last: str = ""
@@ -97,7 +103,7 @@ class Program:
         if way == "xla, each" and steps.by_xla is None:
             steps.by_xla = self._single(steps.traced, data, size=size)
         if way == "kernels" and steps.by_kernels is None:
-            fused = self._xla and _is_slow_in_loops(steps.traced.graph)
+            fused = self._xla and steps.slow
             traced = self._trace(data, size=size, fused=True) if fused else steps.traced
             steps.by_kernels = self._loop(traced, data, size=size, jit_compile=False)
         if way == "xla":  # no step at all, but XLA compiles
@@ -141,8 +147,8 @@ class Program:
         if not self._xla:
             return "kernels"
         if self._asked_for_xla:
-            return "xla, each" if _is_slow_in_loops(steps.traced.graph) else "xla"
-        if _is_slow_in_loops(steps.traced.graph) or steps.errors.may_happen(tree_leaves(data)):
+            return "xla, each" if steps.slow else "xla"
+        if steps.slow or steps.errors.may_happen(tree_leaves(data)):
             return "kernels"
         return "xla"
 
@@ -151,7 +157,7 @@ class Program:
             traced = self._trace(data, size=size, fused=False)
             if draws_globally(traced.graph):
                 raise ValueError("it draws from TensorFlow's global random generator")
-            self._sizes[size] = _Steps(traced, KernelErrors(traced))
+            self._sizes[size] = _Steps(traced, KernelErrors(traced), slow=_is_slow_in_loops(traced.graph))
         return self._sizes[size]
 
     def _trace(self, data: PyTree, *, size: int, fused: bool) -> Any:

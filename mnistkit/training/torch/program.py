@@ -38,6 +38,11 @@ FIXED_LENGTH = False
 _GATHERED_BYTES = 2**21  # of the data to bring into batch order at once
 
 
+def batch_was_taken() -> None:
+    """Draw the number that PyTorch's loader draws when ``model.fit`` takes a batch to build a model from."""
+    iter(torch.utils.data.DataLoader([0]))
+
+
 def to_device(tree: PyTree) -> PyTree:
     """Put the arrays on the default device; on the CPU they share memory with NumPy."""
     import keras

@@ -96,3 +96,15 @@ def test_twins_that_differ_are_seen():
     fast.optimizer.learning_rate = 0.5
     with pytest.raises(AssertionError):
         assert_same_state(fast, plain)
+
+
+@pytest.mark.skipif(not hasattr(keras.config, "set_max_epochs"), reason="this Keras cannot be limited")
+def test_a_limit_that_keras_is_set_to(capsys):
+    keras.config.set_max_epochs(1)
+    try:
+        with pytest.warns(UserWarning, match="Limiting epochs to 1"):
+            history = fit(tanh(), *pictures(64), epochs=3, verbose=0).history
+    finally:
+        keras.config.set_max_epochs(None)
+    assert len(history["loss"]) == 1
+    assert "Keras is set to stop" in capsys.readouterr().err
