@@ -41,7 +41,9 @@ class Batcher:
         run: The model.
         batched: Whether first axes are independent rows in every input and output.
         concurrency: Runs at a time.
-        max_batch: Rows in one run.
+        max_batch: Rows gathered into one run.
+        max_rows: Rows of one request in one run, where rows are known to be independent: more take memory, not less
+            time, and cannot be stopped half-way. ``None`` for no such limit.
         max_queue: Jobs that may wait.
         timeout: Seconds that a request may take, to be named when they are over.
         observe: Called with the rows of each run.
@@ -54,12 +56,14 @@ class Batcher:
         batched: bool,
         concurrency: int,
         max_batch: int,
+        max_rows: int | None = None,
         max_queue: int,
         timeout: float,
         observe: Callable[[int], None],
     ) -> None:
         self._run, self._observe = run, observe
         self._max_batch = max_batch if batched else 1
+        self._max_rows = max_rows if batched else None
         self._max_queue, self._timeout = max_queue, timeout
         self._free = self._concurrency = concurrency
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="model")
@@ -174,9 +178,20 @@ class Batcher:
 
     def _one(self, job: _Job) -> Arrays | Exception:
         try:
+            if self._max_rows is not None and job.rows > self._max_rows:
+                return self._in_parts(job, self._max_rows)
             return self._run(job.feeds)
         except Exception as error:  # noqa: BLE001 - handed to the request it belongs to
             return error
+
+    def _in_parts(self, job: _Job, rows: int) -> Arrays:
+        """Run a large job a part after the other, as long as somebody waits for it."""
+        parts: list[Arrays] = []
+        for start in range(0, job.rows, rows):
+            if job.future.done():
+                raise out_of_time(self._timeout)
+            parts.append(self._run({name: array[start : start + rows] for name, array in job.feeds.items()}))
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _finish(self, jobs: list[_Job], done: asyncio.Future[list[Arrays | Exception]]) -> None:
         self._free += 1
