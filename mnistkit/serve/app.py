@@ -367,7 +367,9 @@ def _model_route(path: str) -> tuple[str, str, str, tuple[str, ...] | tuple[str,
 
 
 def _no_such_path(path: str) -> HTTPError:
-    return HTTPError(404, f"path: expected /v2/..., /predict, /metrics, /openapi.json or /, got {truncate(path)}")
+    return HTTPError(
+        404, f"path: expected /v2/..., /predict, /metrics, /openapi.json, /docs or /, got {truncate(path)}"
+    )
 
 
 def _parse(ticket: Ticket, request: Request, model: ServedModel, settings: Settings) -> inference.Inference:
