@@ -30,6 +30,7 @@ from mnistkit.serve.pool import Pool
 from mnistkit.serve.protocol import inference
 from mnistkit.serve.receiving import Receiver, gone
 from mnistkit.serve.repository import Decisions
+from mnistkit.serve.tracing import tracing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Coroutine
@@ -67,6 +68,7 @@ class App:
         self.settings = settings
         self.metrics = Metrics(folder)
         self.log = AccessLog(settings.access_log)
+        self._tracing = tracing()
         self.models = Models(settings, observe=self.metrics.ran)
         self.control = ModelControl(self.models, Decisions(folder), self.metrics, note=self.note, spawn=self.spawn)
         self.pictures = Pictures(self.models, settings)
@@ -99,6 +101,8 @@ class App:
         for model in self.models:
             model.batcher.close()
         self.log.close()
+        if self._tracing is not None:
+            self._tracing.close()
 
     @property
     def extensions(self) -> list[str]:
@@ -188,15 +192,20 @@ class App:
                 response = await self._limited(request, body, handler, arguments)
         except Exception as error:  # noqa: BLE001 - a bug is answered too
             response = _failure(error)
-        seconds = time.monotonic() - start
-        self.metrics.answered(route, response.status, seconds)
-        self.log.note(request, response, seconds)
+        self.answered(request, route, response, time.monotonic() - start)
         response.headers += (_NOSNIFF, ("x-request-id", request.id))
         if self.access.origins:
             response.headers += self.access.cors(request)
         if self.draining and request.http_version[0] == "1":
             response.headers += (("connection", "close"),)
         return response
+
+    def answered(self, request: Request, route: str, response: Response, seconds: float) -> None:
+        """Count a request, and write of it into log and trace."""
+        self.metrics.answered(route, response.status, seconds)
+        self.log.note(request, response, seconds)
+        if self._tracing is not None and route not in UNLIMITED:
+            self._tracing.note(request, route, response, seconds)
 
     async def _limited(self, request: Request, body: Body, handler: Any, arguments: tuple[Any, ...]) -> Response:
         client = request.client
