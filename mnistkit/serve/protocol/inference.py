@@ -186,7 +186,7 @@ def parse_json(body: bytes, settings: Settings, *, flat: bool = False) -> dict[s
     Args:
         body: The text.
         settings: Of the server.
-        flat: Give the ``data`` of ``inputs`` as arrays, where they are numbers alone.
+        flat: Give the ``data`` of ``inputs`` as arrays, where they are numbers alone and many.
 
     Raises:
         HTTPError: 400, not JSON, not an object, or nested too deeply.
@@ -200,7 +200,7 @@ def parse_json(body: bytes, settings: Settings, *, flat: bool = False) -> dict[s
     if brackets > settings.max_json_depth and depth(body) > settings.max_json_depth:
         _check_json(body)
         raise bad_request(f"body: expected at most {settings.max_json_depth} levels of nesting, got more")
-    if flat and (found := flat_json.load(body)) is not None:
+    if flat and len(body) > flat_json.LEAST and (found := flat_json.load(body)) is not None:
         return found
     document = _check_json(body)
     if not isinstance(document, dict):
