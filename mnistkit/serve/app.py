@@ -12,7 +12,8 @@ import logging
 import os
 import re
 import time
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mnistkit import __version__
 from mnistkit.core.errors import InputError
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from mnistkit.serve.served_model import ServedModel
     from mnistkit.serve.settings import Settings
 
-    Answer = Response | Awaitable[Response]
+    Answer: TypeAlias = "Response | Awaitable[Response] | Soon"
 
 logger = logging.getLogger("mnistkit.serve")
 UNLIMITED = frozenset({"health", "metrics"})
@@ -51,6 +52,15 @@ _HEAVY = 64 * 1024  # bytes of JSON, and elements of an answer in JSON, from whi
 _HEAVY_BINARY = 1024**2  # bytes of a binary request: checked and copied only, which is fast
 _TICK = 0.5
 _NOSNIFF = ("x-content-type-options", "nosniff")
+
+
+@dataclass(slots=True)
+class Soon:
+    """An answer that comes with the end of this turn of the event loop."""
+
+    question: inference.Inference
+    model: ServedModel
+    outputs: asyncio.Future[dict[str, Any]]
 
 
 class App:
@@ -214,9 +224,11 @@ class App:
         try:
             if request.method == "POST":
                 size = await self._receiver.receive(request, body)
-            result: Response | Awaitable[Response] = handler(request, *arguments)
+            result: Answer = handler(request, *arguments)
             if isinstance(result, Response):
                 return result
+            if isinstance(result, Soon):  # too short a time to look after the client
+                return inference.render(result.question, await result.outputs, result.model)
             return await self._while_wanted(result, body)
         finally:
             self.budget.leave(client)
@@ -272,10 +284,11 @@ class App:
         if len(request.body) > heavy:
             return self._infer_heavy(request, model)
         question = inference.parse(request, model, self.settings)
-        if model.is_quick(question.feeds):
-            outputs = model.batcher.now(question.feeds, rows=question.rows)
-            return inference.render(question, outputs, model)
-        return self._infer_later(request, question, model)
+        if not model.is_quick(question.feeds):
+            return self._infer_later(request, question, model)
+        if self.budget.requests == 1:  # nobody to share a run with
+            return inference.render(question, model.batcher.now(question.feeds, rows=question.rows), model)
+        return Soon(question, model, model.batcher.soon(question.feeds, rows=question.rows))
 
     async def _infer_heavy(self, request: Request, model: ServedModel) -> Response:
         question = await self.pool.run(_parse, request, model, self.settings, deadline=request.deadline)
@@ -289,9 +302,9 @@ class App:
         return response
 
     async def run(self, model: ServedModel, question: inference.Inference, *, deadline: float) -> dict[str, Any]:
-        """Run a checked request, at once or through the queue."""
+        """Run a checked request, in this turn of the event loop or through the queue."""
         if model.is_quick(question.feeds):
-            return model.batcher.now(question.feeds, rows=question.rows)
+            return await model.batcher.soon(question.feeds, rows=question.rows)
         return await model.batcher.submit(question.feeds, rows=question.rows, deadline=deadline)
 
     def _predict(self, request: Request) -> Answer:

