@@ -12,7 +12,8 @@ import logging
 import os
 import re
 import time
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mnistkit import __version__
 from mnistkit.core.errors import InputError
@@ -30,6 +31,7 @@ from mnistkit.serve.pool import Pool
 from mnistkit.serve.protocol import inference
 from mnistkit.serve.receiving import Receiver, gone
 from mnistkit.serve.repository import Decisions
+from mnistkit.serve.tracing import tracing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Coroutine
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
     from mnistkit.serve.served_model import ServedModel
     from mnistkit.serve.settings import Settings
 
-    Answer = Response | Awaitable[Response]
+    Answer: TypeAlias = "Response | Awaitable[Response] | Soon"
 
 logger = logging.getLogger("mnistkit.serve")
 UNLIMITED = frozenset({"health", "metrics"})
@@ -50,6 +52,15 @@ _HEAVY = 64 * 1024  # bytes of JSON, and elements of an answer in JSON, from whi
 _HEAVY_BINARY = 1024**2  # bytes of a binary request: checked and copied only, which is fast
 _TICK = 0.5
 _NOSNIFF = ("x-content-type-options", "nosniff")
+
+
+@dataclass(slots=True)
+class Soon:
+    """An answer that comes with the end of this turn of the event loop."""
+
+    question: inference.Inference
+    model: ServedModel
+    outputs: asyncio.Future[dict[str, Any]]
 
 
 class App:
@@ -67,6 +78,7 @@ class App:
         self.settings = settings
         self.metrics = Metrics(folder)
         self.log = AccessLog(settings.access_log)
+        self._tracing = tracing()
         self.models = Models(settings, observe=self.metrics.ran)
         self.control = ModelControl(self.models, Decisions(folder), self.metrics, note=self.note, spawn=self.spawn)
         self.pictures = Pictures(self.models, settings)
@@ -99,6 +111,8 @@ class App:
         for model in self.models:
             model.batcher.close()
         self.log.close()
+        if self._tracing is not None:
+            self._tracing.close()
 
     @property
     def extensions(self) -> list[str]:
@@ -188,15 +202,20 @@ class App:
                 response = await self._limited(request, body, handler, arguments)
         except Exception as error:  # noqa: BLE001 - a bug is answered too
             response = _failure(error)
-        seconds = time.monotonic() - start
-        self.metrics.answered(route, response.status, seconds)
-        self.log.note(request, response, seconds)
+        self.answered(request, route, response, time.monotonic() - start)
         response.headers += (_NOSNIFF, ("x-request-id", request.id))
         if self.access.origins:
             response.headers += self.access.cors(request)
         if self.draining and request.http_version[0] == "1":
             response.headers += (("connection", "close"),)
         return response
+
+    def answered(self, request: Request, route: str, response: Response, seconds: float) -> None:
+        """Count a request, and write of it into log and trace."""
+        self.metrics.answered(route, response.status, seconds)
+        self.log.note(request, response, seconds)
+        if self._tracing is not None and route not in UNLIMITED:
+            self._tracing.note(request, route, response, seconds)
 
     async def _limited(self, request: Request, body: Body, handler: Any, arguments: tuple[Any, ...]) -> Response:
         client = request.client
@@ -205,9 +224,11 @@ class App:
         try:
             if request.method == "POST":
                 size = await self._receiver.receive(request, body)
-            result: Response | Awaitable[Response] = handler(request, *arguments)
+            result: Answer = handler(request, *arguments)
             if isinstance(result, Response):
                 return result
+            if isinstance(result, Soon):  # too short a time to look after the client
+                return inference.render(result.question, await result.outputs, result.model)
             return await self._while_wanted(result, body)
         finally:
             self.budget.leave(client)
@@ -263,10 +284,11 @@ class App:
         if len(request.body) > heavy:
             return self._infer_heavy(request, model)
         question = inference.parse(request, model, self.settings)
-        if model.is_quick(question.feeds):
-            outputs = model.batcher.now(question.feeds, rows=question.rows)
-            return inference.render(question, outputs, model)
-        return self._infer_later(request, question, model)
+        if not model.is_quick(question.feeds):
+            return self._infer_later(request, question, model)
+        if self.budget.requests == 1:  # nobody to share a run with
+            return inference.render(question, model.batcher.now(question.feeds, rows=question.rows), model)
+        return Soon(question, model, model.batcher.soon(question.feeds, rows=question.rows))
 
     async def _infer_heavy(self, request: Request, model: ServedModel) -> Response:
         question = await self.pool.run(_parse, request, model, self.settings, deadline=request.deadline)
@@ -280,9 +302,9 @@ class App:
         return response
 
     async def run(self, model: ServedModel, question: inference.Inference, *, deadline: float) -> dict[str, Any]:
-        """Run a checked request, at once or through the queue."""
+        """Run a checked request, in this turn of the event loop or through the queue."""
         if model.is_quick(question.feeds):
-            return model.batcher.now(question.feeds, rows=question.rows)
+            return await model.batcher.soon(question.feeds, rows=question.rows)
         return await model.batcher.submit(question.feeds, rows=question.rows, deadline=deadline)
 
     def _predict(self, request: Request) -> Answer:
@@ -367,7 +389,9 @@ def _model_route(path: str) -> tuple[str, str, str, tuple[str, ...] | tuple[str,
 
 
 def _no_such_path(path: str) -> HTTPError:
-    return HTTPError(404, f"path: expected /v2/..., /predict, /metrics, /openapi.json or /, got {truncate(path)}")
+    return HTTPError(
+        404, f"path: expected /v2/..., /predict, /metrics, /openapi.json, /docs or /, got {truncate(path)}"
+    )
 
 
 def _parse(ticket: Ticket, request: Request, model: ServedModel, settings: Settings) -> inference.Inference:

@@ -194,9 +194,8 @@ class GrpcServer:
         app, start = self._app, time.monotonic()
         client = _client(context.peer())
         metadata = dict(context.invocation_metadata() or ())
-        request = Request(
-            "POST", f"/{SERVICE}/{name}", "", {"user-agent": metadata.get("user-agent", "")}, b"", client, "2"
-        )
+        headers = {key: metadata[key] for key in ("user-agent", "traceparent", "tracestate") if key in metadata}
+        request = Request("POST", f"/{SERVICE}/{name}", "", headers, b"", client, "2")
         response = Response(200)
         reply, code, text = None, None, ""
         try:
@@ -217,9 +216,7 @@ class GrpcServer:
             text = "internal error; the server's log has the details"
             logger.exception("a bug in the server")
         finally:
-            seconds = time.monotonic() - start
-            app.metrics.answered(f"grpc {name}", response.status, seconds)
-            app.log.note(request, response, seconds)
+            app.answered(request, f"grpc {name}", response, time.monotonic() - start)
         if code is not None:
             await context.abort(code, text)
         return reply

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import gc
 import os
 import signal
@@ -34,6 +35,7 @@ _PROBE = 0.005
 _POLL = 0.02
 _SETTLE = 0.1
 _BEAT = 0.5
+_MMAP_THRESHOLD = -3  # M_MMAP_THRESHOLD of glibc's mallopt
 _ADMIN_CONNECTIONS = 64
 
 
@@ -65,6 +67,7 @@ def serve(
     Raises:
         MnistkitError: A model cannot be served, or a setting is wrong.
     """
+    give_memory_back()
     app = App(settings, folder=folder)
     check_tls(settings)
     gc.collect()
@@ -327,6 +330,13 @@ def check_tls(settings: Settings) -> None:
             f"--tls-cert {settings.tls_cert} --tls-key {settings.tls_key}: expected a PEM certificate and its key "
             f"({error.strerror or error})"
         ) from None
+
+
+def give_memory_back() -> None:
+    """Let glibc return every block of a megabyte to the system at once; by itself it keeps ever larger ones."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, 1024**2)
 
 
 def check_packages() -> None:

@@ -124,3 +124,33 @@ def test_mounted_below_a_path(asset, asked):
         return sent[0]["status"]
 
     assert asyncio.run(run()) == (200 if asked.startswith("/v2") else 404)
+
+
+def test_small_requests_of_one_turn_share_a_run_and_get_their_own_answers(asset, digits):
+    floats = digits.reshape(10, 784).astype(np.float32) / np.float32(255)
+
+    async def run():
+        app = App(Settings(models=(("mnist", str(asset)),), device="cpu", access_log="none", inline_ms=1e6))
+        model = app.models.get("mnist")
+        sizes, plain = [], model.batcher._run
+
+        def counting(feeds):
+            sizes.append(len(feeds["image"]))
+            return plain(feeds)
+
+        model.batcher._run = counting
+        asked = [model.batcher.soon({"image": floats[number : number + 1]}, rows=1) for number in range(10)]
+        asked[3].cancel()  # its client has gone
+        asked += [model.batcher.soon({"image": np.zeros((40, 784), np.float32)}, rows=40)]  # over --max-batch: alone
+        wrong = model.batcher.soon({"image": np.zeros((1, 3), np.float32)}, rows=1)
+        right = model.batcher.soon({"image": floats[:1]}, rows=1)
+        found = await asyncio.gather(*asked, wrong, right, return_exceptions=True)
+        read = [answer["probabilities"].argmax() for place, answer in enumerate(found[:10]) if place != 3]
+        assert read == [0, 1, 2, 4, 5, 6, 7, 8, 9]
+        assert len(found[10]["probabilities"]) == 40
+        assert isinstance(found[11], Exception)
+        assert found[12]["probabilities"].argmax() == 0
+        assert sizes == [9, 40, 1, 1]
+        app.close()
+
+    asyncio.run(run())

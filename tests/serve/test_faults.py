@@ -311,3 +311,39 @@ def test_a_unix_socket(tmp_path, workers):
     finally:
         process.kill()
         process.wait()
+
+
+def test_a_large_request_runs_in_parts(asset):
+    """Its memory does not grow with its rows, and it ends when nobody waits any more."""
+    import asyncio
+
+    from mnistkit.serve.http import HTTPError
+    from mnistkit.serve.models import Models
+    from mnistkit.serve.settings import Settings
+
+    model = Models(Settings(models=(("own", str(asset)),), device="cpu"), observe=lambda *_: None).get("own")
+    run, sizes = model.batcher._run, []
+
+    def counting(feeds):
+        sizes.append(len(feeds["image"]))
+        time.sleep(0.02)
+        return run(feeds)
+
+    model.batcher._run = counting
+    images = np.random.default_rng(0).random((600, 784), np.float32)
+    whole = model.runtime.run({"image": images})["probabilities"]
+
+    async def ask(seconds):
+        return await model.batcher.submit({"image": images}, rows=600, deadline=time.monotonic() + seconds)
+
+    try:
+        found = asyncio.run(ask(60))["probabilities"]
+        assert sizes == [256, 256, 88]
+        assert np.allclose(found, whole, rtol=0, atol=1e-6)
+        sizes.clear()
+        with pytest.raises(HTTPError, match="expected an answer within"):
+            asyncio.run(ask(0.01))
+        model.batcher._pool.shutdown(wait=True)
+        assert len(sizes) < 3
+    finally:
+        model.batcher.close()

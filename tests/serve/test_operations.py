@@ -353,7 +353,7 @@ def test_workers_reload(started, asset, tmp_path):
 def test_token(started, tmp_path, png):
     (tmp_path / "token").write_text("s3cret\n")
     with started("--token-file", tmp_path / "token", "--grpc-port", "0") as server:
-        for path in ("/v2/health/live", "/v2/health/ready", "/v2/models/mnist/ready", "/", "/page.js"):
+        for path in ("/v2/health/live", "/v2/health/ready", "/v2/models/mnist/ready", "/", "/page.js", "/docs"):
             assert server.get(path).status == 200, path
         for method, path in (("GET", "/v2"), ("GET", "/metrics"), ("GET", "/openapi.json"), ("POST", "/predict"),
                              ("POST", "/v2/models/mnist/infer")):  # fmt: skip

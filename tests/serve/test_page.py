@@ -28,6 +28,20 @@ def browser(tab):
     return tab
 
 
+def test_the_docs_show_every_path(browser, server):
+    paths = server.get("/openapi.json").json["paths"]
+    browser.open(f"http://127.0.0.1:{server.port}/docs#schema-InferRequest")
+    try:
+        browser.wait("document.body.dataset.state === 'settled'")
+        found = browser.value("[...document.querySelectorAll('#paths summary code')].map((one) => one.textContent)")
+        assert sorted(set(found)) == sorted(paths)
+        assert "mnistkit" in shown(browser, "title")
+        assert browser.value("document.getElementById('schema-InferRequest').open")
+        assert browser.value("document.querySelectorAll('#predict dt').length") > 10
+    finally:
+        browser.open(f"http://127.0.0.1:{server.port}/")
+
+
 def shown(browser, part):
     return browser.value(f"document.getElementById('{part}').textContent")
 

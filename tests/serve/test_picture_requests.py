@@ -46,7 +46,10 @@ def test_the_page_and_its_policy(server):
     policy = page.headers["content-security-policy"]
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
-    for path in ("/page.css", "/page.js", "/pad.js"):
+    docs = server.get("/docs")
+    assert docs.headers["content-type"].startswith("text/html")
+    assert docs.headers["content-security-policy"] == policy
+    for path in ("/page.css", "/page.js", "/pad.js", "/docs", "/docs.css", "/docs.js"):
         part = server.get(path)
         assert part.status == 200
         assert b"http://" not in part.body

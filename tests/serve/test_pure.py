@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mnistkit.serve.http import HTTPError, Request
 from mnistkit.serve.models import Models
-from mnistkit.serve.protocol import inference
+from mnistkit.serve.protocol import flat_json, inference
 from mnistkit.serve.protocol.datatypes import NUMPY, exact, from_bytes, from_list
 from mnistkit.serve.settings import Settings
 
@@ -107,3 +107,85 @@ def test_bytes_there_and_back(content, datatype):
         return
     assert found.tobytes() == content
     assert exact(found, found.dtype, "field") is found or len(found) == 0
+
+
+NUMBERS = st.integers(-(2**63), 2**64 - 1) | st.integers(-300, 300) | st.floats(allow_nan=False, allow_infinity=False)
+LISTS = st.lists(NUMBERS, max_size=6) | st.lists(st.lists(NUMBERS, max_size=3), max_size=4) | st.recursive(
+    NUMBERS | st.none() | st.booleans() | st.text(max_size=3), lambda inner: st.lists(inner, max_size=3))  # fmt: skip
+
+
+@FAST
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {"name": st.text(max_size=4), "datatype": st.sampled_from([*NUMPY, "BF16", "x"]), "shape": DOCUMENTS},
+            optional={"data": LISTS, "parameters": DOCUMENTS},
+        ),
+        max_size=2,
+    ),
+    st.dictionaries(st.sampled_from(["id", "outputs", "parameters"]), DOCUMENTS),
+)
+def test_numbers_in_a_flat_buffer_are_those_of_the_text(inputs, others):
+    pytest.importorskip("simdjson")
+    body = json.dumps({"inputs": inputs, **others}).encode()
+    found = flat_json.load(body)
+    if found is None:
+        return
+    expected = json.loads(body)
+    for entry, wanted in zip(found["inputs"], expected["inputs"], strict=True):
+        data = entry.pop("data")
+        values = wanted.pop("data")
+        assert data.tolist() == values
+        assert from_list(data, entry["datatype"], "x").shape == np.array(values).shape
+    assert found == expected
+
+
+IMAGE = '{"inputs":[{"name":"image","datatype":"FP32","shape":[1,2],"data":%s}]}'
+
+
+@pytest.mark.parametrize(
+    ("body", "data"),
+    [
+        (IMAGE % "[1, 0.5]", [1, 0.5]),
+        (IMAGE % "[[1, 0.5]]", [[1, 0.5]]),
+        (IMAGE % "[[1], [2]]", [[1], [2]]),
+        (IMAGE % "[[1], 2]", None),
+        (IMAGE % "[1, [2]]", None),
+        (IMAGE % "[[1, 2], [3]]", None),
+        (IMAGE % "[[[1], [2]]]", None),
+        (IMAGE % "[true, 1]", None),
+        (IMAGE % "[9007199254740993]", None),  # a float64 would not tell it from its neighbor
+        (IMAGE % "[1e39]", None),
+        (IMAGE % '["["]', None),
+        (IMAGE % "5", None),
+        (IMAGE % "[1, 2", None),
+        ("\ufeff" + IMAGE % "[1]", None),
+        ((IMAGE % "[1]").replace('"shape"', '"data":[2],"shape"'), None),
+        ((IMAGE % "[1]").replace("FP32", "BOOL"), None),
+        ('{"inputs":[5]}', None),
+        ('{"inputs":{}}', None),
+        ("[]", None),
+    ],
+)
+def test_what_is_read_into_a_flat_buffer(body, data):
+    pytest.importorskip("simdjson")
+    found = flat_json.load(body.encode())
+    assert (found and found["inputs"][0]["data"].tolist()) == data
+
+
+@pytest.mark.parametrize("data", ["[0.5, 1e39]", "[[1], 2]", '["1"]', "[[0.5,0.5]]", "5", "[1e400]", "[0.5,0.25]"])
+def test_without_simdjson_everything_is_answered_alike(model, monkeypatch, data):
+    text = (IMAGE % data).replace("[1,2]", "[1,784]").replace("0.25", ",".join(["0.25"] * 783))
+
+    def said():
+        try:
+            return (
+                inference.parse(Request("POST", "/", "", {}, text.encode()), model, Settings()).feeds["image"].tolist()
+            )
+        except HTTPError as error:
+            return str(error)
+
+    monkeypatch.setattr(flat_json, "LEAST", 0)
+    first = said()
+    monkeypatch.setattr(flat_json, "simdjson", None)
+    assert said() == first

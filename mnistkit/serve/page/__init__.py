@@ -1,4 +1,4 @@
-"""The page at ``/``: three files, sent as they are, under a policy that allows nothing from elsewhere."""
+"""The pages at ``/`` and ``/docs``: files sent as they are, under a policy that allows nothing from elsewhere."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ FILES: Final = {
     "/page.css": ("page.css", "text/css; charset=utf-8"),
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
     "/pad.js": ("pad.js", "text/javascript; charset=utf-8"),
+    "/docs": ("docs.html", "text/html; charset=utf-8"),
+    "/docs.css": ("docs.css", "text/css; charset=utf-8"),
+    "/docs.js": ("docs.js", "text/javascript; charset=utf-8"),
 }
 _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src data: blob:; connect-src 'self'; "

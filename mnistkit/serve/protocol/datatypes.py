@@ -63,11 +63,13 @@ def from_bytes(content: memoryview, datatype: str, field: str) -> NDArray[Any]:
 
 
 def from_list(data: object, datatype: str, field: str) -> NDArray[Any]:
-    """A list of numbers, flat or nested, as an array of the datatype.
+    """A list of numbers, flat or nested, or an array of them, as an array of the datatype.
 
     Raises:
         HTTPError: 400, not a list, ragged, not numbers, or out of the datatype's range.
     """
+    if isinstance(data, np.ndarray):
+        return exact(data, NUMPY[datatype], field)
     if not isinstance(data, list):
         raise bad_request(f"{field}: expected a list of numbers, got {type(data).__name__}")
     if not data:

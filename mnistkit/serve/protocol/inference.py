@@ -16,6 +16,7 @@ import numpy as np
 import orjson
 
 from mnistkit.serve.http import BINARY, JSON, HTTPError, Request, Response, bad_request, truncate
+from mnistkit.serve.protocol import flat_json
 from mnistkit.serve.protocol.datatypes import (
     BF16_BYTES,
     NUMPY,
@@ -122,7 +123,8 @@ def parse(request: Request, model: Served, settings: Settings) -> Inference:
     """
     length = request.headers.get(LENGTH_HEADER)
     if length is None:
-        return _from_document(parse_json(request.body, settings), memoryview(b""), model, settings)
+        document = parse_json(request.body, settings, flat=True)
+        return _from_document(document, memoryview(b""), model, settings)
     # Compared as text first: int() of thousands of digits is refused by Python itself.
     plain = length.isascii() and length.isdigit()
     digits = length.lstrip("0") or "0"
@@ -178,8 +180,13 @@ def render(inference: Inference, outputs: dict[str, NDArray[Any]], model: Served
     return Response(200, b"".join((header, *raw)), BINARY, (length,))
 
 
-def parse_json(body: bytes, settings: Settings) -> dict[str, Any]:
+def parse_json(body: bytes, settings: Settings, *, flat: bool = False) -> dict[str, Any]:
     """The JSON object in a body.
+
+    Args:
+        body: The text.
+        settings: Of the server.
+        flat: Give the ``data`` of ``inputs`` as arrays, where they are numbers alone and many.
 
     Raises:
         HTTPError: 400, not JSON, not an object, or nested too deeply.
@@ -193,6 +200,8 @@ def parse_json(body: bytes, settings: Settings) -> dict[str, Any]:
     if brackets > settings.max_json_depth and depth(body) > settings.max_json_depth:
         _check_json(body)
         raise bad_request(f"body: expected at most {settings.max_json_depth} levels of nesting, got more")
+    if flat and len(body) > flat_json.LEAST and (found := flat_json.load(body)) is not None:
+        return found
     document = _check_json(body)
     if not isinstance(document, dict):
         raise bad_request(f"body: expected a JSON object, got {type(document).__name__}")
