@@ -173,7 +173,7 @@ def signature_of_model(model: Any, *, inputs: Any = None) -> Signature:
     """
     structure, names, keywords = input_signature(model, inputs=inputs)
     specs = keras.tree.flatten(structure)
-    inputs = tuple(
+    tensors = tuple(
         TensorInfo(name, spec.dtype, _sizes(spec.shape, name)) for name, spec in zip(names, specs, strict=True)
     )
     by_name = False
@@ -195,12 +195,12 @@ def signature_of_model(model: Any, *, inputs: Any = None) -> Signature:
         ]
     if not found:
         raise ExportError(f"{model.name}: its outputs are not known before a call; build it as a functional model")
-    taken = {tensor.name for tensor in inputs}
+    taken = {tensor.name for tensor in tensors}
     outputs = tuple(
         TensorInfo(name if name not in taken else f"{name}_output", dtype, _sizes(shape, None))
         for name, dtype, shape in found
     )
-    return Signature(inputs, outputs, structure, tuple(keywords), by_name)
+    return Signature(tensors, outputs, structure, tuple(keywords), by_name)
 
 
 def _declared(values: Any) -> tuple[TensorInfo, ...]:

@@ -10,7 +10,7 @@ from mnistkit.export import export_onnx
 from mnistkit.export.answers import KerasAnswers
 from mnistkit.export.collect_samples import drawn_samples
 from mnistkit.export.native import convert, registry
-from mnistkit.export.signature import signature_of_graph, signature_of_model
+from mnistkit.export.signature import signature_of_conversion, signature_of_model
 
 
 def model_of(function, *, shape=(4,), dtype="float32"):
@@ -19,8 +19,8 @@ def model_of(function, *, shape=(4,), dtype="float32"):
 
 
 def answers_of(model):
-    proto = convert(model).proto
-    return KerasAnswers(model, signature_of_graph(model, proto.graph)), proto.graph
+    written = convert(model)
+    return KerasAnswers(model, signature_of_conversion(model, written)), written.proto.graph
 
 
 X = {"x": np.random.default_rng(0).normal(size=(5, 4)).astype("float32")}
