@@ -273,6 +273,21 @@ def test_input_signature_of_several_arguments(tmp_path):
     assert list(declared(tmp_path / "m.onnx")[0].values()) == [["batch", 3], ["batch", 3]]
 
 
+def test_inputs_describe_a_model_that_was_never_called(tmp_path):
+    class Head(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = keras.layers.Dense(2)
+
+        def call(self, x):
+            return self.dense(x)
+
+    with pytest.raises(ExportError, match="does not know its input shapes"):
+        export_onnx(Head(), tmp_path / "m.onnx")
+    export_onnx(Head(), tmp_path / "m.onnx", inputs=keras.InputSpec("float32", (None, 9, 3), name="wave"))
+    assert declared(tmp_path / "m.onnx")[0] == {"wave": ["batch", 9, 3]}
+
+
 @pytest.mark.usefixtures("registered")
 def test_input_signature_that_the_model_does_not_take_is_refused(tmp_path):
     spec = keras.InputSpec(shape=(None, 7), dtype="float32")
