@@ -54,7 +54,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--import",
         dest="modules",
         action="append",
-        default=[],
         metavar="MODULE",
         help="a module that registers layers of your own; may be given several times",
     )
@@ -70,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
     start_keras(options)
     if options.unsafe:
         print(f"mnistkit: running the Python code inside {options.model} (--unsafe)", file=sys.stderr)
-    for name in options.modules:
+    for name in options.modules or ():
         import_module(name)
     from mnistkit.digits import profile as digits
     from mnistkit.export import export_onnx, register_profile  # needs the backend to be chosen

@@ -204,8 +204,9 @@ def _make_session(model: Runtime, device: str, *, threads: int | None, exact: bo
     except Exception as error:  # onnxruntime's exceptions share no public base
         if demanded:
             raise DeviceError(f"{device}: {one_line(error, limit=300)}; run `mnistkit doctor`") from error
+        cure = "; upgrade onnxruntime, or export with an older opset" if _is_too_new(str(error)) else ""
         raise ModelFileError(
-            f"{model.name}: not a model that onnxruntime {ort.__version__} reads ({one_line(error, limit=300)})"
+            f"{model.name}: not a model that onnxruntime {ort.__version__} reads ({one_line(error, limit=300)}){cure}"
         ) from error
     keep_alive_across_fork(session)
     session.disable_fallback()
@@ -219,6 +220,11 @@ def _make_session(model: Runtime, device: str, *, threads: int | None, exact: bo
             raise DeviceError(f"{device}: {reason}")
         warnings.warn(f"running on CPU: {reason}", RuntimeWarning, stacklevel=4)
     return session
+
+
+def _is_too_new(message: str) -> bool:
+    """Whether onnxruntime says that a file's IR version or opset is newer than itself."""
+    return any(words in message for words in ("IR version", "under development", "only *guarantees* support"))
 
 
 def _cpu_count() -> int:

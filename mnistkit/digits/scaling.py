@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _CLEAR = 0.05  # of accuracy, by which another scaling must be better than 0 to 1
+_READS = 0.5  # of the images; a model that reads fewer says nothing by which of them
 IMAGES = 500
 """Test images that a measurement takes."""
 
@@ -89,7 +90,8 @@ def measure(
     wanted = np.asarray(classes)[:IMAGES]
     shares = {scaling: float(np.mean(read(scaling.of_unit(unit)).argmax(axis=-1) == wanted)) for scaling in CANDIDATES}
     best = max(CANDIDATES, key=lambda scaling: shares[scaling])
-    return (best if shares[best] > shares[UNIT] + _CLEAR else UNIT), shares
+    is_clear = shares[best] >= _READS and shares[best] > shares[UNIT] + _CLEAR
+    return (best if is_clear else UNIT), shares
 
 
 def _is_number(value: Any) -> bool:

@@ -342,3 +342,15 @@ def test_after_spawn(python, images, tmp_path):
     ran = python("work.py", cwd=tmp_path)
     assert ran.out.strip() == "[7, 2, 1, 0, 4, 1, 4, 9]", ran
     assert ran.err == ""
+
+
+def test_a_file_of_a_newer_version_is_told_to_need_a_newer_onnxruntime(asset):
+    import onnx
+
+    model = onnx.load(asset)
+    model.ir_version = 99
+    with pytest.raises(ModelFileError, match=r"IR version.*; upgrade onnxruntime, or export with an older opset"):
+        Runtime(model.SerializeToString(), device="cpu")
+    model.ir_version, model.opset_import[0].version = 8, 90
+    with pytest.raises(ModelFileError, match="; upgrade onnxruntime"):
+        Runtime(model.SerializeToString(), device="cpu")
