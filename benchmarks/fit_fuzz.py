@@ -377,11 +377,12 @@ def difference(one: tuple[Any, Any], two: tuple[Any, Any], *, samples: int) -> t
             np.inf,
             f"{list(history)} or {history.get('error')}, {list(other_history)} or {other_history.get('error')}",
         )
-    if list(state) != list(other_state):
-        return np.inf, "other variables"
+    if len(state) != len(other_state):
+        return np.inf, f"{len(state)} and {len(other_state)} variables"
     worst = (0.0, "")
-    for name, value in state.items():
-        worst = max(worst, (_distance(value, other_state[name], floor=1.0), name))
+    # one after the other: the names of some depend on where they are made
+    for (name, value), other in zip(state.items(), other_state.values(), strict=True):
+        worst = max(worst, (_distance(value, other, floor=1.0), name))
     for name, values in history.items():
         if name == "error":
             continue
