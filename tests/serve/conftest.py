@@ -44,20 +44,28 @@ def echo_model(tmp_path_factory):
 @pytest.fixture(scope="session")
 def slow_model(tmp_path_factory):
     """A tenth of a second of work or more; the answer to a row filled with k is k."""
-    size = 1024
+    size, steps = 1024, 600
+    weights = helper.make_tensor("s", TensorProto.INT64, [2], [size, size])
+    # A loop and not six hundred nodes, each of which onnxruntime would prepare for seconds when it loads the model.
+    body = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["before", "w"], ["after"]),
+            helper.make_node("Identity", ["go"], ["going"]),
+        ],
+        "body",
+        [value("step", TensorProto.INT64, []), value("go", TensorProto.BOOL, []),
+         value("before", TensorProto.FLOAT, ["n", size])],
+        [value("going", TensorProto.BOOL, []), value("after", TensorProto.FLOAT, ["n", size])],
+    )  # fmt: skip
     nodes = [
-        helper.make_node(
-            "Constant", [], ["shape"], value=helper.make_tensor("s", TensorProto.INT64, [2], [size, size])
-        ),
+        helper.make_node("Constant", [], ["shape"], value=weights),
         helper.make_node(
             "ConstantOfShape", ["shape"], ["w"], value=helper.make_tensor("v", TensorProto.FLOAT, [1], [1 / size])
         ),
+        helper.make_node("Constant", [], ["steps"], value=helper.make_tensor("t", TensorProto.INT64, [], [steps])),
+        helper.make_node("Constant", [], ["yes"], value=helper.make_tensor("c", TensorProto.BOOL, [], [True])),
+        helper.make_node("Loop", ["steps", "yes", "x"], ["y"], body=body),
     ]
-    last = "x"
-    for step in range(600):
-        nodes.append(helper.make_node("MatMul", [last, "w"], [f"h{step}"]))
-        last = f"h{step}"
-    nodes.append(helper.make_node("Identity", [last], ["y"]))
     return save_model(
         tmp_path_factory.mktemp("models") / "slow.onnx",
         nodes,

@@ -126,6 +126,9 @@ def serving(folder, *flags, wait=60, env=None):
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(2)  # what a test has left half-sent need not run out of its time
+            process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(20)
         if process.poll() is None:
             process.kill()

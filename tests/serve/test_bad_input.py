@@ -1,5 +1,6 @@
 """Every malformed request: its status, and a sentence with field, expected and got."""
 
+import io
 import json
 
 import numpy as np
@@ -233,3 +234,14 @@ def test_bad_queries(server, png, query):
 
 def test_a_model_that_reads_no_pictures(server, png):
     assert "expected one that reads 28x28 pictures, got echo" in server.post("/predict?model=echo", png(1)).error
+
+
+def test_a_long_strip_is_refused_before_it_is_decoded(server):
+    """A file of a kilobyte took 4 GB of memory."""
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.new("L", (1_000_000, 1), 255).save(stream, "PNG")
+    reply = server.post("/predict", stream.getvalue())
+    assert reply.status == 400
+    assert "longer than the limit of 20000 pixels on a side" in reply.error
