@@ -1,9 +1,9 @@
 """What a traced model does with the number of a free size, other than computing further sizes.
 
 A file is written for every size, so nothing in it may depend on the sizes that the model was traced with. Code of the
-model can compare a size (:func:`note_comparison`): the comparison is kept, and :mod:`.probe` calls the model on its
-other side. Or it can take the number itself (:func:`note_number`), and then nobody knows what it does with it: outside
-Keras that is refused at once; Keras' own code is called again at other sizes.
+model can compare a size (:func:`note_comparison`): the comparison is kept, and :mod:`.size_verification` calls the
+model on its other side. Or it can take the number itself (:func:`note_number`), and then nobody knows what it does with
+it: outside Keras that is refused at once; Keras' own code is called again at other sizes.
 """
 
 from __future__ import annotations

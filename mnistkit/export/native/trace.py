@@ -11,7 +11,7 @@ this thread for the duration of one call, do the rest; :mod:`.patches` lists the
 
 Everything Keras does around a call (masks, mixed precision, training flags) stays Keras' own. Shapes are inferred
 twice, with two sets of sizes for the free dimensions: an output dimension that differs between the two is free. What
-Python code decides by the number of a free size is proven harmless, or refused (:mod:`.probe`).
+Python code decides by the number of a free size is shown to be harmless, or refused (:mod:`.size_verification`).
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from mnistkit.core.errors import ExportError
 from mnistkit.export.native import keras_hooks
 from mnistkit.export.native.current_trace import TRACING
 from mnistkit.export.native.patches import patches
-from mnistkit.export.native.probe import SizesOfInputs, prove
 from mnistkit.export.native.records import Trace, map_in_order
 from mnistkit.export.native.signature import signature
 from mnistkit.export.native.size_decisions import FreeSizeError
+from mnistkit.export.native.size_verification import SizesOfInputs, verify_sizes
 from mnistkit.export.native.symbolic_dim import FreeSize, SymbolicDim, make_tensor
 from mnistkit.export.native.tracer import Tracer
 from mnistkit.export.native.value_types import held_type
@@ -104,7 +104,7 @@ def trace(model: Any, *, batch: int | None = None, inputs: Any = None) -> Trace:
                 tracer.trace.input_names = names
                 tracer.trace.input_dtypes = [spec.dtype for spec in tree.flatten(structure)]
                 if not tracer.trace.unsupported:
-                    _prove(tracer.trace, model, structure, by_keyword, batch=batch, pretend_numpy=pretend_numpy)
+                    _verify_sizes(tracer.trace, model, structure, by_keyword, batch=batch, pretend_numpy=pretend_numpy)
                     return tracer.trace
                 incomplete = incomplete or tracer.trace
             if not tracer.queried_backend:  # no layer wants to know the backend: another name changes nothing
@@ -145,7 +145,7 @@ def _symbolic_inputs(structure: Any, sizes_of: Callable[[int, int], tuple[int, i
     return map_in_order(make, structure)
 
 
-def _prove(
+def _verify_sizes(
     traced: Trace, model: Any, structure: Any, by_keyword: list[str], *, batch: int | None, pretend_numpy: bool
 ) -> None:
     """Prove that the trace holds for every size.
@@ -175,7 +175,7 @@ def _prove(
             return False
         return True
 
-    prove(traced, retrace, runs)
+    verify_sizes(traced, retrace, runs)
 
 
 def _call(tracer: Tracer, model: Any, inputs: Any, by_keyword: list[str]) -> None:

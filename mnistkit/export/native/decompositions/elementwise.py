@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import Any
 
@@ -10,8 +9,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from mnistkit.export.native.backend_behavior import integers_are_close_when_equal, sparsemax_adds_running_sums
 from mnistkit.export.native.current_trace import active_tracer
-from mnistkit.export.native.probes import integers_are_close_when_equal
 from mnistkit.export.native.registry import register_decomposition
 
 
@@ -205,12 +204,5 @@ def sparsemax(op: Any, x: Any) -> Any:
     ranks = ops.cast(ops.arange(1, ops.shape(logits)[-1] + 1), logits.dtype)
     inside = ops.cast(ops.greater(ordered - (sums - 1.0) / ranks, 0), logits.dtype)
     count = ops.sum(inside, axis=-1, keepdims=True)
-    total = ops.sum((sums if _adds_running_sums() else ordered) * inside, axis=-1, keepdims=True)
+    total = ops.sum((sums if sparsemax_adds_running_sums() else ordered) * inside, axis=-1, keepdims=True)
     return ops.moveaxis(ops.relu(logits - (total - 1.0) / count), -1, op.axis)
-
-
-@functools.cache
-def _adds_running_sums() -> bool:
-    """Whether this Keras makes the threshold of the sum of all running sums, as up to 3.15, or of the sum, as later."""
-    first = float(ops.convert_to_numpy(ops.sparsemax(np.array([1.0, 0.9], np.float32)))[0])
-    return first < 0.3  # noqa: PLR2004 - 0.05 with running sums, 0.55 without

@@ -8,8 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from mnistkit.export.native.backend_behavior import floats_are_single_beside_doubles, integers_are_rounded_as_floats
 from mnistkit.export.native.graph import Graph, Value
-from mnistkit.export.native.probes import floats_are_single_beside_doubles, integers_are_rounded_as_floats
 from mnistkit.export.native.registry import register_lowering
 from mnistkit.export.native.symbolic_dim import SymbolicDim
 from mnistkit.export.native.value_types import held_type, promoted_type

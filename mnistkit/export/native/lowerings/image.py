@@ -8,10 +8,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from mnistkit.export.native.backend_behavior import nearest_pixels, nearest_rule, resized_type
 from mnistkit.export.native.graph import Array, Graph, Value
 from mnistkit.export.native.lowerings.creation import count_up
 from mnistkit.export.native.lowerings.elementwise import clip_to, is_float
-from mnistkit.export.native.probes import nearest_pixels, nearest_rule, resized_type
 from mnistkit.export.native.registry import UnsupportedOp, register_decomposition, register_lowering
 from mnistkit.export.native.symbolic_dim import SymbolicDim
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from mnistkit.export.native.backend_behavior import integers_are_multiplied_as_floats
 from mnistkit.export.native.graph import Graph, Value
 from mnistkit.export.native.lowerings.elementwise import is_float, result_type
-from mnistkit.export.native.probes import integers_are_multiplied_as_floats
 from mnistkit.export.native.registry import register_lowering
 from mnistkit.export.native.value_types import held_type
 

@@ -11,10 +11,10 @@ import keras
 import numpy as np
 from keras import ops
 
+from mnistkit.export.native.backend_behavior import integers_are_binned_as_floats
 from mnistkit.export.native.graph import Graph, Value
 from mnistkit.export.native.keras_hooks import lookup_dtype
 from mnistkit.export.native.lowerings.elementwise import is_float, together
-from mnistkit.export.native.probes import integers_are_binned_as_floats
 from mnistkit.export.native.registry import (
     UnsupportedOp,
     register_layer_decomposition,

@@ -1,4 +1,4 @@
-"""Prove that a trace holds for every size: call the model on the other side of each comparison of a free size.
+"""Verify that a trace holds for every size: call the model on the other side of each comparison of a free size.
 
 A model may compare sizes in Python: to refuse what it cannot take, or to take another way. The first is harmless, the
 second cannot be written. The two are told apart by calling the model again, at sizes for which the comparison comes out
@@ -28,7 +28,7 @@ _GRID = 64  # networks for images halve their input six times
 _POWERS = 16
 
 
-def prove(
+def verify_sizes(
     traced: Trace,
     retrace: Callable[[SizesOfInputs], Trace],
     runs: Callable[[SizesOfInputs], bool],
@@ -61,7 +61,7 @@ def prove(
                 continue
             tried.add(mark)
             if len(tried) > MOST:
-                raise FreeSizeError(f"{_told(comparison)}, one of very many that cannot all be proven; {CURE}")
+                raise FreeSizeError(f"{_told(comparison)}, one of very many that cannot all be verified; {CURE}")
             try:
                 other = retrace(sizes)
             except FreeSizeError:
