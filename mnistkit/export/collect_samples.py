@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mnistkit.core.errors import ExportError, one_line
-from mnistkit.export.extreme_samples import extreme_samples, fit_sample, missing_samples
+from mnistkit.export.extreme_samples import divides, extreme_samples, fit_sample, missing_samples
 from mnistkit.export.index_inputs import known_values, table_sizes
 from mnistkit.export.profile import ProfileSample
 from mnistkit.export.samples import (
@@ -86,7 +86,7 @@ def drawn_samples(answers: KerasAnswers, graph: onnx.GraphProto, *, atol: float)
     tables, known = table_sizes(graph), known_values(graph)
     is_cheap = answers.model.count_params() <= _CHEAP
     rows = signature.batch or (MORE_ROWS if is_cheap else max(BATCH_SIZES))
-    noise = _Noise(answers, tables=tables, known=known, atol=atol)
+    noise = _Noise(answers, tables=tables, known=known, atol=atol, divides=divides(graph))
     wanted = WANTED if any(not isinstance(size, int) for t in signature.inputs for size in t.shape[1:]) else 1
     first, *others = noise.draw(free_lengths(signature), rows=rows, others=max(BATCH_SIZES), wanted=wanted)
     if is_cheap and wanted > 1:
@@ -104,10 +104,17 @@ class _Noise:
     """Draws ordinary numbers."""
 
     def __init__(
-        self, answers: KerasAnswers, *, tables: Mapping[str, int], known: Mapping[str, NDArray[Any]], atol: float
+        self,
+        answers: KerasAnswers,
+        *,
+        tables: Mapping[str, int],
+        known: Mapping[str, NDArray[Any]],
+        atol: float,
+        divides: bool,
     ) -> None:
         self._answers, self._tables, self._known, self._atol = answers, tables, known, atol
         self._high = integer_limit(answers.model)
+        self._divides = divides
         self._domains: Sequence[Domain] = DOMAINS
         self._refused: BaseException | None = None
 
@@ -158,6 +165,7 @@ class _Noise:
                 tables=self._tables,
                 words={key: list(values) for key, values in self._known.items()},
                 domain=domain,
+                divides=self._divides,
             )
             try:
                 sample = fit_sample(self._answers, name, arrays, atol=self._atol, changed={})

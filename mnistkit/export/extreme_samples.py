@@ -39,6 +39,11 @@ _SUMS = (
 _LOOKUPS = ("Gather", "OneHot", "Scatter", "Loop", "Range", "Scan", "Slice", "Tile", "Expand", "Reshape")
 
 
+def divides(graph: onnx.GraphProto) -> bool:
+    """Whether a graph divides: 0 may be a divisor then, which whole numbers have no answer to."""
+    return any(node.op_type in {"Div", "Mod"} for node in graph.node)
+
+
 def extreme_samples(
     answers: KerasAnswers,
     noise: Sample,
@@ -73,7 +78,10 @@ def extreme_samples(
         ("values that the model knows", _known(inputs, noise, known, indices)),
     ]
     drawn: list[tuple[str, Arrays, Arrays]] = [(name, arrays, {}) for name, arrays in exact]
-    drawn += [(name, arrays, arrays) for name, arrays in _draw(answers.model, changeable, noise, has_sums=has_sums)]
+    drawn += [
+        (name, arrays, arrays)
+        for name, arrays in _draw(answers.model, changeable, noise, has_sums=has_sums, has_zeros=not divides(graph))
+    ]
     for name, arrays, changed in drawn:
         if not arrays:
             continue
@@ -165,13 +173,17 @@ def _is_number(tensor: TensorInfo, *, has_lookups: bool) -> bool:
     return tensor.dtype != "bool" and tensor.dtype not in TEXT
 
 
-def _draw(model: Any, tensors: list[TensorInfo], noise: Sample, *, has_sums: bool) -> Iterator[tuple[str, Arrays]]:
+def _draw(
+    model: Any, tensors: list[TensorInfo], noise: Sample, *, has_sums: bool, has_zeros: bool
+) -> Iterator[tuple[str, Arrays]]:
     """Names and arrays; only the inputs that are changed."""
     if not tensors:
         return
     shapes = {tensor: noise.inputs[tensor.name].shape for tensor in tensors}
     floats = [tensor for tensor in tensors if not tensor.dtype.startswith(("int", "uint"))]
-    yield "zeros", {t.name: _zeros(t, shape) for t, shape in shapes.items()}
+    zeros = {t.name: _zeros(t, shape) for t, shape in shapes.items() if has_zeros or t in floats}
+    if zeros:
+        yield "zeros", zeros
     half = any("float16" in str(layer.compute_dtype) for layer in model._flatten_layers())  # noqa: SLF001  # no public walk
     for magnitude in MAGNITUDES[:1] if half else MAGNITUDES:
         yield f"magnitude {magnitude:.0e}", {t.name: _large(t, shape, magnitude) for t, shape in shapes.items()}

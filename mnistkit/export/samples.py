@@ -164,6 +164,7 @@ def draw(
     tables: Mapping[str, int] | None = None,
     words: Mapping[str, Sequence[Any]] | None = None,
     domain: Domain = DOMAINS[0],
+    divides: bool = False,
 ) -> Arrays:
     """Draw one array for every input.
 
@@ -175,6 +176,7 @@ def draw(
         tables: For inputs that hold indices, whatever their type, the number of valid ones.
         words: For inputs of text, what they are drawn from.
         domain: What other numbers are drawn from.
+        divides: Whether the model divides: whole numbers are not 0 then, for which no backend has an answer.
     """
     generator = np.random.default_rng(0)
     sizes: dict[str, int] = {}
@@ -186,7 +188,9 @@ def draw(
             arrays[tensor.name] = _draw_indices(generator, shape, table).astype(tensor.dtype)
         else:
             known = [*(words or {}).get(tensor.name, ()), "an unknown word", ""]
-            arrays[tensor.name] = _draw_one(generator, tensor, shape, high=high, words=known, domain=domain)
+            arrays[tensor.name] = _draw_one(
+                generator, tensor, shape, high=high, words=known, domain=domain, divides=divides
+            )
     return arrays
 
 
@@ -288,6 +292,7 @@ def _draw_one(
     high: int,
     words: Sequence[Any],
     domain: Domain,
+    divides: bool,
 ) -> NDArray[Any]:
     if tensor.dtype in TEXT:
         return np.asarray(generator.choice(np.asarray(words, dtype=object), shape), dtype=object)
@@ -296,7 +301,7 @@ def _draw_one(
     if tensor.dtype == "uint8" and len(shape) > 2:  # noqa: PLR2004  # a picture
         return generator.integers(0, 256, shape).astype(np.uint8)
     if tensor.dtype.startswith(("int", "uint")):
-        low = 0 if domain.high is None else 1  # a divisor
+        low = 1 if divides or domain.high is not None else 0  # a divisor
         return generator.integers(low, max(high, low + 1), shape).astype(tensor.dtype)
     dtype = "float32" if tensor.dtype == "bfloat16" else tensor.dtype
     values = generator.normal(0, 1, shape) if domain.high is None else generator.uniform(domain.low, domain.high, shape)
