@@ -75,7 +75,7 @@ def extreme_samples(
     # indices and keys are what the model compares, bit by bit: no rounding is forgiven
     exact = [
         ("padding", _padding(inputs, noise, indices)),
-        ("values that the model knows", _known(inputs, noise, known, indices)),
+        ("values that the model knows", _known(inputs, noise, known, indices, has_zeros=not divides(graph))),
     ]
     drawn: list[tuple[str, Arrays, Arrays]] = [(name, arrays, {}) for name, arrays in exact]
     drawn += [
@@ -145,7 +145,12 @@ def _padding(inputs: Sequence[TensorInfo], noise: Sample, indices: Mapping[str, 
 
 
 def _known(
-    inputs: Sequence[TensorInfo], noise: Sample, known: Mapping[str, NDArray[Any]], indices: Mapping[str, int]
+    inputs: Sequence[TensorInfo],
+    noise: Sample,
+    known: Mapping[str, NDArray[Any]],
+    indices: Mapping[str, int],
+    *,
+    has_zeros: bool,
 ) -> Arrays:
     """Keys of vocabularies and edges of bins, each also a step beside."""
     arrays: Arrays = {}
@@ -158,6 +163,9 @@ def _known(
         if np.issubdtype(dtype, np.integer):
             limits = np.iinfo(dtype)
             pool = np.clip(np.concatenate([exact, exact - 1, exact + 1]), limits.min, limits.max).astype(dtype)
+            pool = pool if has_zeros else pool[pool != 0]
+            if not pool.size:
+                continue
         else:
             edges = exact.astype(dtype)
             pool = np.concatenate(

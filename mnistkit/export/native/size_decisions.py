@@ -27,7 +27,8 @@ CURE = (
 
 _COMPARISONS = {name: getattr(operator, name) for name in ("eq", "ne", "lt", "le", "gt", "ge")}
 _SIGNS = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
-_SIZES_PASS_THROUGH = {"numpy", "jax", "jaxlib", "torch", "tensorflow", "optree", "tree", "ml_dtypes"}
+_FRAMEWORKS = {"jax", "jaxlib", "torch", "tensorflow"}
+_SIZES_PASS_THROUGH = {*_FRAMEWORKS, "numpy", "optree", "tree", "ml_dtypes"}
 
 
 class FreeSizeError(ExportError):
@@ -83,9 +84,14 @@ def note_number(size: Any, what: str) -> int:
 
     Raises:
         FreeSizeError: Code that is not Keras' asks for it.
+        TypeError: A framework asks for it, as it does for the shape of a symbolic tensor that a layer hands to it. The
+            layer may do without under another backend's name, or another exporter may follow it.
     """
     tracer = TRACING.active
     if tracer is not None:
+        framework = _framework_that_asks()
+        if framework is not None:
+            raise TypeError(f"{framework} takes no free size ({_place(_culprit()[0])})")
         frame, is_own = _culprit()
         if is_own and frame is not None and not _is_harmless(frame):
             tracer.trace.numbers_taken.append((tracer.scope, _place(frame)))
@@ -101,6 +107,14 @@ def note_number(size: Any, what: str) -> int:
 
 def _same(left: Any, right: Any) -> bool:
     return hasattr(right, "expr_key") and bool(left.expr_key() == right.expr_key())
+
+
+def _framework_that_asks() -> str | None:
+    frame: FrameType | None = sys._getframe(2)  # noqa: SLF001  the only way to see who asks
+    while frame is not None and str(frame.f_globals.get("__name__", "")).startswith("mnistkit.export.native.symbolic"):
+        frame = frame.f_back
+    package = "" if frame is None else str(frame.f_globals.get("__name__", "")).partition(".")[0]
+    return package if package in _FRAMEWORKS else None
 
 
 def _culprit() -> tuple[FrameType | None, bool]:
