@@ -22,7 +22,7 @@ used is broken."""
 _EXPORTERS = {"tf2onnx": "tensorflow", "jax2onnx": "jax2onnx", "onnxscript": "torch-onnx"}  # package and its extra
 _SERVER = ("granian", "orjson", "prometheus-client", "python-multipart")
 _GRPC = ("grpcio", "grpcio-health-checking", "grpcio-reflection", "protobuf")
-_ONLY_FASTER = ("uvloop",)
+_ONLY_FASTER = ("pysimdjson", "uvloop")
 
 # Run in a child: only a real import under a real Keras shows whether a backend works, and a process has only one.
 _PROBE = (

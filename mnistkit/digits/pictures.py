@@ -52,9 +52,8 @@ _TURNS: Final = {
     8: Image.Transpose.ROTATE_90,
 }
 _LYING: Final = (5, 6, 7, 8)  # width and height change places
-_LONGEST_SIDE: Final = 20_000  # scaling takes 4 KB for each column, however few rows there are
 _EXACT_PIXELS: Final = 16_000_000  # above this, decoding may reduce: no digit is drawn in that much detail
-_EXACT_SIDE: Final = 16_384  # and so may long and narrow pictures be reduced
+_EXACT_SIDE: Final = 16_384  # longer ones are reduced: scaling takes 4 KB for each column, however few rows there are
 _MOST_SCANS: Final = 100  # of a progressive JPEG, which has about ten; each goes over the whole picture
 _SCANNED_PIXELS: Final = 1_000_000_000  # of all scans together
 _MEMORY: Final = 256_000_000  # bytes for decoding the largest pictures: 64 million pixels of four channels
@@ -206,10 +205,6 @@ def _check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
         )
     if width * height > max_pixels:
         raise PictureError(f"{name}: {width} x {height} is more than the limit of {max_pixels} pixels; make it smaller")
-    if max(width, height) > _LONGEST_SIDE:
-        raise PictureError(
-            f"{name}: {width} x {height} is longer than the limit of {_LONGEST_SIDE} pixels on a side; make it smaller"
-        )
 
 
 _opening = threading.Lock()  # the warnings filter is global

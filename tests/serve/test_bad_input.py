@@ -244,4 +244,4 @@ def test_a_long_strip_is_refused_before_it_is_decoded(server):
     Image.new("L", (1_000_000, 1), 255).save(stream, "PNG")
     reply = server.post("/predict", stream.getvalue())
     assert reply.status == 400
-    assert "longer than the limit of 20000 pixels on a side" in reply.error
+    assert "has a side of more than 100000 pixels" in reply.error
