@@ -119,8 +119,10 @@ def _supervisor(births: Any, notifier: Notifier, *, shared: bool) -> Any:
                     raise InputError(f"granian: expected a server with {name}, got another release; install 2.8")
             self.respawned_wrks = _Forgetful()
             self.on_startup(self._listen_to_signals)
+            self._asked = threading.Event()
             if notifier:
-                threading.Thread(target=_tell, args=(births, notifier), daemon=True, name="systemd").start()
+                told = (births, notifier, self._asked)
+                threading.Thread(target=_tell, args=told, daemon=True, name="systemd").start()
 
         def _init_shared_socket(self) -> None:
             if not shared:
@@ -139,6 +141,7 @@ def _supervisor(births: Any, notifier: Notifier, *, shared: bool) -> Any:
             for place in range(0, len(births), _PLACES):  # below 0: so many reloads are still to come
                 if births[place + _LISTENS]:
                     births[place + _RELOADS] -= 1
+            self._asked.set()
             self._pass_on(signal.SIGHUP)
 
         def _listen_to_signals(self) -> None:
@@ -247,10 +250,16 @@ class _Place:
         """The supervisor knows."""
 
 
-def _tell(births: Any, notifier: Notifier) -> None:
-    """In a thread of the supervisor: tell systemd what the workers' numbers say."""
+def _tell(births: Any, notifier: Notifier, asked: threading.Event) -> None:
+    """In a thread of the supervisor: tell systemd what the workers' numbers say.
+
+    Args:
+        births: The workers' numbers.
+        notifier: To systemd.
+        asked: Set when a reload was asked for. One may have ended before this thread looks.
+    """
     places = range(0, len(births), _PLACES)
-    was_ready = busy = False
+    was_ready = False
     while True:
         time.sleep(_LOOK)
         ready = [place for place in places if births[place + _READY]]
@@ -259,10 +268,12 @@ def _tell(births: Any, notifier: Notifier) -> None:
             if was_ready:
                 notifier.ready()
             continue
-        reloading = any(births[place + _RELOADS] < 0 for place in places)
-        if busy and not reloading:
-            notifier.ready()
-        busy = reloading
+        if asked.is_set():
+            asked.clear()
+            if any(births[place + _RELOADS] < 0 for place in places):
+                asked.set()  # still at it
+            else:
+                notifier.ready()
         now = time.monotonic()
         if notifier.watchdog is not None and all(now - births[place + _BEAT] < notifier.watchdog for place in ready):
             notifier.beat()

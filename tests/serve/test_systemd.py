@@ -46,6 +46,7 @@ class Systemd:
         before = []
         while not (notice := self.notices.recv(1000).decode()).startswith(what):
             before.append(notice)
+            assert before.count("WATCHDOG=1") < 500, f"{what} never came, but {before[:9]}"  # or this waits for ever
         return before
 
     def ask(self, path="/v2/health/ready", port=None):
