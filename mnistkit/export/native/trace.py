@@ -16,6 +16,7 @@ Python code decides by the number of a free size is shown to be harmless, or ref
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -84,6 +85,9 @@ def trace(model: Any, *, batch: int | None = None, inputs: Any = None) -> Trace:
     """
     keras_hooks.check()
     structure, names, by_keyword = signature(model, inputs=inputs, namer=None)
+    if not model.built:
+        with contextlib.suppress(Exception):  # the trace below fails for the same reason, and says it
+            _call_plain(model, map_in_order(lambda _, x: KerasTensor(x.shape, x.dtype), structure), by_keyword)
     free = any(size is None for spec in tree.flatten(structure) for size in spec.shape[1:])
     incomplete: Trace | None = None  # the first trace with layers that cannot be written
     failure: Exception | None = None  # why no trace came about at first
