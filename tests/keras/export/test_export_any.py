@@ -162,6 +162,7 @@ def test_a_tolerance_that_cannot_be_met_keeps_the_old_file(tmp_path):
 
 
 def test_the_first_layer_that_differs_is_named():
+    keras.utils.set_random_seed(0)
     inputs = keras.Input((6,))
     x = keras.layers.Dense(4, activation="relu", name="first")(inputs)
     model = keras.Model(inputs, keras.layers.Dense(2, name="last")(keras.layers.Dense(3, name="middle")(x)))
