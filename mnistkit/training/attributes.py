@@ -63,8 +63,12 @@ class PythonState:
         for thing, before in self._before:
             now = vars(thing)
             for name in [*now]:
-                if self._differs(before.get(name), now[name]):
-                    now[name] = before.get(name)
+                if not self._differs(before.get(name), now[name]):
+                    continue
+                if name in before:
+                    now[name] = before[name]
+                else:
+                    del now[name]
         for _, before, _, put_back in self._random:
             put_back(before)
 

@@ -34,8 +34,8 @@ class Program(Protocol):
 
     Beside the class, its module has ``to_device(tree)``; ``state_of(model)``, what a step depends on beside its inputs;
     ``IN_EVERY_STEP``, whether ``model.fit`` runs the Python code of a model in every step; ``FIXED_LENGTH``, whether a
-    program is compiled for one number of samples; ``FINALIZES_AFTER_ERRORS``, as ``finalizes_after_errors`` says; and
-    ``batch_was_taken()``, which does to the backend's global random generator what ``model.fit`` does to build a model.
+    program is compiled for one number of samples; ``FINALIZES_AFTER_ERRORS``, as ``finalizes_after_errors`` says;
+    ``FIT_BUILDS``, whether ``model.fit`` calls the model to build it before the first step; and ``batch_was_taken()``, which does to the backend's global random generator what ``model.fit`` does to build a model.
     """
 
     def compile(self, data: PyTree, n: int, *, size: int) -> None:
@@ -154,8 +154,11 @@ class Programs:
         """Create the variables that are missing, as ``model.fit`` does; a callback may have compiled anew."""
         arrays = self._arrays[True]
         assert arrays is not None
+        before = None if self._backend.FIT_BUILDS else PythonState(self._model, tensors=False)
         if keras_hooks.build(self._model, tree_map(lambda leaf: leaf[: self._batch_sizes[True]], arrays.tree)):
             self._backend.batch_was_taken()
+            if before is not None:  # model.fit does not call the model here
+                before.restore()
 
 
 class _Entry:

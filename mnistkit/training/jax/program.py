@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from mnistkit.training.pytree import PyTree
 
 FINALIZES_AFTER_ERRORS = True
+FIT_BUILDS = True
 IN_EVERY_STEP = False
 FIXED_LENGTH = True
 _KEPT = 6  # compiled programs and traces of a step

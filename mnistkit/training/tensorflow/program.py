@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 IN_EVERY_STEP = False
 FIXED_LENGTH = True
 FINALIZES_AFTER_ERRORS = False
+FIT_BUILDS = False
 _KEPT_RESTS = 3  # sizes of the last batch
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _WORTH_THREADS = 20_000_000
 _KEPT_RESTS = 3  # sizes of the last batch that have a trace of their own
 FINALIZES_AFTER_ERRORS = False
+FIT_BUILDS = True
 IN_EVERY_STEP = True
 FIXED_LENGTH = False
 _GATHERED_BYTES = 2**21  # of the data to bring into batch order at once

@@ -145,8 +145,8 @@ def test_gradients_at_zero_are_those_of_the_kernels(capsys):
         length = keras.ops.sum(keras.ops.square(shared), axis=-1, keepdims=True)
         parts = [
             keras.ops.normalize(shared),
-            keras.ops.sqrt(length),
-            keras.ops.minimum(keras.ops.reciprocal(shared), 3.0),
+            keras.ops.relu(keras.ops.sqrt(length) - 0.01),
+            keras.ops.minimum(keras.ops.reciprocal(keras.ops.square(shared)), 3.0),
             keras.ops.selu(shared),
         ]
         model = keras.Model(inputs, keras.layers.Dense(1)(keras.ops.concatenate(parts, axis=-1)))
