@@ -35,7 +35,8 @@ class Program(Protocol):
     Beside the class, its module has ``to_device(tree)``; ``state_of(model)``, what a step depends on beside its inputs;
     ``IN_EVERY_STEP``, whether ``model.fit`` runs the Python code of a model in every step; ``FIXED_LENGTH``, whether a
     program is compiled for one number of samples; ``FINALIZES_AFTER_ERRORS``, as ``finalizes_after_errors`` says;
-    ``FIT_BUILDS``, whether ``model.fit`` calls the model to build it before the first step; and ``batch_was_taken()``, which does to the backend's global random generator what ``model.fit`` does to build a model.
+    ``FIT_BUILDS``, whether ``model.fit`` calls the model to build it before the first step; and ``batch_was_taken()``,
+    which does to the backend's global random generator what ``model.fit`` does to build a model.
     """
 
     def compile(self, data: PyTree, n: int, *, size: int) -> None:
