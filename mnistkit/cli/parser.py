@@ -146,7 +146,7 @@ def one_of(names: Sequence[str], aliases: Mapping[str, str] | None = None) -> di
 def _tell_defaults(parser: Parser) -> None:
     for action in parser._actions:  # noqa: SLF001  # argparse's own formatter would also print "default: None"
         told = "default:" in (action.help or "")
-        if not told and action.nargs != 0 and action.default not in (None, "", [], argparse.SUPPRESS):
+        if not told and action.nargs != 0 and action.default not in {None, "", argparse.SUPPRESS}:
             action.help = f"{action.help} (default: %(default)s)"
 
 

@@ -70,17 +70,18 @@ def extreme_samples(
     operations = {node.op_type for node in graph.node}
     has_sums = any(name.startswith(_SUMS) for name in operations)
     has_lookups = any(name.startswith(_LOOKUPS) for name in operations)
+    has_zeros = not divides(graph)
     inputs = answers.signature.inputs
     changeable = [t for t in inputs if t.name not in indices and _is_number(t, has_lookups=has_lookups)]
     # indices and keys are what the model compares, bit by bit: no rounding is forgiven
     exact = [
         ("padding", _padding(inputs, noise, indices)),
-        ("values that the model knows", _known(inputs, noise, known, indices, has_zeros=not divides(graph))),
+        ("values that the model knows", _known(inputs, noise, known, indices, has_zeros=has_zeros)),
     ]
     drawn: list[tuple[str, Arrays, Arrays]] = [(name, arrays, {}) for name, arrays in exact]
     drawn += [
         (name, arrays, arrays)
-        for name, arrays in _draw(answers.model, changeable, noise, has_sums=has_sums, has_zeros=not divides(graph))
+        for name, arrays in _draw(answers.model, changeable, noise, has_sums=has_sums, has_zeros=has_zeros)
     ]
     for name, arrays, changed in drawn:
         if not arrays:

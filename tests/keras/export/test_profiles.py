@@ -201,9 +201,8 @@ def test_a_classifier_reads_the_labels_of_a_profile(tmp_path, small):
     assert all(found.label in "abcdefghij" for found in Classifier(report.path, device="cpu").predict(small.x_test[:3]))
 
 
-def test_a_model_with_its_own_scaling_is_exported_as_it_reads(tmp_path, small):
-    """``Rescaling(1/255)`` first, trained on grey levels: it was exported with an accuracy of 12 %."""
-    model = keras.Sequential(
+def of_grey_levels():
+    return keras.Sequential(
         [
             keras.Input((28, 28)),
             keras.layers.Rescaling(1 / 255),
@@ -211,6 +210,11 @@ def test_a_model_with_its_own_scaling_is_exported_as_it_reads(tmp_path, small):
             keras.layers.Dense(10, activation="softmax"),
         ]
     )
+
+
+def test_a_model_with_its_own_scaling_is_exported_as_it_reads(tmp_path, small):
+    """``Rescaling(1/255)`` first, trained on grey levels: it was exported with an accuracy of 12 %."""
+    model = of_grey_levels()
     model.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy")
     model.fit(small.x_train.astype("float32"), small.y_train, epochs=2, batch_size=50, verbose=0)
     report = export_onnx(model, tmp_path / "m.onnx", profile="digits", data=small)
@@ -231,14 +235,7 @@ class SaysOtherwise(DigitClassifier):
 
 def test_a_file_that_would_be_fed_otherwise_than_it_was_checked_is_refused(tmp_path, small):
     """The twin."""
-    model = keras.Sequential(
-        [
-            keras.Input((28, 28)),
-            keras.layers.Rescaling(1 / 255),
-            keras.layers.Flatten(),
-            keras.layers.Dense(10, activation="softmax"),
-        ]
-    )
+    model = of_grey_levels()
     with pytest.raises(ParityError, match=r"Classifier reads .* of the test images otherwise than Keras"):
         export_onnx(model, tmp_path / "n.onnx", profile=SaysOtherwise(small, scaling=Scaling(1.0)))
     assert not (tmp_path / "n.onnx").exists()
