@@ -50,6 +50,7 @@ def triple(model):
 
 
 def run(make, fitted, *, callback=None):
+    keras.utils.set_random_seed(3)  # layers that make() gives to net() draw their seeds before net() sets one
     model = make()
     callbacks = [callback(model)] if callback else None
     options = {"epochs": 3, "batch_size": BATCH, "shuffle": False, "verbose": 0, "callbacks": callbacks}
@@ -99,6 +100,7 @@ class Strength(keras.regularizers.Regularizer):
 
 def changes(what):
     """Return a model, and a callback that changes a number outside the model's variables after each epoch."""
+    keras.utils.set_random_seed(3)  # a layer draws the seed of its weights when it is made
     layers = {
         "rate of a dropout": [keras.layers.Dropout(0.5, seed=1)],
         "strength of a regularizer": [keras.layers.Dense(4, kernel_regularizer=Strength())],
