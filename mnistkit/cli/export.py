@@ -57,6 +57,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MODULE",
         help="a module that registers layers of your own; may be given several times",
     )
+    add(
+        "--stateful",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="write what layers with stateful=True keep between calls as inputs and outputs (default: where there are "
+        "such layers); with --no-stateful each call begins with zeros",
+    )
     add("--unsafe", action="store_true", help="run the Python code inside the file (Lambda); only if you trust it")
     add_data(parser)
     add_backend(parser, "Keras backend of the comparison (default: as for train)")
@@ -91,6 +98,7 @@ def run(options: argparse.Namespace) -> int:
         data=load_data(options) if options.data else None,
         labels=parse_labels(options),
         unsafe=options.unsafe,
+        stateful=options.stateful,
     )
     if options.picture:
         from mnistkit.digits.picture_model import export_picture_model

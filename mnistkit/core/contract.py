@@ -45,6 +45,28 @@ def read_labels(metadata: Mapping[str, str]) -> tuple[str, ...] | None:
     return tuple(labels)
 
 
+def read_states(metadata: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """For each tensor that the model keeps between calls the name of its input and that of its output.
+
+    Raises:
+        ModelFileError: The entry is not a JSON list of pairs of names.
+    """
+    if "states" not in metadata:
+        return ()
+    try:
+        pairs = json.loads(metadata["states"])
+    except (ValueError, RecursionError) as error:
+        reason = one_line(error, limit=120)
+        raise ModelFileError(f"the states in the file are damaged ({reason}); export it again") from error
+    if not isinstance(pairs, list) or not all(map(_is_pair, pairs)):
+        raise ModelFileError("the states in the file are not a list of pairs of names; export it again")
+    return tuple((before, after) for before, after in pairs)
+
+
+def _is_pair(pair: Any) -> bool:
+    return isinstance(pair, list) and len(pair) == 2 and all(isinstance(name, str) for name in pair)  # noqa: PLR2004
+
+
 def weights_sha256(weights: Sequence[NDArray[Any]]) -> str:
     """Digest over weight arrays in Keras' order: shape, dtype and little-endian bytes of each."""
     import hashlib

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,6 +58,8 @@ def annotate(
         "weights_sha256": contract.weights_sha256(weights_of(model)),
         "golden": golden.encode_golden(_golden_pairs(runtime, sample, answers)),
     }
+    if chosen.signature.states:
+        entries["states"] = json.dumps(chosen.signature.state_names)
     accuracy = None
     if profile is not None:
         entries |= _entries(profile, chosen)

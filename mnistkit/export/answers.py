@@ -70,8 +70,8 @@ class KerasAnswers:
 
     def _run(self, values: list[Any], tensors: list[Any]) -> list[Any]:
         """The model with these values in its variables; the variables themselves stay as they are."""
-        with keras.StatelessScope(state_mapping=list(zip(self._variables, values, strict=True))):
-            return [keras.ops.convert_to_tensor(answer) for answer in self.signature.apply(self.model, tensors)]
+        variables = list(zip(self._variables, values, strict=True))
+        return [keras.ops.convert_to_tensor(answer) for answer in self.signature.apply(self.model, tensors, variables)]
 
 
 def _moved(array: NDArray[Any], generator: np.random.Generator) -> NDArray[Any]:

@@ -16,6 +16,7 @@ from mnistkit.export.fallback.normalize import ir_version_for, normalize
 from mnistkit.export.native import convert
 from mnistkit.export.native.keras_hooks import flatten_layers
 from mnistkit.export.native.lower import NewerOpsetError, NoExporterError
+from mnistkit.export.native.signature import state_variables
 from mnistkit.export.signature import Signature, signature_of_conversion, signature_of_model
 
 NATIVE = "native"
@@ -45,7 +46,14 @@ class Chosen:
 
 
 def choose(
-    model: Any, exporter: str, *, opset: int | None, optimize: bool, batch: int | None, inputs: Any = None
+    model: Any,
+    exporter: str,
+    *,
+    opset: int | None,
+    optimize: bool,
+    batch: int | None,
+    inputs: Any = None,
+    stateful: bool | None = None,
 ) -> Chosen:
     """Convert a model with the exporter asked for; ``auto`` falls back from the native one to Keras' own.
 
@@ -56,9 +64,10 @@ def choose(
         optimize: Let the native exporter fold and fuse.
         batch: Fix the batch axis to this size.
         inputs: What the model is called with, as for `mnistkit.export.native.convert`; its own inputs by default.
+        stateful: Make inputs and outputs of what layers keep between calls; by default where a layer does.
 
     Raises:
-        InputError: The exporter or the opset is unknown.
+        InputError: The exporter or the opset is unknown, or ``stateful`` or ``batch`` does not fit the layers.
         UnsupportedError: The native exporter was asked for, or is all there is, and cannot convert parts of the model;
             or the model computes in bfloat16.
         ExportError: The exporter fails.
@@ -77,10 +86,14 @@ def choose(
             f"opset {opset} is newer than onnx {onnx.__version__} knows (up to {newest}); use an older one"
         )
     _refuse_bfloat16(model)
+    _check_states(model, stateful=stateful, batch=batch)
+    keeps = stateful is not False
     if exporter in backends.EXPORTERS:
         return _stock(model, exporter, "asked for by name", opset=opset, batch=batch, inputs=inputs)
     reason = "asked for by name" if exporter == NATIVE else "it covers the whole model"
-    given: dict[str, Any] = {"ir_version": IR_VERSION, "batch": batch, "optimize": optimize, "inputs": inputs}
+    given: dict[str, Any] = {
+        "ir_version": IR_VERSION, "batch": batch, "optimize": optimize, "inputs": inputs, "stateful": keeps
+    }  # fmt: skip
     try:
         try:
             written = convert(model, opset=OPSET if opset is None else opset, **given)
@@ -94,8 +107,25 @@ def choose(
             raise
         return _fall_back(model, error, opset=opset, batch=batch, inputs=inputs)
     written.proto.ir_version = ir_version_for(written.proto)
-    signature = signature_of_conversion(model, written, inputs=inputs)
+    signature = signature_of_conversion(model, written, inputs=inputs, stateful=keeps)
     return Chosen(written.proto, signature, NATIVE, "; ".join((reason, *written.notes)))
+
+
+def _check_states(model: Any, *, stateful: bool | None, batch: int | None) -> None:
+    """Refuse what layers that keep states between calls cannot do.
+
+    Raises:
+        InputError: No layer keeps states, or they are kept for another batch size.
+    """
+    variables = state_variables(model)
+    if stateful and not variables:
+        raise InputError(f"no layer of {model.name} has stateful=True; export it without --stateful")
+    sizes = sorted({int(variable.shape[0]) for variable in variables})
+    if batch is not None and sizes and sizes != [batch]:
+        raise InputError(
+            f"the layers with stateful=True keep states for batches of {sizes[0]}, not {batch}; build the model with "
+            f"Input(batch_size={batch}) and copy the weights"
+        )
 
 
 def _refuse_bfloat16(model: Any) -> None:
@@ -140,6 +170,11 @@ def _fallback(error: UnsupportedError) -> str:
 
 
 def _stock(model: Any, name: str, reason: str, *, opset: int | None, batch: int | None, inputs: Any = None) -> Chosen:
+    if state_variables(model):
+        raise UnsupportedError(
+            f"{name} cannot write layers with stateful=True, whose states would stay as they are now; use the native "
+            "exporter, or set stateful=False"
+        )
     signature = signature_of_model(model, inputs=inputs)
     if batch is not None:
         signature = signature.with_batch(batch)

@@ -45,13 +45,13 @@ def compare_layers(model: Any, chosen: Chosen, sample: Sample, *, atol: float) -
         ExportError: The model cannot be written with its layers' outputs.
         InputError: onnxruntime refuses the sample.
     """
-    tapped = convert(model, layer_outputs=True, optimize=False)
+    tapped = convert(model, layer_outputs=True, optimize=False, stateful=not chosen.signature.reset)
     _copy_weights(chosen, tapped.proto)
     runtime = Runtime(tapped.proto.SerializeToString(), device="cpu", exact=True)
     size = max(sample.batch_sizes)  # in one row a difference may be hidden by zeros
     # the sample goes by the final names, the tapped graph by Keras'; their order is the same
     arrays = [array[:size] for array in sample.inputs.values()]
-    names = keras.tree.flatten(tapped.inputs)
+    names = [value.name for value in tapped.proto.graph.input]
     taken = {tensor.name for tensor in runtime.inputs}
     answers = runtime.run({name: array for name, array in zip(names, arrays, strict=True) if name in taken})
     watcher = _Watcher(model)

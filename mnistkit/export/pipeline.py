@@ -59,6 +59,7 @@ class ExportReport:
         accuracy: Test accuracy through Keras and through onnxruntime, where the profile measures one.
         provenance: What was written to the JSON beside the file.
         renamed: The new name of each input and output that Keras calls otherwise, where the caller asked for names.
+        states: For each tensor that a layer keeps between calls the input that takes it and the output that gives it.
     """
 
     path: Path
@@ -75,6 +76,7 @@ class ExportReport:
     accuracy: tuple[float, float] | None
     provenance: dict[str, Any]
     renamed: dict[str, str] = field(default_factory=dict)
+    states: tuple[tuple[str, str], ...] = ()
 
     @property
     def largest(self) -> float:
@@ -118,6 +120,9 @@ class ExportReport:
             lines.append(f"test accuracy: Keras {self.accuracy[0]:.4f}, onnxruntime {self.accuracy[1]:.4f}")
         if self.renamed:
             lines.append("renamed: " + ", ".join(f"{old} -> {new}" for old, new in self.renamed.items()))
+        if self.states:
+            pairs = ", ".join(f"{before} -> {after}" for before, after in self.states)
+            lines.append(f"states: {pairs}; mnistkit.StatefulSession carries them from call to call")
         return "\n".join([*lines, f"wrote {self.path}, {self.provenance_path}"])
 
 
@@ -139,6 +144,7 @@ def export_onnx(
     data: Any = None,
     labels: Sequence[str] | None = None,
     unsafe: bool = False,
+    stateful: bool | None = None,
 ) -> ExportReport:
     """Export a Keras model to one verified ``.onnx`` file, with its provenance as JSON beside it.
 
@@ -166,6 +172,9 @@ def export_onnx(
         data: Test data for a profile that is chosen by name or by the provenance.
         labels: Class names for such a profile. Without a profile they go into the file's metadata alone.
         unsafe: Run the Python code that Lambda layers carry inside the ``.keras`` file; for files that you trust.
+        stateful: Whether the tensors that layers with ``stateful=True`` keep between calls become inputs and outputs of
+            the file, for `mnistkit.StatefulSession` to carry; they do by default. With ``False`` each call of the file
+            begins with zeros, as after ``reset_state()``.
 
     Raises:
         ExportError: The model cannot be exported (`UnsupportedError` lists every part that cannot), or the file's
@@ -181,7 +190,7 @@ def export_onnx(
     training = read_training(source, loaded)
     described = choose_profile(profile, training=training, data=data, labels=labels)
 
-    chosen = choose(loaded, exporter, opset=opset, optimize=optimize, batch=batch, inputs=inputs)
+    chosen = choose(loaded, exporter, opset=opset, optimize=optimize, batch=batch, inputs=inputs, stateful=stateful)
     if described is not None:
         described.check(chosen.signature)
     allowed = atol if atol is not None else derived_atol(loaded)
@@ -215,6 +224,7 @@ def export_onnx(
         accuracy=accuracy,
         provenance={},
         renamed=_changed_names(by_keras, chosen.signature) if rename or input_names or output_names else {},
+        states=chosen.signature.state_names,
     )
     report = replace(report, provenance=_provenance(report, chosen, pending.external_data, training))
     write_json(report.provenance_path, report.provenance)
@@ -319,6 +329,7 @@ def _provenance(
         "inputs": [str(tensor) for tensor in report.inputs],
         "outputs": [str(tensor) for tensor in report.outputs],
         "batch": chosen.signature.batch,
+        **({"states": [list(pair) for pair in report.states]} if report.states else {}),
         "accuracy": None
         if report.accuracy is None
         else {"keras": report.accuracy[0], "onnxruntime": report.accuracy[1]},

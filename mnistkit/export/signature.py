@@ -12,6 +12,7 @@ from mnistkit.core.contract import BATCH
 from mnistkit.core.errors import ExportError, InputError
 from mnistkit.core.runtime import TensorInfo
 from mnistkit.export.native.signature import signature as input_signature
+from mnistkit.export.native.signature import state_variables
 from mnistkit.export.native.size_decisions import FreeSizeError
 from mnistkit.export.native.trace import trace
 
@@ -33,6 +34,9 @@ class Signature:
         structure: The nesting in which the model takes its inputs, with anything as leaves.
         keywords: Argument names, when the model takes more than one argument; then ``structure`` is a list of them.
         outputs_by_name: The model answers with a dict, whose order is that of its keys and not the user's.
+        states: Variables in which layers keep tensors between calls. Their values before a call are the last inputs,
+            those after it the last outputs.
+        reset: Such variables that are zero at the begin of every call instead.
     """
 
     inputs: tuple[TensorInfo, ...]
@@ -40,6 +44,8 @@ class Signature:
     structure: Any
     keywords: tuple[str, ...]
     outputs_by_name: bool = False
+    states: tuple[Any, ...] = ()
+    reset: tuple[Any, ...] = ()
 
     def __str__(self) -> str:
         inputs, outputs = ("; ".join(map(str, tensors)) or "nothing" for tensors in (self.inputs, self.outputs))
@@ -51,6 +57,13 @@ class Signature:
         sizes = {size for tensor in self.inputs for size in tensor.shape[:1] if isinstance(size, int)}
         return sizes.pop() if len(sizes) == 1 else None
 
+    @property
+    def state_names(self) -> tuple[tuple[str, str], ...]:
+        """For each kept state the name of its input and that of its output."""
+        count = len(self.states)
+        pairs = zip(self.inputs[-count:], self.outputs[-count:], strict=True) if count else ()
+        return tuple((before.name, after.name) for before, after in pairs)
+
     def check_order(self, *, inputs: Sequence[str] | None = None, outputs: Sequence[str] | None = None) -> None:
         """Refuse names in order for tensors that have none.
 
@@ -59,7 +72,7 @@ class Signature:
         """
         named = {"inputs": (inputs, _has_dict(self.structure)), "outputs": (outputs, self.outputs_by_name)}
         for kind, (names, by_name) in named.items():
-            old: tuple[TensorInfo, ...] = getattr(self, kind)
+            old = self._own(kind)
             if names is not None and by_name and len(old) > 1:
                 known = ", ".join(tensor.name for tensor in old)
                 pairs = " ".join(f"--rename {tensor.name}=NEW" for tensor in old)
@@ -86,6 +99,8 @@ class Signature:
     def renamed(self, *, inputs: Sequence[str] | None = None, outputs: Sequence[str] | None = None) -> Signature:
         """The same with other names.
 
+        States keep their names where only the model's own inputs or outputs get new ones.
+
         Raises:
             InputError: There are more or fewer names than tensors, or one is empty or used twice.
         """
@@ -94,15 +109,22 @@ class Signature:
             tensors: tuple[TensorInfo, ...] = getattr(self, kind)
             if names is None:
                 continue
-            if len(names) != len(tensors) or not all(names):
+            states = tensors[len(names) :] if len(names) == len(self._own(kind)) else ()
+            given = [*names, *(tensor.name for tensor in states)]
+            if len(given) != len(tensors) or not all(given):
                 raise InputError(f"{len(names)} names for {len(tensors)} {kind}: {', '.join(names)}; give one for each")
-            changes[kind] = tuple(replace(tensor, name=name) for tensor, name in zip(tensors, names, strict=True))
+            changes[kind] = tuple(replace(tensor, name=name) for tensor, name in zip(tensors, given, strict=True))
         result = replace(self, **changes)
         every = [tensor.name for tensor in (*result.inputs, *result.outputs)]
         twice = sorted({name for name in every if every.count(name) > 1})
         if twice:
             raise InputError(f"names used twice: {', '.join(twice)}; give every input and output its own")
         return result
+
+    def _own(self, kind: str) -> tuple[TensorInfo, ...]:
+        """The inputs or outputs without the states."""
+        tensors: tuple[TensorInfo, ...] = getattr(self, kind)
+        return tensors[: len(tensors) - len(self.states)]
 
     def with_batch(self, size: int) -> Signature:
         """The same with the batch axis fixed."""
@@ -124,8 +146,24 @@ class Signature:
         """Arrays by input name as Keras' tensors, in the order of the inputs."""
         return [keras.ops.convert_to_tensor(arrays[tensor.name], dtype=tensor.dtype) for tensor in self.inputs]
 
-    def apply(self, model: Any, tensors: Sequence[Any]) -> list[Any]:
-        """Keras' inference answers to tensors, in the order of the outputs; an answer ``None`` is no output."""
+    def apply(self, model: Any, tensors: Sequence[Any], variables: Sequence[tuple[Any, Any]] = ()) -> list[Any]:
+        """Keras' inference answers to tensors, in the order of the outputs; an answer ``None`` is no output.
+
+        Args:
+            model: The Keras model. What its layers keep between calls stays as it is.
+            tensors: The inputs, in their order.
+            variables: Variables of the model, and the values that they are to have.
+        """
+        own = len(tensors) - len(self.states)
+        values = [*variables, *zip(self.states, tensors[own:], strict=True)]
+        values += [(variable, keras.ops.zeros_like(variable.value)) for variable in self.reset]
+        if not values:
+            return self._call(model, tensors)
+        with keras.StatelessScope(state_mapping=values) as scope:
+            answers = self._call(model, tensors[:own])
+            return [*answers, *(scope.get_current_value(variable) for variable in self.states)]
+
+    def _call(self, model: Any, tensors: Sequence[Any]) -> list[Any]:
         packed = keras.tree.pack_sequence_as(self.structure, list(tensors))
         if self.keywords:
             named = dict(zip(self.keywords, packed, strict=True))
@@ -145,18 +183,25 @@ def _has_dict(structure: Any) -> bool:
     return isinstance(structure, (list, tuple)) and any(map(_has_dict, structure))
 
 
-def signature_of_conversion(model: Any, written: Conversion, *, inputs: Any = None) -> Signature:
+def signature_of_conversion(model: Any, written: Conversion, *, inputs: Any = None, stateful: bool = True) -> Signature:
     """Signature of a model that the native exporter wrote: names and shapes are the graph's.
 
     Args:
         model: The Keras model.
         written: What was written.
         inputs: As for `signature_of_model`.
+        stateful: As for `mnistkit.export.native.convert`.
     """
     structure, _, keywords = input_signature(model, inputs=inputs)
     graph = written.proto.graph
     return Signature(
-        _declared(graph.input), _declared(graph.output), structure, tuple(keywords), _has_dict(written.outputs)
+        _declared(graph.input),
+        _declared(graph.output),
+        structure,
+        tuple(keywords),
+        _has_dict(written.outputs),
+        states=written.states,
+        reset=() if stateful else tuple(state_variables(model)),
     )
 
 

@@ -38,6 +38,12 @@ class ActiveTracer(Protocol):
     def infer(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Return the symbolic outputs of an operation or a layer."""
 
+    def kept_states(self, layer: Any, batch: Any) -> Any:
+        """Return what a layer with ``stateful=True`` begins with."""
+
+    def keep_states(self, layer: Any, states: Any) -> None:
+        """Note what such a layer keeps for the next call."""
+
     def sub_trace(self) -> AbstractContextManager[list[Record]]:
         """Record into a list of its own."""
 

@@ -14,7 +14,7 @@ from mnistkit.export.native.graph import Graph, Value
 from mnistkit.export.native.lower_record import attributes_of, flat, handler_of, no_handler, tensors_in, write_record
 from mnistkit.export.native.names import sanitize_name
 from mnistkit.export.native.passes import optimize as run_passes
-from mnistkit.export.native.records import Trace, UnsupportedItem, Weight
+from mnistkit.export.native.records import KeptState, Trace, UnsupportedItem, Weight
 from mnistkit.export.native.serialize import IO, serialize
 from mnistkit.export.native.symbolic_dim import SymbolicDim
 from mnistkit.export.native.trace import trace
@@ -32,6 +32,8 @@ class Conversion:
         inputs: Structure of input names, as the Keras model takes its inputs.
         outputs: Structure of output names, as the Keras model gives its outputs.
         notes: What a reader of the report should know about the types that are computed in.
+        states: The variables in which layers keep tensors between calls; the last inputs of the graph have their values
+            before the call, the last outputs those after it, both in this order.
     """
 
     proto: Any
@@ -39,6 +41,7 @@ class Conversion:
     inputs: Any
     outputs: Any
     notes: tuple[str, ...] = ()
+    states: tuple[Any, ...] = ()
 
 
 class NoExporterError(UnsupportedError):
@@ -64,6 +67,7 @@ def convert(
     inputs: Any = None,
     optimize: bool = True,
     layer_outputs: bool = False,
+    stateful: bool = True,
 ) -> Conversion:
     """Write a Keras model as an ONNX model, at inference.
 
@@ -77,6 +81,8 @@ def convert(
         inputs: Structure of ``keras.InputSpec`` or ``KerasTensor``, for a model that was never called.
         optimize: Keep image tensors channels-first, fold batch normalisations and paddings, use Gemm.
         layer_outputs: Add every layer's outputs to the graph's outputs, to find the first layer that differs.
+        stateful: What layers with ``stateful=True`` keep between calls becomes inputs and outputs, after the model's
+            own; else every call begins with zeros.
 
     Returns:
         The ``onnx.ModelProto`` and what goes with it: the same bytes, when serialised deterministically, for the same
@@ -91,7 +97,7 @@ def convert(
         raise InputError(
             f"the native exporter needs opset {MINIMUM_OPSET} or newer, got {opset}; leave opset out for the default"
         )
-    traced = trace(model, batch=batch, inputs=inputs)
+    traced = trace(model, batch=batch, inputs=inputs, stateful=stateful)
     graph = Graph(opset=opset, layouts=optimize)
     ins = _name_inputs(graph, traced, input_names)
     outs = _reserve_outputs(graph, traced, output_names)
@@ -106,15 +112,17 @@ def convert(
             raise NewerOpsetError(message, max(needed))
         raise UnsupportedError(message)
     finals = [_finish(graph, tensor, name) for tensor, name in zip(flat(traced.outputs), outs, strict=True)]
+    kept = [_finish(graph, state.after, graph.unique(_state_name(state, "next_state"))) for state in traced.states]
     taps, layers = _taps(graph, traced) if layer_outputs else ([], {})
-    nodes, initializers = run_passes(graph, [io.name for io in finals + taps], enabled=optimize)
-    proto = serialize(nodes, initializers, ins, finals + taps, opset=opset, ir_version=ir_version)
+    nodes, initializers = run_passes(graph, [io.name for io in finals + kept + taps], enabled=optimize)
+    proto = serialize(nodes, initializers, ins, finals + kept + taps, opset=opset, ir_version=ir_version)
     return Conversion(
         proto,
         layers,
-        tree.pack_sequence_as(traced.input_structure, [io.name for io in ins]),
+        tree.pack_sequence_as(traced.input_structure, [io.name for io in ins[: len(traced.inputs)]]),
         _pack_names(traced.outputs, [io.name for io in finals]),
         tuple(sorted(graph.notes)),
+        tuple(state.variable for state in traced.states),
     )
 
 
@@ -165,7 +173,7 @@ def _walk(graph: Graph, traced: Trace) -> list[UnsupportedItem]:
 
 def _needed(traced: Trace) -> list[bool]:
     """Mark the records that an output (of the model or of a layer) depends on: masks that nobody reads are left out."""
-    wanted = {id(x) for x in flat(traced.outputs)}
+    wanted = {id(x) for x in [*flat(traced.outputs), *(state.after for state in traced.states)]}
     needed = [False] * len(traced.records)
     for index in range(len(traced.records) - 1, -1, -1):
         record = traced.records[index]
@@ -191,11 +199,21 @@ def _name_inputs(graph: Graph, traced: Trace, given: list[str] | None) -> list[I
             for axis, size in enumerate(tensor.shape)
         )
         result.append(IO(name, dtype, shape))
-    for tensor, io in zip(traced.inputs, result, strict=True):
+    for state in traced.states:
+        name = graph.unique(_state_name(state, "state"))
+        shape = tuple(int(size) for size in state.before.shape)
+        graph.tensors[id(state.before)] = Value(name, state.before.dtype, shape)
+        result.append(IO(name, state.before.dtype, shape))
+    for tensor, io in zip(traced.inputs, result, strict=False):
         for axis, size in enumerate(tensor.shape):
             if isinstance(size, SymbolicDim):
                 graph.dim_names.setdefault(size.expr_key(), io.shape[axis])
     return result
+
+
+def _state_name(state: KeptState, what: str) -> str:
+    layer, place = state.name
+    return f"{sanitize_name(layer).replace('/', '_')}_{what}_{place}"
 
 
 def _reserve_outputs(graph: Graph, traced: Trace, given: list[str] | None) -> list[str]:

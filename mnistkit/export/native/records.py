@@ -54,6 +54,23 @@ class UnsupportedItem:
 
 
 @dataclass(slots=True)
+class KeptState:
+    """A tensor that a layer keeps from call to call: an input of the file, and an output.
+
+    Attributes:
+        variable: Where Keras keeps it.
+        name: Path of the layer, and the place among its states.
+        before: What the call begins with.
+        after: What the call leaves.
+    """
+
+    variable: Any
+    name: tuple[str, int]
+    before: KerasTensor
+    after: Any
+
+
+@dataclass(slots=True)
 class Trace:
     """What a call of the model did.
 
@@ -71,6 +88,7 @@ class Trace:
         comparisons: What Python compared a free size with.
         numbers_taken: Layer and place where Keras' own code took the number of a free size.
         size_refusals: Messages of refusals, which Keras may have wrapped in its own.
+        states: What layers with ``stateful=True`` keep, in the order of their first calls.
     """
 
     inputs: list[KerasTensor]
@@ -86,6 +104,7 @@ class Trace:
     comparisons: list[Any] = field(default_factory=list)
     numbers_taken: list[tuple[str, str]] = field(default_factory=list)
     size_refusals: list[str] = field(default_factory=list)
+    states: list[KeptState] = field(default_factory=list)
 
 
 def pin(value: Any) -> Any:

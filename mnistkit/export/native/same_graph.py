@@ -28,13 +28,16 @@ def first_other_record(a: Trace, b: Trace) -> Record | None:
     walk = _Walk()
     for x, y in zip(a.inputs, b.inputs, strict=True):
         walk.pair(x, y)
+    for one, other in zip(a.states, b.states, strict=False):
+        walk.pair(one.before, other.before)
     for x, y in zip(a.records, b.records, strict=False):
         if not walk.same_record(x, y):
             return y
     if len(a.records) != len(b.records):
         longer = a.records if len(a.records) > len(b.records) else b.records
         return longer[min(len(a.records), len(b.records))]
-    if len(a.unsupported) != len(b.unsupported) or not walk.same(a.outputs, b.outputs):
+    ends = [(trace.outputs, [state.after for state in trace.states]) for trace in (a, b)]
+    if len(a.unsupported) != len(b.unsupported) or not walk.same(*ends):
         return b.records[-1] if b.records else Record(None, "", (), {}, None)
     return None
 

@@ -22,23 +22,24 @@ from mnistkit.export.native.serialize import IO, subgraph
 from mnistkit.export.native.symbolic_dim import FreeSize, SymbolicDim, make_tensor
 
 
-def refuse_stateful(layer: Any) -> None:
-    """Raise for a layer that remembers from call to call.
+def first_states(layer: Any, sequences: Any, initial_state: Any) -> list[Any]:
+    """Return the states that a recurrent layer begins with: those given, those kept from the last call, or zeros."""
+    if initial_state is None:
+        batch = ops.shape(sequences)[0]
+        kept = active_tracer().kept_states(layer, batch) if layer.stateful else None
+        initial_state = layer.get_initial_state(batch_size=batch) if kept is None else kept
+    return list(initial_state) if tree.is_nested(initial_state) else [initial_state]
 
-    Raises:
-        UnsupportedOp: Always, for ``stateful=True``.
-    """
+
+def keep_states(layer: Any, states: Any) -> None:
+    """Keep the states that a recurrent layer ends with, where it has ``stateful=True``."""
     if layer.stateful:
-        raise UnsupportedOp(
-            "stateful=True keeps its state between calls, which a file cannot; set stateful=False, or "
-            "return_state=True and feed the states back as initial_state"
-        )
+        active_tracer().keep_states(layer, states)
 
 
 @register_layer_decomposition("RNN", "ConvLSTM", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
 def rnn(layer: Any, sequences: Any, initial_state: Any = None, mask: Any = None, **_: Any) -> Any:
     """Any cell."""
-    refuse_stateful(layer)
     return rnn_call(layer, sequences, initial_state=initial_state, mask=mask)
 
 
@@ -46,16 +47,13 @@ def rnn_call(layer: Any, sequences: Any, *, initial_state: Any, mask: Any) -> An
     """Do what ``RNN.call`` does, on symbolic tensors."""
     if isinstance(mask, (list, tuple)):
         mask = mask[0]
-    if initial_state is None:
-        initial_state = layer.get_initial_state(batch_size=ops.shape(sequences)[0])
-    if not tree.is_nested(initial_state):
-        initial_state = [initial_state]
-    start = tree.map_structure(lambda x: ops.cast(x, layer.cell.compute_dtype), list(initial_state))
+    first = first_states(layer, sequences, initial_state)
+    start = tree.map_structure(lambda x: ops.cast(x, layer.cell.compute_dtype), first)
     every, last, final = scan(layer, sequences, start, mask)
     output = ops.cast(every if layer.return_sequences else last, layer.compute_dtype)
-    if not layer.return_state:
-        return output
-    return (output, *tree.map_structure(lambda x: ops.cast(x, layer.compute_dtype), final))
+    final = tree.map_structure(lambda x: ops.cast(x, layer.compute_dtype), final)
+    keep_states(layer, final)
+    return (output, *final) if layer.return_state else output
 
 
 class Scan(keras.Operation):
@@ -200,4 +198,4 @@ def _body(graph: Graph, op: Scan) -> Any:
     return subgraph(sub.nodes, sub.initializers, ins, outs)
 
 
-__all__ = ["Scan", "refuse_stateful", "rnn_call", "scan"]
+__all__ = ["Scan", "first_states", "keep_states", "rnn_call", "scan"]

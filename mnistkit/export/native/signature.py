@@ -69,7 +69,8 @@ def _recorded(model: Any, namer: Namer) -> tuple[Any, list[str], list[str]]:
     shapes = build_shapes(model)
     if not shapes:
         raise ExportError(
-            f"the model {model.name!r} does not know its input shapes; call it once on a batch, then export it"
+            f"the model {model.name!r} does not know its input shapes; call it once on a batch, then export it, or "
+            "give the shapes: export_onnx(..., inputs=keras.InputSpec(dtype, shape))"
         )
     dtype = keras.backend.standardize_dtype(getattr(model, "input_dtype", None) or keras.config.floatx())
 
@@ -77,7 +78,8 @@ def _recorded(model: Any, namer: Namer) -> tuple[Any, list[str], list[str]]:
         if isinstance(shape, dict):
             return {key: convert(shape[key]) for key in sorted(shape)}
         if all(size is None or isinstance(size, int) for size in shape):
-            return Spec((None, *[None if size is None else int(size) for size in shape[1:]]), dtype)
+            first = shape[0] if state_variables(model) else None
+            return Spec((first, *[None if size is None else int(size) for size in shape[1:]]), dtype)
         return [convert(item) for item in shape]
 
     structures = [convert(shape) for shape in shapes.values()]
@@ -104,9 +106,14 @@ def _fixed_by_a_call(model: Any) -> bool:
     A ``Sequential`` without an ``Input`` takes the shape of the first batch, the batch size included, and its file does
     not tell that from a batch size that was asked for. Only states that are kept between batches need one.
     """
-    return isinstance(model, keras.Sequential) and not any(
-        getattr(layer, "stateful", False) for layer in flatten_layers(model)
-    )
+    return isinstance(model, keras.Sequential) and not state_variables(model)
+
+
+def state_variables(model: Any) -> list[Any]:
+    """Return the variables in which the layers with ``stateful=True`` keep tensors between calls."""
+    layers = [layer for layer in flatten_layers(model) if getattr(layer, "stateful", False)]
+    variables = [v for layer in layers for v in tree.flatten(getattr(layer, "states", None)) if v is not None]
+    return list({id(variable): variable for variable in variables}.values())  # a wrapper lists those of its layers
 
 
 def _flat_names(structure: Any, namer: Namer, *, given: list[Any] | None, fallback: str = "inputs") -> list[str]:

@@ -18,9 +18,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
-from keras import KerasTensor, ops, tree
+from keras import KerasTensor, StatelessScope, ops, tree
 
 from mnistkit.core.errors import ExportError
 from mnistkit.export.native import keras_hooks
@@ -69,7 +70,7 @@ _SIZES = (
 )
 
 
-def trace(model: Any, *, batch: int | None = None, inputs: Any = None) -> Trace:
+def trace(model: Any, *, batch: int | None = None, inputs: Any = None, stateful: bool = True) -> Trace:
     """Trace a Keras model at inference.
 
     Args:
@@ -77,6 +78,7 @@ def trace(model: Any, *, batch: int | None = None, inputs: Any = None) -> Trace:
         batch: Fix the batch dimension to this size; free where the model leaves it free when None.
         inputs: Structure of ``KerasTensor`` or ``InputSpec`` to call the model with, for a model that has not been
             called.
+        stateful: What layers keep between calls becomes inputs and outputs; else every call begins with zeros.
 
     Raises:
         MissingKerasNameError: This version of Keras lacks a name that tracing needs.
@@ -93,7 +95,7 @@ def trace(model: Any, *, batch: int | None = None, inputs: Any = None) -> Trace:
     failure: Exception | None = None  # why no trace came about at first
     for sizes in _SIZES if free else _SIZES[:1]:
         for pretend_numpy in (False, True):
-            tracer = Tracer(pretend_numpy=pretend_numpy)
+            tracer = Tracer(pretend_numpy=pretend_numpy, stateful=stateful)
             try:
                 _call(tracer, model, _symbolic_inputs(structure, _of(sizes), batch), by_keyword)
             except keras_hooks.MissingKerasNameError:
@@ -108,7 +110,8 @@ def trace(model: Any, *, batch: int | None = None, inputs: Any = None) -> Trace:
                 tracer.trace.input_names = names
                 tracer.trace.input_dtypes = [spec.dtype for spec in tree.flatten(structure)]
                 if not tracer.trace.unsupported:
-                    _verify_sizes(tracer.trace, model, structure, by_keyword, batch=batch, pretend_numpy=pretend_numpy)
+                    retracer = partial(Tracer, pretend_numpy=pretend_numpy, stateful=stateful)
+                    _verify_sizes(tracer.trace, model, structure, by_keyword, batch=batch, tracer=retracer)
                     return tracer.trace
                 incomplete = incomplete or tracer.trace
             if not tracer.queried_backend:  # no layer wants to know the backend: another name changes nothing
@@ -150,7 +153,13 @@ def _symbolic_inputs(structure: Any, sizes_of: Callable[[int, int], tuple[int, i
 
 
 def _verify_sizes(
-    traced: Trace, model: Any, structure: Any, by_keyword: list[str], *, batch: int | None, pretend_numpy: bool
+    traced: Trace,
+    model: Any,
+    structure: Any,
+    by_keyword: list[str],
+    *,
+    batch: int | None,
+    tracer: Callable[[], Tracer],
 ) -> None:
     """Prove that the trace holds for every size.
 
@@ -159,10 +168,10 @@ def _verify_sizes(
     """
 
     def retrace(sizes: SizesOfInputs) -> Trace:
-        tracer = Tracer(pretend_numpy=pretend_numpy)
+        again = tracer()
         inputs = _symbolic_inputs(structure, lambda place, axis: sizes[place, axis], batch)
-        _call(tracer, model, inputs, by_keyword)
-        return tracer.trace
+        _call(again, model, inputs, by_keyword)
+        return again.trace
 
     def runs(sizes: SizesOfInputs) -> bool:
         """Call the model itself on zeros."""
@@ -173,8 +182,11 @@ def _verify_sizes(
             shape = [batch if axis == 0 and batch else size or free[axis] for axis, size in enumerate(spec.shape)]
             return ops.zeros(shape, dtype=spec.dtype)
 
+        # what layers keep between calls stays as it is
+        scope = StatelessScope() if traced.states else contextlib.nullcontext()
         try:
-            _call_plain(model, map_in_order(zeros, structure), by_keyword)
+            with scope:
+                _call_plain(model, map_in_order(zeros, structure), by_keyword)
         except Exception:  # noqa: BLE001  the model is foreign code, and may refuse a size with anything
             return False
         return True

@@ -13,7 +13,7 @@ from mnistkit.export.native import registry
 from mnistkit.export.native.keras_hooks import MissingKerasNameError, is_own
 from mnistkit.export.native.names import Namer
 from mnistkit.export.native.ops_backend import symbolic_backend, uses_backend_directly
-from mnistkit.export.native.records import Record, Trace, UnsupportedItem, map_leaves, pin
+from mnistkit.export.native.records import KeptState, Record, Trace, UnsupportedItem, map_leaves, pin
 from mnistkit.export.native.shape_inference import infer_symbolic
 from mnistkit.export.native.size_decisions import FreeSizeError
 from mnistkit.export.native.value_types import concerns_wide
@@ -25,6 +25,7 @@ class Tracer:
     Args:
         pretend_numpy: Tell layers that ask for the backend's name that it is NumPy, under which they can call no
             framework past ``keras.ops``.
+        stateful: What layers keep between calls becomes inputs and outputs; else every call begins with zeros.
 
     Attributes:
         trace: What was written down so far.
@@ -34,9 +35,11 @@ class Tracer:
         answer_type: The type of what the backend answers, while an operation on wide types is decomposed.
     """
 
-    def __init__(self, *, pretend_numpy: bool = False) -> None:
+    def __init__(self, *, pretend_numpy: bool = False, stateful: bool = True) -> None:
         self.trace = Trace([], [], None)
         self.pretend_numpy = pretend_numpy
+        self._stateful = stateful
+        self._loops = 0
         self.queried_backend = False
         self.suspended = False
         self.symbolic_backends = 0
@@ -108,11 +111,50 @@ class Tracer:
         kept = self.trace.records
         outputs = len(self.trace.layer_outputs)
         self.trace.records = []
+        self._loops += 1
         try:
             yield self.trace.records
         finally:
+            self._loops -= 1
             self.trace.records = kept
             del self.trace.layer_outputs[outputs:]
+
+    def kept_states(self, layer: Any, batch: Any) -> Any:
+        """Return what a layer with ``stateful=True`` begins with, in the structure of its ``states``.
+
+        Args:
+            layer: A recurrent layer.
+            batch: Size of the batch axis.
+
+        Raises:
+            UnsupportedOp: The layer is called in the step of a loop.
+        """
+        variables = tree.flatten(layer.states)
+        if not self._stateful:
+            zeros = [keras.ops.zeros((batch, *v.shape[1:]), dtype=layer.variable_dtype) for v in variables]
+            return tree.pack_sequence_as(layer.states, zeros)
+        if self._loops:
+            raise registry.UnsupportedOp("stateful=True inside the step of another loop; set it to False there")
+        return tree.pack_sequence_as(layer.states, [state.after for state in self._states_of(layer)])
+
+    def keep_states(self, layer: Any, states: Any) -> None:
+        """Note what a layer with ``stateful=True`` keeps for the next call."""
+        if not self._stateful:
+            return
+        for state, new in zip(self._states_of(layer), tree.flatten(states), strict=True):
+            state.after = keras.ops.cast(new, state.before.dtype)
+
+    def _states_of(self, layer: Any) -> list[KeptState]:
+        known = {id(state.variable): state for state in self.trace.states}
+        found = []
+        for place, variable in enumerate(tree.flatten(layer.states)):
+            state = known.get(id(variable))
+            if state is None:
+                before = KerasTensor(variable.shape, layer.variable_dtype)  # a variable tells the type it is cast to
+                state = KeptState(variable, (self.scope or layer.name, place), before, before)
+                self.trace.states.append(state)
+            found.append(state)
+        return found
 
     def _inside(self, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self._depth += 1

@@ -423,12 +423,6 @@ add(
     shape=SEQ,
     lengths=TIMES,
 )
-more(
-    "LSTM",
-    "stateful",
-    lambda: keras.Sequential([keras.Input(batch_shape=(2, None, 3)), L.LSTM(4, stateful=True)]),
-    refused="stateful",
-)
 
 
 def stated(layer: Any) -> Any:

@@ -20,7 +20,7 @@ from keras import activations, layers, ops
 
 from mnistkit.export.native.graph import Array, Graph, Value
 from mnistkit.export.native.registry import register_layer_decomposition, register_lowering
-from mnistkit.export.native.scan import refuse_stateful, rnn_call
+from mnistkit.export.native.scan import first_states, keep_states, rnn_call
 
 # Keras' function: ONNX's name, alpha and beta (None: has none)
 _ACTIVATIONS: dict[Any, tuple[str, float | None, float | None]] = {
@@ -75,18 +75,15 @@ class Recurrence(keras.Operation):
 @register_layer_decomposition("LSTM", "GRU", "SimpleRNN")
 def recurrent(layer: Any, sequences: Any, initial_state: Any = None, mask: Any = None, **_: Any) -> Any:
     """Record one operator where the activations allow it."""
-    refuse_stateful(layer)
     kind = next(name for name in _KINDS if isinstance(layer, getattr(layers, name)))
     used = [layer.cell.activation, getattr(layer.cell, "recurrent_activation", layer.cell.activation)]
     if any(function not in _ACTIVATIONS for function in used):
         return rnn_call(layer, sequences, initial_state=initial_state, mask=mask)
     if isinstance(mask, (list, tuple)):
         mask = mask[0]
-    if initial_state is None:
-        initial_state = layer.get_initial_state(batch_size=ops.shape(sequences)[0])
-    states = [initial_state] if not isinstance(initial_state, (list, tuple)) else list(initial_state)
-    states = [ops.cast(state, layer.compute_dtype) for state in states]
+    states = [ops.cast(state, layer.compute_dtype) for state in first_states(layer, sequences, initial_state)]
     every, last, final = Recurrence(layer, kind).symbolic_call(sequences, states, mask)
+    keep_states(layer, final)
     output = every if layer.return_sequences else last
     return (output, *final) if layer.return_state else output
 
