@@ -9,7 +9,7 @@ import numpy as np
 
 from mnistkit.training import keras_hooks
 from mnistkit.training.attributes import PythonState
-from mnistkit.training.pytree import tree_leaves, tree_map
+from mnistkit.training.pytree import holds_same, tree_leaves, tree_map
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,11 +32,13 @@ it saves in many epochs. The number of the epoch decides, not a clock, so that t
 class Program(Protocol):
     """What each backend's ``Program`` does.
 
-    Beside the class, its module has ``to_device(tree)``; ``state_of(model)``, what a step depends on beside its inputs;
-    ``IN_EVERY_STEP``, whether ``model.fit`` runs the Python code of a model in every step; ``FIXED_LENGTH``, whether a
-    program is compiled for one number of samples; ``FINALIZES_AFTER_ERRORS``, as ``finalizes_after_errors`` says;
-    ``FIT_BUILDS``, whether ``model.fit`` calls the model to build it before the first step; and ``batch_was_taken()``,
-    which does to the backend's global random generator what ``model.fit`` does to build a model.
+    Beside the class, its module has ``to_device(tree)``; ``host_view(tensor)``, an array on the memory of such a
+    tensor, or None where it lies on another device; ``state_of(model)``, what a step depends on beside its inputs;
+    ``IN_EVERY_STEP``, whether ``model.fit`` runs the Python code of a model in every step; ``FIXED_LENGTH``,
+    whether a program is compiled for one number of samples; ``FINALIZES_AFTER_ERRORS``, as
+    ``finalizes_after_errors`` says; ``FIT_BUILDS``, whether ``model.fit`` calls the model to build it before the
+    first step; and ``batch_was_taken()``, which does to the backend's global random generator what ``model.fit``
+    does to build a model.
     """
 
     def compile(self, data: PyTree, n: int, *, size: int) -> None:
@@ -88,10 +90,15 @@ class Programs:
         return bool(self._backend.FINALIZES_AFTER_ERRORS)
 
     def read_arrays_again(self) -> None:
-        """Take the user's arrays as they are now."""
+        """Take the user's arrays as they are now; what has not changed stays on the device."""
         training, validation = self._load()
         self._arrays = {True: training, False: validation}
-        self._on_device.clear()
+        for which, on_device in [*self._on_device.items()]:
+            arrays = self._arrays[which]
+            views = [self._backend.host_view(leaf) for leaf in tree_leaves(on_device)]
+            held = [view for view in views if view is not None]
+            if arrays is None or not holds_same(arrays.tree, held):
+                del self._on_device[which]
 
     def get(self, *, training: bool, epoch: int) -> tuple[Program, PyTree]:
         """Return the program for the model as it is now, and the data to run it on."""

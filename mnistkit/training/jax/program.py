@@ -51,6 +51,11 @@ def to_device(tree: PyTree) -> PyTree:
     return tree_map(jax.device_put, tree)
 
 
+def host_view(tensor: Any) -> npt.NDArray[Any] | None:
+    """Return an array on the tensor's memory, None where it is on another device."""
+    return np.asarray(tensor) if tensor.device.platform == "cpu" else None
+
+
 class Program:
     """A model's train or test step, looped over batches of resident data.
 

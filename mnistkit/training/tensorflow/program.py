@@ -52,6 +52,11 @@ def to_device(tree: PyTree) -> PyTree:
     return tree_map(tf.convert_to_tensor, tree)
 
 
+def host_view(tensor: Any) -> npt.NDArray[Any] | None:
+    """Return an array on the tensor's memory, None where it is on another device."""
+    return np.asarray(memoryview(tensor)) if tensor.device.endswith("CPU:0") else None
+
+
 @dataclass(slots=True)
 class _Steps:
     """Steps on batches of one size.

@@ -59,6 +59,12 @@ def to_device(tree: PyTree) -> PyTree:
     return tree_map(tensor, tree)
 
 
+def host_view(tensor: Any) -> npt.NDArray[Any] | None:
+    """Return an array on the tensor's memory, None where it is on another device."""
+    view: npt.NDArray[Any] | None = tensor.numpy() if tensor.device.type == "cpu" else None
+    return view
+
+
 def state_of(model: Any) -> list[Any]:
     """List what a step reads beside its inputs: what compile() sets, variables, numbers in Python attributes."""
     return [*keras_hooks.compiled_parts(model), keras_hooks.variable_lists(model), settings(model)]

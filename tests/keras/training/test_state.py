@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import collections
+import importlib
 
 import keras
 import numpy as np
 import pytest
 from training_models import BATCH, assert_same_history, assert_same_state, both, pictures, without_copy_keyword
 
-from mnistkit.training import fit
+from mnistkit.training import fit, pytree
 
 BACKEND = keras.backend.backend()
 DATA = pictures(BATCH * 6)
@@ -182,6 +183,21 @@ def test_data_that_a_callback_changes_in_place_count_in_the_next_epoch():
     assert abs(got["val_loss"][1] - unchanged["val_loss"][1]) > 1e-2
     if BACKEND != "tensorflow":  # there model.fit copies the data at the beginning
         assert_same_history(got, run_changed(type(net()).fit, change=True))
+
+
+def test_data_are_copied_again_only_where_a_bit_differs():
+    x, y = np.zeros((5000, 70), "float32"), np.arange(5000)
+    device = importlib.import_module(f"mnistkit.training.{BACKEND}.program")
+    held = [device.host_view(leaf) for leaf in pytree.tree_leaves(device.to_device((x.copy(), y.copy())))]
+    assert pytree.holds_same((x, y, None), held)
+    assert pytree.holds_same((x[:4000], y[:4000], None), held)  # some backends fill up
+    for place, value in (((4999, 69), 1e-45), ((0, 0), -0.0), ((2500, 3), np.nan)):
+        changed = x.copy()
+        changed[place] = value
+        assert not pytree.holds_same((changed, y, None), held)
+    assert not pytree.holds_same((x, np.roll(y, 1), None), held)
+    assert not pytree.holds_same((x, y, y), held)
+    assert not pytree.holds_same((x.astype("float16"), y, None), held)
 
 
 class Raises(keras.callbacks.Callback):
