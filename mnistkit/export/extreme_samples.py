@@ -169,9 +169,11 @@ def _known(
                 continue
         else:
             edges = exact.astype(dtype)
-            pool = np.concatenate(
-                [edges, np.nextafter(edges, dtype.type(-np.inf)), np.nextafter(edges, dtype.type(np.inf))]
-            )
+            beside = [np.nextafter(edges, dtype.type(end)) for end in (-np.inf, np.inf)]
+            # TensorFlow takes subnormal numbers for zero, so the numbers beside zero are the smallest normal ones
+            smallest = np.finfo(dtype).smallest_normal
+            beside = [np.where(np.abs(x) < smallest, np.copysign(smallest, x), x) for x in beside]
+            pool = np.concatenate([edges, *beside])
         arrays[tensor.name] = generator.choice(pool, noise.inputs[tensor.name].shape).astype(dtype)
     return arrays
 

@@ -48,6 +48,18 @@ def floats_are_single_beside_doubles() -> bool:
     return bool(ask(lambda x: keras.ops.multiply(x, 0.1), np.ones(1, "float64"))[0] != 0.1)  # noqa: PLR2004  a tenth has no exact form
 
 
+@functools.cache
+def masked_steps_answer_with_state() -> bool:
+    """Say whether a recurrent layer answers a masked step with its first state; else with its answer before, or 0."""
+    settings = {"kernel_initializer": "zeros", "recurrent_initializer": "zeros", "use_bias": False}
+    layer = keras.layers.SimpleRNN(1, return_sequences=True, name="masked_step", **settings)
+
+    def masked(x: Any, state: Any, mask: Any) -> Any:
+        return layer(x, initial_state=state, mask=mask)
+
+    return bool(ask(masked, np.zeros((1, 1, 1), "float32"), np.ones((1, 1), "float32"), np.zeros((1, 1), bool)).any())
+
+
 _PRODUCTS = {
     "matmul": keras.ops.matmul,
     "dot": keras.ops.dot,

@@ -38,6 +38,9 @@ class ActiveTracer(Protocol):
     def infer(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Return the symbolic outputs of an operation or a layer."""
 
+    def suspend(self) -> AbstractContextManager[None]:
+        """Let Keras behave as usual within the block."""
+
     def kept_states(self, layer: Any, batch: Any) -> Any:
         """Return what a layer with ``stateful=True`` begins with."""
 

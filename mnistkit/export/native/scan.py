@@ -12,6 +12,7 @@ import keras
 from keras import KerasTensor, ops, tree
 
 from mnistkit.core.errors import ExportError
+from mnistkit.export.native import backend_behavior
 from mnistkit.export.native.current_trace import active_tracer
 from mnistkit.export.native.graph import Graph, Value
 from mnistkit.export.native.keras_hooks import takes_argument
@@ -21,6 +22,16 @@ from mnistkit.export.native.registry import UnsupportedOp, register_layer_decomp
 from mnistkit.export.native.serialize import IO, subgraph
 from mnistkit.export.native.symbolic_dim import FreeSize, SymbolicDim, make_tensor
 
+# Layers and cells whose answer is their first state. The cells of the convolutional layers have no public name.
+_STATE_IS_ANSWER = (
+    keras.layers.ConvLSTM1D,
+    keras.layers.ConvLSTM2D,
+    keras.layers.ConvLSTM3D,
+    keras.layers.GRUCell,
+    keras.layers.LSTMCell,
+    keras.layers.SimpleRNNCell,
+)
+
 
 def first_states(layer: Any, sequences: Any, initial_state: Any) -> list[Any]:
     """Return the states that a recurrent layer begins with: those given, those kept from the last call, or zeros."""
@@ -29,6 +40,16 @@ def first_states(layer: Any, sequences: Any, initial_state: Any) -> list[Any]:
         kept = active_tracer().kept_states(layer, batch) if layer.stateful else None
         initial_state = layer.get_initial_state(batch_size=batch) if kept is None else kept
     return list(initial_state) if tree.is_nested(initial_state) else [initial_state]
+
+
+def holds_states(layer: Any, initial_state: Any) -> bool:
+    """Say whether masked steps answer with the layer's first state, and this is not what it answered before."""
+    is_usual = isinstance(layer, _STATE_IS_ANSWER) or isinstance(layer.cell, _STATE_IS_ANSWER)
+    begins_with_zeros = initial_state is None and not layer.stateful
+    if is_usual and begins_with_zeros:
+        return False
+    with active_tracer().suspend():
+        return backend_behavior.masked_steps_answer_with_state()
 
 
 def keep_states(layer: Any, states: Any) -> None:
@@ -49,7 +70,7 @@ def rnn_call(layer: Any, sequences: Any, *, initial_state: Any, mask: Any) -> An
         mask = mask[0]
     first = first_states(layer, sequences, initial_state)
     start = tree.map_structure(lambda x: ops.cast(x, layer.cell.compute_dtype), first)
-    every, last, final = scan(layer, sequences, start, mask)
+    every, last, final = scan(layer, sequences, start, mask, holds_state=holds_states(layer, initial_state))
     output = ops.cast(every if layer.return_sequences else last, layer.compute_dtype)
     final = tree.map_structure(lambda x: ops.cast(x, layer.compute_dtype), final)
     keep_states(layer, final)
@@ -71,8 +92,16 @@ class Scan(keras.Operation):
         self.specs: list[KerasTensor] = []
 
 
-def scan(layer: Any, sequences: Any, start: Any, mask: Any) -> tuple[Any, Any, Any]:
-    """Record the loop; return (every output, last output, final states)."""
+def scan(layer: Any, sequences: Any, start: Any, mask: Any, *, holds_state: bool) -> tuple[Any, Any, Any]:
+    """Record the loop; return (every output, last output, final states).
+
+    Args:
+        layer: The recurrent layer.
+        sequences: What it loops over.
+        start: Its states before the first step.
+        mask: Which steps count, or None.
+        holds_state: A masked step answers with the first state; else with the answer before.
+    """
     tracer = active_tracer()
     cell = layer.cell
     flags = {"training": False} if takes_argument(cell, "training") else {}
@@ -100,7 +129,7 @@ def scan(layer: Any, sequences: Any, start: Any, mask: Any) -> tuple[Any, Any, A
         output, new = step(item, states)
         new = tree.flatten(new)
         if mask is not None:
-            before = op.states_in[-1]
+            before = op.states_in[0 if holds_state else -1]
             held = ops.zeros_like(output) if layer.zero_output_for_mask else before
             output = _where(op.items_in[1], output, held)
             new = [_where(op.items_in[1], a, b) for a, b in zip(new, op.states_in[:-1], strict=True)]
@@ -198,4 +227,4 @@ def _body(graph: Graph, op: Scan) -> Any:
     return subgraph(sub.nodes, sub.initializers, ins, outs)
 
 
-__all__ = ["Scan", "first_states", "keep_states", "rnn_call", "scan"]
+__all__ = ["Scan", "first_states", "holds_states", "keep_states", "rnn_call", "scan"]

@@ -83,9 +83,15 @@ class Tracer:
 
     def infer(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Return the symbolic outputs of an operation or a layer."""
+        with self.suspend():
+            return infer_symbolic(target, args, kwargs)
+
+    @contextlib.contextmanager
+    def suspend(self) -> Iterator[None]:
+        """Let Keras behave as usual within the block."""
         outer, self.suspended = self.suspended, True
         try:
-            return infer_symbolic(target, args, kwargs)
+            yield
         finally:
             self.suspended = outer
 

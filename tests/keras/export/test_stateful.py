@@ -163,6 +163,46 @@ def test_states_that_are_written_wrongly_are_found(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+class Doubling(keras.layers.Layer):
+    """A cell that answers with twice its state."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.state_size, self.output_size = L.SimpleRNNCell(2), 2, 2
+
+    def build(self, shape):
+        self.inner.build(shape)
+
+    def call(self, x, states):
+        _, new = self.inner(x, states)
+        return 2 * new[0], new
+
+
+@pytest.mark.parametrize(
+    ("kind", "layer"),
+    [
+        ("LSTM", lambda: L.LSTM(2, return_sequences=True)),
+        ("a loop", lambda: L.GRU(2, return_sequences=True, activation="gelu")),
+        ("zeros for masked steps", lambda: L.RNN(L.GRUCell(2), return_sequences=True, zero_output_for_mask=True)),
+        ("a cell of one's own", lambda: L.RNN(Doubling(), return_sequences=True)),
+    ],
+)
+def test_masked_steps_answer_as_the_backend_does_from_given_states(kind, layer, tmp_path):
+    x = keras.Input((None, 3))
+    states = [keras.Input((2,)) for _ in range(2 if kind == "LSTM" else 1)]
+    model = redraw(keras.Model([x, *states], layer()(L.Masking()(x), initial_state=states)))
+    path = export_onnx(model, tmp_path / "masked.onnx").path
+    rng = np.random.default_rng(0)
+    signal = rng.normal(size=(2, 5, 3)).astype("float32")
+    signal[0, [0, 1, 3]] = 0  # masked
+    feeds = [signal, *(rng.normal(size=(2, 2)).astype("float32") for _ in states)]
+    expected = keras.ops.convert_to_numpy(model(feeds))
+    runtime = Runtime(path, device="cpu")
+    (got,) = runtime.run({t.name: array for t, array in zip(runtime.inputs, feeds, strict=True)}).values()
+    np.testing.assert_allclose(got, expected, atol=TOLERANCE)
+    assert np.abs(expected[0, 0] - expected[1, 0]).max() > 10 * TOLERANCE
+
+
 def test_what_cannot_keep_states_is_refused(tmp_path):
     path = tmp_path / "no.onnx"
     with pytest.raises(InputError, match=r"no layer of .* has stateful=True; export it without --stateful"):

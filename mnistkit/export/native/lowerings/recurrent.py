@@ -20,7 +20,7 @@ from keras import activations, layers, ops
 
 from mnistkit.export.native.graph import Array, Graph, Value
 from mnistkit.export.native.registry import register_layer_decomposition, register_lowering
-from mnistkit.export.native.scan import first_states, keep_states, rnn_call
+from mnistkit.export.native.scan import first_states, holds_states, keep_states, rnn_call
 
 # Keras' function: ONNX's name, alpha and beta (None: has none)
 _ACTIVATIONS: dict[Any, tuple[str, float | None, float | None]] = {
@@ -53,10 +53,11 @@ _KINDS = {
 class Recurrence(keras.Operation):
     """One direction of a recurrent layer over a whole sequence; recorded in place of the layer."""
 
-    def __init__(self, layer: Any, kind: str) -> None:
+    def __init__(self, layer: Any, kind: str, *, begins_with_state: bool) -> None:
         super().__init__(name=kind.lower())
         self.layer = layer
         self.kind = kind
+        self.begins_with_state = begins_with_state  # masked steps before the first other one answer with the state
 
     def compute_output_spec(self, sequences: Any, initial_state: Any, mask: Any = None) -> Any:
         """Return (all outputs, last output, states)."""
@@ -82,7 +83,8 @@ def recurrent(layer: Any, sequences: Any, initial_state: Any = None, mask: Any =
     if isinstance(mask, (list, tuple)):
         mask = mask[0]
     states = [ops.cast(state, layer.compute_dtype) for state in first_states(layer, sequences, initial_state)]
-    every, last, final = Recurrence(layer, kind).symbolic_call(sequences, states, mask)
+    begins = holds_states(layer, initial_state)
+    every, last, final = Recurrence(layer, kind, begins_with_state=begins).symbolic_call(sequences, states, mask)
     keep_states(layer, final)
     output = every if layer.return_sequences else last
     return (output, *final) if layer.return_state else output
@@ -124,7 +126,8 @@ def recurrence(graph: Graph, op: Recurrence, sequences: Any, initial_state: Any,
         assert front is not None
         none = graph.unsqueeze(graph.node("Equal", lengths, graph.const(0, "int32"), dtype="bool", shape=shape[:1]), 1)
         final = [graph.node("Where", none, start, end, dtype=work) for start, end in zip(states, final, strict=True)]
-        every = _spread_back(graph, every, mask, zero=bool(getattr(layer, "zero_output_for_mask", False)))
+        start = states[0] if op.begins_with_state else None
+        every = _spread_back(graph, every, mask, start, zero=bool(getattr(layer, "zero_output_for_mask", False)))
         end = graph.node("Gather", every, graph.const(-1, "int64"), axis=1)
         last = end
     return [graph.cast(value, dtype) for value in (every, last, *final)]
@@ -146,14 +149,18 @@ def _gather_front(graph: Graph, x: Value, mask: Value) -> tuple[Value, Value]:
     return graph.node("GatherND", x, front, batch_dims=1, shape=x.shape), front
 
 
-def _spread_back(graph: Graph, every: Value, mask: Value, *, zero: bool) -> Value:
-    """Give each step the output of the last unmasked step up to it; zeros before the first, and where asked for."""
+def _spread_back(graph: Graph, every: Value, mask: Value, start: Value | None, *, zero: bool) -> Value:
+    """Give each step the output of the last unmasked step up to it.
+
+    Before the first one it is ``start`` or 0, and 0 in every masked step with ``zero``.
+    """
     count = graph.node("CumSum", graph.cast(mask, "int64"), graph.const(1, "int64"), dtype="int64")
     index = graph.node("Max", graph.node("Sub", count, graph.const(1, "int64")), graph.const(0, "int64"), dtype="int64")
     picked = graph.node("GatherND", every, graph.node("Unsqueeze", index, graph.ints(2)), batch_dims=1)
     seen = mask if zero else graph.node("Greater", count, graph.const(0, "int64"), dtype="bool")
     keep = graph.node("Unsqueeze", seen, graph.ints(2))
-    return graph.node("Where", keep, picked, graph.const(0, every.dtype), dtype=every.dtype, shape=every.shape)
+    other = graph.const(0, every.dtype) if zero or start is None else graph.unsqueeze(start, 1)
+    return graph.node("Where", keep, picked, other, dtype=every.dtype, shape=every.shape)
 
 
 def _weights(graph: Graph, layer: Any, kind: _Kind, dtype: str) -> tuple[list[Value], dict[str, Any]]:
