@@ -38,6 +38,7 @@ LIGHT = [
     "core.modules",
     "core.runtime",
     "core.startup_lines",
+    "core.stateful",
     "digits",
     "digits.classifier",
     "digits.data",

@@ -92,6 +92,7 @@ WRONG = {
     "no model": (["export"], "exports/mnist.keras: no such file; make one with `python -m mnistkit.train`"),
     "atol": (["export", "KERAS", "--atol", "0"], "atol must be above 0"),
     "out": (["export", "KERAS", "--out", "."], "it is a folder; name a file"),
+    "no states": (["export", "KERAS", "--stateful"], "has stateful=True; export it without --stateful"),
     "not met": (["export", "KERAS", "--out", "x.onnx", "--atol", "1e-12"], "largest difference"),
 }
 

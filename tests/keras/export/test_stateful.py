@@ -146,6 +146,15 @@ def test_a_file_without_states_begins_every_call_with_zeros(tmp_path):
     assert np.abs(runtime.run({name: x})["lstm"] - other).max() > 10 * TOLERANCE
 
 
+def test_the_command_has_both_ways(cli, tmp_path):
+    model = chain(L.GRU(2, stateful=True))
+    model.save(tmp_path / "m.keras")
+    assert "states: gru_state_0 -> gru_next_state_0" in cli("export", tmp_path / "m.keras").out
+    ran = cli("export", tmp_path / "m.keras", "--no-stateful")
+    assert ran.code == 0
+    assert "states" not in ran.out
+
+
 def test_states_that_are_written_wrongly_are_found(tmp_path, monkeypatch):
     """The twin of the verification: it compares what a call leaves, not only what it answers."""
     from mnistkit.export import choose
