@@ -4,9 +4,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from one_backend import once
 
 import mnistkit
 
+pytestmark = once
 ROOMS = {"core", "export", "training"}
 CODE = """
 import sys

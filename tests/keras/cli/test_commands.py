@@ -4,6 +4,7 @@ import io
 import json
 
 import pytest
+from one_backend import once
 
 from mnistkit.cli import examine as doctor
 from mnistkit.core.comparison import verify_file
@@ -68,6 +69,7 @@ def test_export(road):
     ]
 
 
+@once
 def test_json_is_all_of_stdout_and_quiet_is_quiet(tmp_path, python_here, small_npz, trained):
     """And another process with the same seed gets the same bits."""
     ran = python_here("-m", "mnistkit.train", "--data", small_npz, "--quiet", "--json", cwd=tmp_path)
@@ -106,6 +108,7 @@ def test_errors_are_one_line(fails, tmp_path, monkeypatch, trained, case):
     assert not any(path.is_file() for path in tmp_path.rglob("*"))
 
 
+@once
 def test_the_exit_code_reaches_the_shell(tmp_path, python_here):
     ran = python_here("-m", "mnistkit.export", "none.keras", cwd=tmp_path)
     assert (ran.code, ran.out) == (1, "")
@@ -122,6 +125,7 @@ def test_the_backend_flag_works(tmp_path, python, here, trained):
     assert json.loads(ran.out)["exported_under"]["name"] == here.name
 
 
+@once
 def test_keras_json_decides_where_nothing_else_does(tmp_path, python, here):
     (tmp_path / "keras.json").write_text(json.dumps({"backend": here.name}))
     code = "from mnistkit.core.keras_backend import load_keras; print(load_keras().backend.backend())"
@@ -129,6 +133,7 @@ def test_keras_json_decides_where_nothing_else_does(tmp_path, python, here):
     assert ran.out.split() == [here.name], ran.err
 
 
+@once
 def test_set_after_keras_was_imported(tmp_path, python_here, here):
     """A backend asked for too late is an error with the cure, never silently another one."""
     other = "torch" if here.name != "torch" else "jax"
@@ -142,6 +147,7 @@ def test_set_after_keras_was_imported(tmp_path, python_here, here):
     assert f"Keras is already loaded with {here.name}, so {other} (asked for by name) cannot be used in th" in ran.out
 
 
+@once
 def test_a_variable_that_was_set_too_late(tmp_path, python_here, here):
     """Keras reads KERAS_BACKEND once, so the exporter and the trainer would run on another backend than it names."""
     other = "torch" if here.name != "torch" else "jax"
@@ -157,6 +163,7 @@ def test_a_variable_that_was_set_too_late(tmp_path, python_here, here):
     assert not (tmp_path / "m.onnx").exists()
 
 
+@once
 def test_a_full_disk_during_training(tmp_path, python_here, small_npz):
     """No file may grow over 20 kB: one line, exit 1, nothing left under any name."""
     code = (

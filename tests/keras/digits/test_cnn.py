@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from one_backend import once
 
 from mnistkit.core.errors import InputError, ModelFileError
 from mnistkit.digits.model import build_model, random_state, restore_random_state
@@ -47,6 +48,7 @@ def test_two_runs_agree_to_the_bit(data):
     assert all(np.array_equal(a, b) for a, b in zip(left, right, strict=True))
 
 
+@once
 def test_the_learning_rate_goes_up_and_down_once_over_all_epochs(data):
     rates: list[float] = []
 
@@ -102,6 +104,7 @@ def test_each_batch_is_varied_in_its_own_way_and_the_same_again():
     assert not np.array_equal(first, later)
 
 
+@once
 def test_the_display_counts_all_epochs(data, capsys):
     fit_augmented(small(3), *data, held_out=HELD_OUT, epochs=2, verbose=2)
     assert [line for line in capsys.readouterr().out.splitlines() if "poch" in line] == ["Epoch 1/2", "Epoch 2/2"]
@@ -139,6 +142,7 @@ def test_the_random_state_of_another_model_is_refused():
         restore_random_state(build_model("cnn"), [[0, 0], [0, 0]])
 
 
+@once
 @pytest.mark.parametrize("own", [True, False])
 def test_temperature_goes_into_the_exported_file(tmp_path, own):
     """Only if the JSON beside the model speaks of these very weights."""

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from one_backend import once
 
 import mnistkit
 from mnistkit.core.errors import ModelFileError
@@ -148,6 +149,7 @@ def assert_no_half_file(folder):
 MANY = ("--epochs", "40")
 
 
+@once
 def test_kill_9_then_resume(tmp_path, large_npz, here):
     """The acceptance test of the road: killed in a later epoch, resumed, the same weights as the run in one go."""
     process = start(tmp_path, here, "--data", large_npz, *MANY)

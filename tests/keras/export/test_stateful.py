@@ -26,10 +26,14 @@ def chain(*layers, shape=(None, 3)):
     return redraw(keras.Sequential([keras.Input(batch_shape=(ROWS, *shape)), *layers]))
 
 
-def called_twice():
+def every_kind():
     x = keras.Input(batch_shape=(ROWS, None, 3))
-    shared = L.GRU(3, stateful=True, return_sequences=True)
-    return redraw(keras.Model(x, shared(shared(x))))
+    options = {"stateful": True, "return_sequences": True}
+    shared = L.GRU(3, **options)
+    y = shared(shared(L.Masking()(x)))
+    y = L.Bidirectional(L.LSTM(2, **options))(y)
+    y = L.RNN([L.LSTMCell(4), L.GRUCell(3)], **options)(y)
+    return redraw(keras.Model(x, L.Dense(2)(L.SimpleRNN(4, stateful=True)(y))))
 
 
 class Subclassed(keras.Model):
@@ -49,13 +53,10 @@ def subclassed():
 
 
 MODELS = {
-    "LSTM and GRU": lambda: chain(L.LSTM(4, stateful=True, return_sequences=True), L.GRU(5, stateful=True), L.Dense(2)),
-    "SimpleRNN with masked steps": lambda: chain(L.Masking(), L.SimpleRNN(4, stateful=True, return_sequences=True)),
-    "Bidirectional": lambda: chain(L.Bidirectional(L.LSTM(3, stateful=True))),
-    "RNN of stacked cells": lambda: chain(L.RNN([L.LSTMCell(4), L.GRUCell(3)], stateful=True)),
-    "a layer that is called twice": called_twice,
+    "masked, called twice, both directions, stacked": every_kind,
     "subclassed model": subclassed,
     "half precision": lambda: chain(L.GRU(4, stateful=True, dtype="mixed_float16")),
+    "convolutional": lambda: chain(L.ConvLSTM1D(2, 2, stateful=True), shape=(None, 3, 1)),
 }
 
 
@@ -70,9 +71,10 @@ def reset(model):
         variable.assign(keras.ops.zeros_like(variable.value))
 
 
-def chunks():
+def chunks(*, channels=False):
     ends = np.cumsum(CHUNKS)
-    return [SIGNAL[:, end - count : end] for end, count in zip(ends, CHUNKS, strict=True)]
+    parts = [SIGNAL[:, end - count : end] for end, count in zip(ends, CHUNKS, strict=True)]
+    return [part[..., None] for part in parts] if channels else parts
 
 
 def answers(model, x):
@@ -81,8 +83,9 @@ def answers(model, x):
 
 def largest(model, session):
     """Largest difference over the chunks, each after the other on both sides."""
-    name = session.inputs[0].name
-    pairs = [(answers(model, x), session.run({name: x}).values()) for x in chunks()]
+    (taken,) = session.inputs
+    inputs = chunks(channels=len(taken.shape) > SIGNAL.ndim)
+    pairs = [(answers(model, x), session.run({taken.name: x}).values()) for x in inputs]
     return max(float(np.abs(a - b).max()) for one, two in pairs for a, b in zip(one, two, strict=True))
 
 

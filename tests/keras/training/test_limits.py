@@ -12,6 +12,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from one_backend import few
 from training_models import (
     BATCH,
     SEED,
@@ -240,7 +241,7 @@ def test_every_schedule_of_keras_is_here():
     assert {type(make()).__name__ for make in SCHEDULES.values()} == found - {"LearningRateSchedule"}
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("name", few(SCHEDULES, everywhere=("cosine after warmup", "piecewise constant")))
 def test_schedules(name, capsys):
     assert_as_fit(lambda: with_optimizer(keras.optimizers.Adam(SCHEDULES[name]())), *pictures())
     assert capsys.readouterr().err == ""
