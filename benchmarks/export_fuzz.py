@@ -1,0 +1,298 @@
+"""Random functional models, written by the native exporter and compared with Keras.
+
+    KERAS_BACKEND=torch python benchmarks/export_fuzz.py --count 500
+
+Each seed from ``--seed`` up stands for one model (`random_models.draw_model`) and for options of the exporter.
+``--only SEED`` runs one of them again. The file is held against Keras as an export does it: at batch sizes 1, 2, 3 and
+16 and at lengths 24, 9, 1 and 224, on noise, indices, padding, large numbers, zeros of both signs, the limits of the
+types, and on NaN and infinities. Types are compared too. Prints a line for each:
+
+- ``equal``: all answers agree.
+- ``NaN differs``: the same, but for inputs that are NaN or infinite; an export says so and writes the file.
+- ``refused``: the exporter says which part cannot be written.
+- ``Keras fails``: Keras itself does not build the model, or answers none of the inputs.
+- ``DIFFERENT``: the file answers otherwise, is not valid, or the exporter crashes. The program then ends with 1.
+
+Two right computations can be apart where a rounding decides (the place of the largest of two numbers that differ in
+their last bit). So an answer that is off is held against what Keras answers when every layer and operation of the model
+has its result moved by about its last bit: where that moves the very same number as far, it is rounding (``equal``, and
+counted as ``decided by rounding``).
+
+``results/export_fuzz.json`` keeps the counts of each backend, after every few models. For JAX, set
+``XLA_FLAGS="--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import json
+import os
+import random
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("KERAS_BACKEND", "torch")
+
+import keras  # noqa: TID253 - after the backend is chosen
+import numpy as np
+import onnx  # noqa: TID253 - as the exporter does
+import onnxruntime as ort
+from random_models import draw_model
+
+from mnistkit.core.errors import ExportError, MnistkitError, ParityError, one_line
+from mnistkit.core.runtime import Runtime
+from mnistkit.export.answers import KerasAnswers
+from mnistkit.export.choose import choose
+from mnistkit.export.collect_samples import drawn_samples
+from mnistkit.export.diagnose import first_difference
+from mnistkit.export.verification import derived_atol, run_in_steps, verify_samples
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mnistkit.export.choose import Chosen
+    from mnistkit.export.samples import Sample
+
+BACKEND = keras.backend.backend()
+RESULTS = Path(__file__).parent / "results" / "export_fuzz.json"
+KEPT_EVERY = 10
+SHAKES = 8
+TIMES_SHAKEN = 16.0
+VERDICTS = ("equal", "NaN differs", "refused", "Keras fails", "DIFFERENT")
+
+
+@dataclass
+class Verdict:
+    """What became of one model.
+
+    Attributes:
+        kind: One of `VERDICTS`.
+        detail: Why, in words.
+        rounding: Comparisons in which a rounding decided.
+        rows: Rows compared.
+    """
+
+    kind: str
+    detail: str = ""
+    rounding: int = 0
+    rows: int = 0
+
+
+def check(seed: int) -> tuple[Verdict, str]:
+    """Draw a model, write it and compare; return the verdict and the model in words."""
+    try:
+        model, drawn = draw_model(seed)
+    except Exception as error:  # noqa: BLE001 - Keras refuses with whatever its backend raises
+        return Verdict("Keras fails", f"building: {type(error).__name__} {one_line(error, limit=200)}"), ""
+    draw = random.Random(f"options {seed}")  # noqa: S311 - not for secrets
+    opset = draw.choice([None, None, None, 18, 20, 21])
+    options = {"opset": opset, "optimize": draw.random() < 0.8, "batch": draw.choice([None] * 9 + [4])}
+    words = f"{'; '.join(drawn.words)} | " + ", ".join(f"{k}={v}" for k, v in options.items() if v is not None)
+    try:
+        chosen = choose(model, "native", **options)
+    except MnistkitError as error:
+        return Verdict("refused", f"{type(error).__name__}: {one_line(error, limit=300)}"), words
+    except Exception as error:  # noqa: BLE001 - a fault
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        at = f"{Path(place.filename).name}:{place.lineno}"
+        return Verdict("DIFFERENT", f"crash: {type(error).__name__} {one_line(error, limit=300)} at {at}"), words
+    return compare(model, chosen), words
+
+
+def compare(model: Any, chosen: Chosen) -> Verdict:
+    """Hold a written model against Keras."""
+    answers = KerasAnswers(model, chosen.signature)
+    atol = derived_atol(model)
+    try:
+        samples = drawn_samples(answers, chosen.proto.graph, atol=atol)
+    except ExportError as error:
+        return Verdict("Keras fails", one_line(error, limit=300))
+    rounding, rows, notes = 0, 0, []
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        path.write_bytes(chosen.proto.SerializeToString())
+        for sample in samples:
+            try:
+                _, told = verify_samples(path, [sample], atol=atol, answers=answers)
+                notes += told
+                _check_types(path, sample)
+            except ParityError as error:
+                try:
+                    is_rounding = decided_by_rounding(path, answers, sample, atol=atol)
+                except MnistkitError:
+                    is_rounding = False
+                if not is_rounding:
+                    where = first_difference(model, chosen, sample, atol)
+                    return Verdict("DIFFERENT", f"{one_line(error, limit=300)}{where}")
+                rounding += 1
+            except MnistkitError as error:
+                return Verdict("DIFFERENT", f"{sample.name}: {one_line(error, limit=300)}")
+            rows += sample.rows
+    kind, detail = ("NaN differs", one_line(ParityError(notes[0]), limit=300)) if notes else ("equal", "")
+    return Verdict(kind, detail, rounding, rows)
+
+
+def _check_types(path: Path, sample: Sample) -> None:
+    """Hold the types of the answers against Keras': a graph has one type for an answer, whatever the batch.
+
+    Raises:
+        ParityError: One is of another type. Widths of whole numbers differ between backends and within them.
+    """
+    for tensor in Runtime(path, device="cpu", exact=True).outputs:
+        expected = sample.expected[tensor.name].dtype
+        got = np.dtype(tensor.dtype)
+        if got != expected and not got.kind == expected.kind == "i":
+            raise ParityError(f"{tensor.name}: expected type {expected}, got {got}")
+
+
+# -- roundings --------------------------------------------------------------------------------------------------------
+
+
+def decided_by_rounding(path: Path, answers: KerasAnswers, sample: Sample, *, atol: float) -> bool:
+    """Whether Keras' own answers move as far, at each place where the file is off, when results move by a last bit."""
+    runtime = Runtime(path, device="cpu", exact=True)
+    inputs = {tensor.name: sample.inputs[tensor.name] for tensor in answers.signature.inputs}
+    with np.errstate(all="ignore"):
+        shaken = [_shaken_answers(answers, inputs, seed) for seed in range(SHAKES)]
+    for size in sample.batch_sizes:
+        got = run_in_steps(runtime, inputs, size)
+        for name, answer in got.items():
+            expected = sample.expected[name]
+            seen = expected if sample.is_whole or not expected.ndim else expected[: len(answer)]
+            others = [part[name][: len(answer)] if answer.ndim else part[name] for part in shaken]
+            if seen.shape != answer.shape or any(other.shape != seen.shape for other in others):
+                return False
+            if not _explained(seen, answer, others, atol=atol):
+                return False
+    return True
+
+
+def _explained(expected: Any, answer: Any, others: list[Any], *, atol: float) -> bool:
+    left, right = expected.astype("float64"), answer.astype("float64")
+    if not np.array_equal(np.isfinite(left), np.isfinite(right)):
+        return False
+    with np.errstate(all="ignore"):
+        off = np.nan_to_num(np.abs(left - right))
+        scale = max(1.0, float(np.abs(left[np.isfinite(left)]).max(initial=0)))
+        moved = np.max([np.nan_to_num(np.abs(other.astype("float64") - left)) for other in others], axis=0)
+    allowed = 0.0 if expected.dtype.kind in "biu" else atol * scale
+    return bool((off <= np.maximum(allowed, TIMES_SHAKEN * moved)).all())
+
+
+def _shaken_answers(answers: KerasAnswers, inputs: Any, seed: int) -> dict[str, Any]:
+    with _shaking(np.random.default_rng(seed)):
+        return answers.signature.call(answers.model, inputs)
+
+
+@contextlib.contextmanager
+def _shaking(generator: np.random.Generator) -> Iterator[None]:
+    """Move the result of every layer and operation by about its last bit; whole numbers stay."""
+    original = keras.Operation.__call__
+
+    def call(operation: Any, *args: Any, **options: Any) -> Any:
+        return keras.tree.map_structure(lambda x: _moved(x, generator), original(operation, *args, **options))
+
+    keras.Operation.__call__ = call
+    try:
+        yield
+    finally:
+        keras.Operation.__call__ = original
+
+
+def _moved(x: Any, generator: np.random.Generator) -> Any:
+    if x is None or not keras.ops.is_tensor(x) or not keras.backend.standardize_dtype(x.dtype).startswith("float"):
+        return x
+    array = keras.ops.convert_to_numpy(x)
+    if (array == np.round(array)).all():
+        return x
+    factors = 1 + 2 * float(np.finfo(array.dtype).eps) * generator.uniform(-1, 1, array.shape)
+    moved = keras.ops.convert_to_tensor((array * factors).astype(array.dtype))
+    mask = getattr(x, "_keras_mask", None)
+    if mask is not None:
+        moved._keras_mask = mask  # noqa: SLF001 - where Keras keeps it
+    return moved
+
+
+# -- the run ----------------------------------------------------------------------------------------------------------
+
+
+class Tally:
+    """The counts of a run, kept in the JSON as it goes."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.counts: Counter[str] = Counter(dict.fromkeys(VERDICTS, 0))
+        self.rounding = self.rows = 0
+        self.refused: Counter[str] = Counter()
+        self.different: dict[int, str] = {}
+
+    def add(self, seed: int, verdict: Verdict) -> None:
+        """Count one model."""
+        self.counts[verdict.kind] += 1
+        self.rounding += bool(verdict.rounding)
+        self.rows += verdict.rows
+        if verdict.kind == "refused":
+            self.refused[verdict.detail[:160]] += 1
+        if verdict.kind == "DIFFERENT":
+            self.different[seed] = verdict.detail
+
+    def keep(self) -> None:
+        """Write the counts of this backend; those of the others stay."""
+        RESULTS.parent.mkdir(exist_ok=True)
+        with (RESULTS.parent / ".export_fuzz.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            kept = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+            kept[BACKEND] = {
+                "versions": {"keras": keras.__version__, "onnx": onnx.__version__, "onnxruntime": ort.__version__},
+                "first_seed": self.seed,
+                "models": sum(self.counts.values()),
+                "counts": {kind: self.counts[kind] for kind in VERDICTS},
+                "decided_by_rounding": self.rounding,
+                "rows_compared": self.rows,
+                "refused": dict(sorted(self.refused.items(), key=lambda item: (-item[1], item[0]))),
+                "different": {str(seed): detail for seed, detail in self.different.items()},
+            }
+            made = RESULTS.with_suffix(".json.new")
+            made.write_text(json.dumps(dict(sorted(kept.items())), indent=1) + "\n", encoding="utf-8")
+            made.replace(RESULTS)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the models; return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=500, help="how many models (500)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the first (0)")
+    parser.add_argument("--only", type=int, metavar="SEED", help="run this one alone, and keep nothing")
+    given = parser.parse_args(arguments)
+    warnings.filterwarnings("ignore")
+    seeds = range(given.seed, given.seed + given.count) if given.only is None else [given.only]
+    tally = Tally(given.seed)
+    begun = time.monotonic()
+    for done, seed in enumerate(seeds, start=1):
+        started = time.monotonic()
+        verdict, words = check(seed)
+        tally.add(seed, verdict)
+        now = time.monotonic()
+        left = (now - begun) / done * (len(seeds) - done)
+        rounding = f" ({verdict.rounding} decided by rounding)" if verdict.rounding else ""
+        clock = f"{now - started:5.1f} s, {left / 60:4.0f} min left"
+        print(f"{seed:5} {verdict.kind:11} {clock}  {verdict.detail}{rounding} | {words}", flush=True)
+        if given.only is None and (done % KEPT_EVERY == 0 or done == len(seeds)):
+            tally.keep()
+    counts = ", ".join(f"{count} {kind}" for kind, count in tally.counts.items() if count)
+    print(f"keras {keras.__version__}, {BACKEND}: {counts}; {time.monotonic() - begun:.0f} s")
+    return 1 if tally.different else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
