@@ -93,13 +93,20 @@ class Drawing:
         self.note(f"{kind}({', '.join(f'{k}={_short(v)}' for k, v in options.items() if v is not None)})")
         return made
 
-    def op(self, name: str, function: Callable[..., Any], *tensors: Any) -> Any:
-        """Apply a function of ``keras.ops`` as it is, in a Lambda, or in a layer."""
-        way = self.pick("", "", "Lambda", "layer")
+    def op(self, name: str, function: Callable[..., Any], *tensors: Any, inside: bool = False) -> Any:
+        """Apply a function of ``keras.ops`` as it is, in a Lambda, or in a layer.
+
+        Args:
+            name: For the report.
+            function: The function.
+            tensors: Its arguments.
+            inside: Never as it is: it asks for sizes, which symbolic tensors do not know, or has tensors as options.
+        """
+        way = self.pick("Lambda", "layer") if inside or self.chance(0.5) else ""
         if way == "Lambda" and len(tensors) == 1:
             self.note(f"Lambda {name}")
             return layers.Lambda(function)(tensors[0])
-        if way == "layer":
+        if way:
             self.note(f"layer {name}")
             return Apply(function)(list(tensors))
         self.note(name)
@@ -328,7 +335,7 @@ def function_of_two(d: Drawing, x: Any) -> Any:
     name = d.pick(*OF_TWO)
     pair = (x, other) if d.chance(0.5) else (other, x)
     d.used.add(id(other))
-    return d.op(name, OF_TWO[name], *pair)
+    return d.op(name, OF_TWO[name], *pair, inside=name == "clip")
 
 
 def where(d: Drawing, x: Any) -> Any:
@@ -483,7 +490,7 @@ def shape(d: Drawing, x: Any) -> Any:
     if name[0].isupper():
         d.note(f"{name} {order}")
         return tables[name](x)
-    return d.op(f"{name} {axis} {order}", tables[name], x)
+    return d.op(f"{name} {axis} {order}", tables[name], x, inside=True)
 
 
 def index(d: Drawing, x: Any) -> Any:
@@ -515,13 +522,12 @@ def index(d: Drawing, x: Any) -> Any:
         "slice_update": lambda t: ops.slice_update(
             t, [0] * rank, ops.ones_like(t[(slice(None), *[slice(0, 1)] * (rank - 1))])
         ),
-        "scatter_update": lambda t: ops.scatter_update(t, [[0] * rank], ops.cast([5], t.dtype)),
         "pad after": lambda t: ops.concatenate([t, ops.zeros_like(t)], axis=axis),
         "shifted": lambda t: ops.concatenate([t[:, 1:], t[:, :1]], axis=1),
         "append": lambda t: ops.append(t, t * 2, axis=axis),
     }
     name = d.pick("getitem", "getitem", "getitem", *tables)
-    return d.op(f"{name} {keys if name == 'getitem' else axis}", tables[name], x)
+    return d.op(f"{name} {keys if name == 'getitem' else axis}", tables[name], x, inside=name.startswith("slice"))
 
 
 # -- layers on the last axis ------------------------------------------------------------------------------------------
@@ -555,7 +561,7 @@ def feature(d: Drawing, x: Any) -> Any:
             "GroupNormalization", groups=d.pick(1, -1, 2), axis=axis, center=d.chance(0.8)
         ),
         "UnitNormalization": lambda: d.layer("UnitNormalization", axis=axis),
-        "SpectralNormalization": lambda: layers.SpectralNormalization(layers.Dense(units)),
+        "SpectralNormalization": lambda: d.layer("SpectralNormalization", layer=layers.Dense(units)),
         "PReLU": lambda: d.layer("PReLU", shared_axes=list(range(1, rank - 1)) or None),
         "ReLU": lambda: d.layer("ReLU", max_value=d.pick(None, 1.0), negative_slope=d.pick(0.0, 0.2), threshold=0.1),
         "LeakyReLU": lambda: d.layer("LeakyReLU", negative_slope=0.1),

@@ -48,6 +48,27 @@ def floats_are_single_beside_doubles() -> bool:
     return bool(ask(lambda x: keras.ops.multiply(x, 0.1), np.ones(1, "float64"))[0] != 0.1)  # noqa: PLR2004  a tenth has no exact form
 
 
+@functools.cache
+def normalizes_last_axes(name: str) -> bool:
+    """Say whether a normalization over neighbouring axes is computed over as many of the last ones.
+
+    PyTorch's kernels know only those. Keras hands them the sizes of the axes asked for, and where the last axes have
+    the same sizes, PyTorch takes them without a word; other sizes it refuses.
+
+    Args:
+        name: A function of ``keras.ops``.
+    """
+    square = np.asarray([[1.0, 2.0], [5.0, 3.0]], "float32")
+    first, last = (ask(lambda x, axis=axis: getattr(keras.ops, name)(x, axis=axis), square) for axis in (0, 1))
+    return bool(np.abs(first - last).max() < 1e-3)  # noqa: PLR2004 - they are 0.4 apart
+
+
+@functools.cache
+def symmetric_padding_repeats_the_edge() -> bool:
+    """Say whether ``pad(mode="symmetric")`` repeats the outermost number, as PyTorch does, and mirrors nothing."""
+    return bool(ask(lambda x: keras.ops.pad(x, ((2, 0),), mode="symmetric"), np.asarray([1.0, 2.0, 3.0]))[0] == 1.0)
+
+
 _PRODUCTS = {
     "matmul": keras.ops.matmul,
     "dot": keras.ops.dot,

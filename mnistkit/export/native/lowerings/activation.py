@@ -39,6 +39,8 @@ def _softplus(graph: Graph, value: Value) -> Value:
 def relu(graph: Graph, _: Any, x: Any) -> Value:
     """``max(x, 0)``; unsigned integers are so already, and onnxruntime has no Relu of other integers than int32."""
     value = graph.value(x)
+    if value.dtype == "bool":
+        return value
     if value.dtype.startswith("uint"):
         return value
     if value.dtype.startswith("int") and value.dtype != "int32":
@@ -187,8 +189,8 @@ def squareplus(graph: Graph, op: Any, x: Any) -> Value:
 def glu(graph: Graph, op: Any, x: Any) -> Value:
     """First half times the sigmoid of the second."""
     value = floating(graph, x)
-    size = (value.shape or ())[op.axis]
-    sizes = graph.ints(int(size) // 2, int(size) // 2)
+    half = (value.shape or ())[op.axis] // 2
+    sizes = graph.shape_vector([half, half])
     first, second = graph.nodes_out("Split", value, sizes, dtypes=[value.dtype] * 2, axis=op.axis % value.rank)
     return graph.node("Mul", first, graph.node("Sigmoid", second))
 
@@ -223,6 +225,7 @@ def general_relu(graph: Graph, op: Any, x: Any) -> Value:
     ``x`` from the threshold up, limited to the maximum; ``slope * (x - threshold)`` below it.
     """
     value = graph.value(x)
+    value = floating(graph, value) if value.dtype == "bool" else value
     slope, top, start = float(op.negative_slope), op.max_value, float(op.threshold)
     if start == 0 and top is None:
         return graph.pointwise("LeakyRelu", value, alpha=slope) if slope else graph.pointwise("Relu", value)
