@@ -238,8 +238,8 @@ def _moved(x: Any, generator: np.random.Generator, *, vanishes: bool) -> Any:
 def _moved_array(array: Any, generator: np.random.Generator, *, vanishes: bool) -> Any:
     """The same numbers, each a last bit off; zeros of any sign; the smallest numbers perhaps zero.
 
-    Zeros that are vanishing numbers may be the smallest numbers. Numbers that are whole throughout stay, for they are counts or indices, unless they are so large that none has a
-    fraction.
+    Zeros that are vanishing numbers may be the smallest numbers. Numbers that are whole throughout stay, for they are
+    counts or indices, unless they are so large that none has a fraction.
     """
     limits = np.finfo(array.dtype)
     with np.errstate(all="ignore"):
