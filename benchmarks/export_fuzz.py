@@ -8,6 +8,7 @@ Each seed from ``--seed`` up stands for one model (`random_models.draw_model`) a
 types, and on NaN and infinities. Types are compared too. Prints a line for each:
 
 - ``equal``: all answers agree.
+- ``rounding``: the same, but where a rounding decides.
 - ``NaN differs``: the same, but for inputs that are NaN or infinite; an export says so and writes the file.
 - ``refused``: the exporter says which part cannot be written.
 - ``Keras fails``: Keras itself does not build the model, or answers none of the inputs.
@@ -15,10 +16,10 @@ types, and on NaN and infinities. Types are compared too. Prints a line for each
 
 Two right computations can be apart where a rounding decides (the place of the largest of two numbers that differ in
 their last bit). So an answer that is off is held against what Keras answers when every layer and operation of the model
-has its result moved by about its last bit: where that moves the very same number as far, it is rounding (``equal``, and
-counted as ``decided by rounding``).
+has its result moved by about its last bit: where that moves the very same number as far, it is rounding.
 
-``results/export_fuzz.json`` keeps the counts of each backend, after every few models. For JAX, set
+``results/export_fuzz.json`` keeps the verdicts of each backend, after every few models. ``--resume`` leaves out those
+that it has. ``python tools/docs_tables.py`` makes a table of it. For JAX, set
 ``XLA_FLAGS="--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"``.
 """
 
@@ -72,7 +73,7 @@ TIMES_SHAKEN = 16.0
 _VANISHING = "LSTM GRU SimpleRNN RNN Bidirectional ConvLSTM1D ConvLSTM2D Exp Exp2 Sigmoid Softmax"
 UNDERFLOWING = frozenset(_VANISHING.split())
 """Layers and operations whose zeros may be numbers below the smallest, which some runtimes keep."""
-VERDICTS = ("equal", "NaN differs", "refused", "Keras fails", "DIFFERENT")
+VERDICTS = ("equal", "rounding", "NaN differs", "refused", "Keras fails", "DIFFERENT")
 
 
 @dataclasses.dataclass
@@ -82,14 +83,10 @@ class Verdict:
     Attributes:
         kind: One of `VERDICTS`.
         detail: Why, in words.
-        rounding: Comparisons in which a rounding decided.
-        rows: Rows compared.
     """
 
     kind: str
     detail: str = ""
-    rounding: int = 0
-    rows: int = 0
 
 
 def check(seed: int) -> tuple[Verdict, str]:
@@ -123,7 +120,7 @@ def compare(model: Any, chosen: Chosen) -> Verdict:
         samples = drawn_samples(answers, chosen.proto.graph, atol=atol)
     except ExportError as error:
         return Verdict("Keras fails", one_line(error, limit=300))
-    rounding, rows, notes = 0, 0, []
+    rounding, notes = [], []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         path.write_bytes(chosen.proto.SerializeToString())
@@ -136,12 +133,12 @@ def compare(model: Any, chosen: Chosen) -> Verdict:
                 if not _is_rounding(path, answers, sample, atol=atol):
                     where = first_difference(model, chosen, sample, atol)
                     return Verdict("DIFFERENT", f"{one_line(error, limit=300)}{where}")
-                rounding += 1
+                rounding.append(one_line(error, limit=200))
             except MnistkitError as error:
                 return Verdict("DIFFERENT", f"{sample.name}: {one_line(error, limit=300)}")
-            rows += sample.rows
-    kind, detail = ("NaN differs", one_line(ParityError(notes[0]), limit=300)) if notes else ("equal", "")
-    return Verdict(kind, detail, rounding, rows)
+    if notes:
+        return Verdict("NaN differs", one_line(ParityError(notes[0]), limit=300))
+    return Verdict("rounding", rounding[0]) if rounding else Verdict("equal")
 
 
 def _is_rounding(path: Path, answers: KerasAnswers, sample: Sample, *, atol: float) -> bool:
@@ -273,45 +270,32 @@ def as_half(answers: KerasAnswers, sample: Sample) -> Sample:
 # -- the run ----------------------------------------------------------------------------------------------------------
 
 
-class Tally:
-    """The counts of a run, kept in the JSON as it goes."""
+def kept() -> dict[str, Any]:
+    """The results of all backends."""
+    return json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
 
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
-        self.counts: Counter[str] = Counter(dict.fromkeys(VERDICTS, 0))
-        self.rounding = self.rows = 0
-        self.refused: Counter[str] = Counter()
-        self.different: dict[int, str] = {}
 
-    def add(self, seed: int, verdict: Verdict) -> None:
-        """Count one model."""
-        self.counts[verdict.kind] += 1
-        self.rounding += bool(verdict.rounding)
-        self.rows += verdict.rows
-        if verdict.kind == "refused":
-            self.refused[verdict.detail[:160]] += 1
-        if verdict.kind == "DIFFERENT":
-            self.different[seed] = verdict.detail
-
-    def keep(self) -> None:
-        """Write the counts of this backend; those of the others stay."""
-        RESULTS.parent.mkdir(exist_ok=True)
-        with (RESULTS.parent / ".export_fuzz.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            kept = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
-            kept[BACKEND] = {
-                "versions": {"keras": keras.__version__, "onnx": onnx.__version__, "onnxruntime": ort.__version__},
-                "first_seed": self.seed,
-                "models": sum(self.counts.values()),
-                "counts": {kind: self.counts[kind] for kind in VERDICTS},
-                "decided_by_rounding": self.rounding,
-                "rows_compared": self.rows,
-                "refused": dict(sorted(self.refused.items(), key=lambda item: (-item[1], item[0]))),
-                "different": {str(seed): detail for seed, detail in self.different.items()},
-            }
-            made = RESULTS.with_suffix(".json.new")
-            made.write_text(json.dumps(dict(sorted(kept.items())), indent=1) + "\n", encoding="utf-8")
-            made.replace(RESULTS)
+def keep(verdicts: dict[int, Verdict]) -> None:
+    """Write the verdicts of this backend into the JSON; those of other seeds and of other backends stay."""
+    versions = {"keras": keras.__version__, "onnx": onnx.__version__, "onnxruntime": ort.__version__}
+    RESULTS.parent.mkdir(exist_ok=True)
+    with (Path(tempfile.gettempdir()) / "mnistkit_export_fuzz.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        results = kept()
+        own = results.get(BACKEND, {})
+        known = own if own.get("versions") == versions else {"models": {}, "details": {}}
+        models = known["models"] | {str(seed): verdict.kind for seed, verdict in verdicts.items()}
+        details = known["details"] | {str(seed): verdict.detail for seed, verdict in verdicts.items()}
+        ordered = sorted(models, key=int)
+        results[BACKEND] = {
+            "versions": versions,
+            "counts": {kind: list(models.values()).count(kind) for kind in VERDICTS},
+            "models": {seed: models[seed] for seed in ordered},
+            "details": {seed: details[seed] for seed in ordered if details.get(seed)},
+        }
+        made = RESULTS.with_suffix(".json.new")
+        made.write_text(json.dumps(dict(sorted(results.items())), indent=1) + "\n", encoding="utf-8")
+        made.replace(RESULTS)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -320,25 +304,28 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=500, help="how many models (500)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the first (0)")
     parser.add_argument("--only", type=int, metavar="SEED", help="run this one alone, and keep nothing")
+    parser.add_argument("--resume", action="store_true", help="leave out the seeds that the JSON has")
     given = parser.parse_args(arguments)
     warnings.filterwarnings("ignore")
-    seeds = range(given.seed, given.seed + given.count) if given.only is None else [given.only]
-    tally = Tally(given.seed)
+    seeds = list(range(given.seed, given.seed + given.count)) if given.only is None else [given.only]
+    if given.resume:
+        known = kept().get(BACKEND, {}).get("models", {})
+        seeds = [seed for seed in seeds if str(seed) not in known]
+    verdicts: dict[int, Verdict] = {}
     begun = time.monotonic()
     for done, seed in enumerate(seeds, start=1):
         started = time.monotonic()
         verdict, words = check(seed)
-        tally.add(seed, verdict)
+        verdicts[seed] = verdict
         now = time.monotonic()
         left = (now - begun) / done * (len(seeds) - done)
-        rounding = f" ({verdict.rounding} decided by rounding)" if verdict.rounding else ""
         clock = f"{now - started:5.1f} s, {left / 60:4.0f} min left"
-        print(f"{seed:5} {verdict.kind:11} {clock}  {verdict.detail}{rounding} | {words}", flush=True)
+        print(f"{seed:5} {verdict.kind:11} {clock}  {verdict.detail} | {words}", flush=True)
         if given.only is None and (done % KEPT_EVERY == 0 or done == len(seeds)):
-            tally.keep()
-    counts = ", ".join(f"{count} {kind}" for kind, count in tally.counts.items() if count)
+            keep(verdicts)
+    counts = ", ".join(f"{count} {kind}" for kind, count in Counter(v.kind for v in verdicts.values()).items())
     print(f"keras {keras.__version__}, {BACKEND}: {counts}; {time.monotonic() - begun:.0f} s")
-    return 1 if tally.different else 0
+    return 1 if any(verdict.kind == "DIFFERENT" for verdict in verdicts.values()) else 0
 
 
 if __name__ == "__main__":
