@@ -70,9 +70,10 @@ RESULTS = Path(__file__).parent / "results" / "export_fuzz.json"
 KEPT_EVERY = 10
 SHAKES = 8
 TIMES_SHAKEN = 16.0
-_VANISHING = "LSTM GRU SimpleRNN RNN Bidirectional ConvLSTM1D ConvLSTM2D Exp Exp2 Sigmoid Softmax"
-UNDERFLOWING = frozenset(_VANISHING.split())
-"""Layers and operations whose zeros may be numbers below the smallest, which some runtimes keep."""
+UNDERFLOWING = frozenset(("Exp", "Exp2", "Sigmoid", "Softmax"))
+"""Operations whose zeros may be numbers below the smallest, which some runtimes keep."""
+EXACT = (keras.layers.Embedding, keras.layers.Normalization)
+"""Layers with weights that sum nothing up."""
 VERDICTS = ("equal", "rounding", "NaN differs", "refused", "Keras fails", "DIFFERENT")
 
 
@@ -124,6 +125,10 @@ def compare(model: Any, chosen: Chosen) -> Verdict:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         path.write_bytes(chosen.proto.SerializeToString())
+        with contextlib.suppress(MnistkitError):  # looked at one by one below
+            _, notes = verify_samples(path, samples, atol=atol, answers=answers)
+            _check_types(path, samples[0])
+            samples = []
         for sample in samples:
             try:
                 _, told = verify_samples(path, [sample], atol=atol, answers=answers)
@@ -212,8 +217,9 @@ def _shaking(generator: np.random.Generator) -> Iterator[None]:
 
     def call(operation: Any, *args: Any, **options: Any) -> Any:
         vanishes = type(operation).__name__ in UNDERFLOWING
+        sums = isinstance(operation, keras.Layer) and bool(operation.weights) and not isinstance(operation, EXACT)
         answers = original(operation, *args, **options)
-        return keras.tree.map_structure(lambda x: _moved(x, generator, vanishes=vanishes), answers)
+        return keras.tree.map_structure(lambda x: _moved(x, generator, vanishes=vanishes, sums=sums), answers)
 
     keras.Operation.__call__ = call
     try:
@@ -222,25 +228,29 @@ def _shaking(generator: np.random.Generator) -> Iterator[None]:
         keras.Operation.__call__ = original
 
 
-def _moved(x: Any, generator: np.random.Generator, *, vanishes: bool) -> Any:
+def _moved(x: Any, generator: np.random.Generator, *, vanishes: bool, sums: bool) -> Any:
     if x is None or not keras.ops.is_tensor(x) or not keras.backend.standardize_dtype(x.dtype).startswith("float"):
         return x
-    moved = keras.ops.convert_to_tensor(_moved_array(keras.ops.convert_to_numpy(x), generator, vanishes=vanishes))
+    array = keras.ops.convert_to_numpy(x)
+    moved = keras.ops.convert_to_tensor(_moved_array(array, generator, vanishes=vanishes, sums=sums))
     mask = getattr(x, "_keras_mask", None)
     if mask is not None:
         moved._keras_mask = mask  # noqa: SLF001 - where Keras keeps it
     return moved
 
 
-def _moved_array(array: Any, generator: np.random.Generator, *, vanishes: bool) -> Any:
+def _moved_array(array: Any, generator: np.random.Generator, *, vanishes: bool, sums: bool) -> Any:
     """The same numbers, each a last bit off; zeros of any sign; the smallest numbers perhaps zero.
 
-    Zeros that are vanishing numbers may be the smallest numbers. Numbers that are whole throughout stay, for they are
-    counts or indices, unless they are so large that none has a fraction.
+    Sums are off by a last bit of the largest one. Zeros that are vanishing numbers may be the smallest numbers. Numbers
+    that are whole throughout stay, for they are counts or indices, unless they are so large that none has a fraction.
     """
     limits = np.finfo(array.dtype)
     with np.errstate(all="ignore"):
-        if (array == np.round(array)).all() and not np.abs(array).max(initial=0) > 1 / (16 * limits.eps):
+        if sums:
+            largest = np.abs(array[np.isfinite(array)]).max(initial=0).astype("float64")
+            moved = array + 2 * float(limits.eps) * largest * generator.uniform(-1, 1, array.shape)
+        elif (array == np.round(array)).all() and not np.abs(array).max(initial=0) > 1 / (16 * limits.eps):
             moved = array.copy()
         else:
             moved = array * (1 + 2 * float(limits.eps) * generator.uniform(-1, 1, array.shape))

@@ -382,7 +382,7 @@ def reduction(d: Drawing, x: Any) -> Any:
     rank = len(x.shape)
     axis: Any = d.axis(x)
     options: dict[str, Any] = {"keepdims": d.chance(0.4)}
-    if name == "ptp":
+    if name in {"ptp", "count_nonzero"}:
         options = {}
     if not name.startswith("arg") and rank > 2 and d.chance(0.3):
         axis = tuple(d.random.sample(range(1, rank), 2))

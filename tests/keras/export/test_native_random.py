@@ -51,9 +51,32 @@ def test_bytes_stay_bytes_where_keras_leaves_them_so():
         "shifted": lambda x: ops.left_shift(x, 2),
         "sum": lambda x: ops.sum(x, axis=1),
         "square": ops.square,
+        "between": lambda x: ops.clip(x, -0.5, 0.7),
+        "between, of more bits": lambda x: ops.clip(ops.cast(x, "int32") - 1, -0.5, 0.7),
+        "negative": lambda x: -x,
     }
     pairs, _ = answers(in_layers(functions), BYTES, opset=18)
     assert differing(pairs, tolerance=1e-6) == []
+
+
+def test_what_overflows_in_keras_is_refused_with_the_cure():
+    """`softsign` of bytes adds 1 to 255, where the backend has 0 then, and infinity for an answer."""
+    x = keras.Input((4,), dtype="uint8")
+    model = keras.Model(x, L.Lambda(ops.softsign)(x))
+    if not backend_behavior.overflows("softsign", "uint8"):
+        assert differing(answers({"softsign": L.Lambda(ops.softsign)}, BYTES)[0], tolerance=1e-6) == []
+        return
+    with pytest.raises(UnsupportedError, match=r"softsign of uint8 overflows.*ops\.cast"):
+        convert(model)
+
+
+def test_counts_that_keras_turns_around_are_refused_with_the_cure():
+    functions = {"count": L.Lambda(lambda x: ops.count_nonzero(x, axis=1))}
+    if not backend_behavior.counts_with_axes_reversed():
+        assert differing(answers(functions, np.ones((2, 3, 4), "float32"))[0], tolerance=0) == []
+        return
+    with pytest.raises(UnsupportedError, match=r"axes reversed; use ops\.sum"):
+        answers(functions, np.ones((2, 3, 4), "float32"))
 
 
 def test_activations_of_truth_values_answer_with_numbers_where_keras_does():
@@ -61,7 +84,9 @@ def test_activations_of_truth_values_answer_with_numbers_where_keras_does():
         "sparse_plus": lambda x: ops.sparse_plus(x > 1),
         "hard_tanh": lambda x: ops.hard_tanh(ops.cast(x > 1, "float32")),
         "where": lambda x: ops.where(x > 1, x > 2, x > 0),  # onnxruntime chooses no truth values
-        "negative": lambda x: ops.negative(x),
+        "sign": lambda x: ops.sign(x > 1),
+        "outer": lambda x: ops.outer(x[:, 0] > 1, x[:, 1] > 1),
+        "between": lambda x: ops.clip(x > 1, -0.5, 0.7),
         "maximum": lambda x: ops.maximum(x > 1, 0),
     }
     pairs, _ = answers(in_layers(functions), BYTES)

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from mnistkit.export.native.graph import Graph, Value
-from mnistkit.export.native.lowerings.elementwise import clip_to, floating
+from mnistkit.export.native.lowerings.elementwise import clip_to, floating, floating_unless_overflowing
 from mnistkit.export.native.registry import register_lowering
 
 
@@ -16,8 +16,13 @@ def _plain(name: str, onnx_op: str) -> None:
         return graph.pointwise(onnx_op, floating(graph, x))
 
 
-for _keras, _onnx in {"Sigmoid": "Sigmoid", "Softsign": "Softsign"}.items():
-    _plain(_keras, _onnx)
+_plain("Sigmoid", "Sigmoid")
+
+
+@register_lowering("Softsign")
+def softsign(graph: Graph, _: Any, x: Any) -> Value:
+    """``x / (1 + abs(x))``."""
+    return graph.pointwise("Softsign", floating_unless_overflowing(graph, x, name="softsign"))
 
 
 @register_lowering("Softplus")
@@ -160,7 +165,7 @@ def threshold(graph: Graph, op: Any, x: Any) -> Value:
 @register_lowering("SparseSigmoid")
 def sparse_sigmoid(graph: Graph, _: Any, x: Any) -> Value:
     """``(x + 1) / 2`` limited to [0, 1]."""
-    value = floating(graph, x)
+    value = floating_unless_overflowing(graph, x, name="sparse_sigmoid")
     half = graph.const(0.5, value.dtype)
     line = graph.pointwise("Mul", graph.pointwise("Add", value, graph.const(1.0, value.dtype)), half)
     return clip_to(graph, line, low=0.0, high=1.0)
@@ -169,7 +174,7 @@ def sparse_sigmoid(graph: Graph, _: Any, x: Any) -> Value:
 @register_lowering("SparsePlus")
 def sparse_plus(graph: Graph, _: Any, x: Any) -> Value:
     """0 up to -1, ``x`` from 1, ``(x + 1)² / 4`` between: with t limited to [-1, 1] it is ``(t + 1)²/4 + (x - 1)+``."""
-    value = floating(graph, x)
+    value = floating_unless_overflowing(graph, x, name="sparse_plus")
     one = graph.const(1.0, value.dtype)
     shifted = graph.pointwise("Add", clip_to(graph, value, low=-1.0, high=1.0), one)
     curve = graph.pointwise("Mul", graph.pointwise("Mul", shifted, shifted), graph.const(0.25, value.dtype))
@@ -179,7 +184,7 @@ def sparse_plus(graph: Graph, _: Any, x: Any) -> Value:
 @register_lowering("Squareplus")
 def squareplus(graph: Graph, op: Any, x: Any) -> Value:
     """``(x + sqrt(x² + b)) / 2``."""
-    value = floating(graph, x)
+    value = floating_unless_overflowing(graph, x, name="squareplus")
     inner = graph.pointwise("Add", graph.pointwise("Mul", value, value), graph.const(float(op.b), value.dtype))
     total = graph.pointwise("Add", value, graph.pointwise("Sqrt", inner))
     return graph.pointwise("Mul", total, graph.const(0.5, value.dtype))

@@ -9,7 +9,7 @@ import numpy as np
 
 from mnistkit.export.native.backend_behavior import normalizes_last_axes
 from mnistkit.export.native.graph import Graph, Value
-from mnistkit.export.native.lowerings.elementwise import floating
+from mnistkit.export.native.lowerings.elementwise import floating, floating_unless_overflowing
 from mnistkit.export.native.lowerings.reduction import normal_axes, reduce_node, variance_value
 from mnistkit.export.native.registry import register_lowering
 from mnistkit.export.native.symbolic_dim import SymbolicDim
@@ -135,7 +135,7 @@ def rms_norm(graph: Graph, op: Any, x: Any, scale: Any = None) -> Value:
 @register_lowering("Normalize")
 def normalize(graph: Graph, op: Any, x: Any) -> Value:
     """Divide by the norm, which is taken to be ``epsilon`` at least."""
-    value = floating(graph, x)
+    value = floating_unless_overflowing(graph, x, name="normalize")
     epsilon = keras.config.epsilon() if op.epsilon is None else op.epsilon
     axes = normal_axes(op.axis, value.rank)
     if op.order == 2:  # noqa: PLR2004  the Euclidean norm
