@@ -184,6 +184,8 @@ def decided_by_rounding(path: Path, answers: KerasAnswers, sample: Sample, *, at
         got = run_in_steps(runtime, inputs, size)
         for name, answer in got.items():
             expected = sample.expected[name]
+            if expected.ndim != answer.ndim:
+                return False
             seen = expected if sample.is_whole or not expected.ndim else expected[: len(answer)]
             others = [part[name][: len(answer)] if answer.ndim else part[name] for part in shaken]
             if seen.shape != answer.shape or any(other.shape != seen.shape for other in others):

@@ -81,6 +81,12 @@ def overflows(name: str, dtype: str) -> bool:
 
 
 @functools.cache
+def keeps_axes(name: str) -> bool:
+    """Say whether a reduction over all axes keeps them when it is asked to; PyTorch's ``amax`` and ``amin`` do not."""
+    return ask(lambda x: getattr(keras.ops, name)(x, keepdims=True), np.ones((2, 2), "float32")).ndim == 2  # noqa: PLR2004  as before
+
+
+@functools.cache
 def counts_with_axes_reversed() -> bool:
     """Say whether the answer of ``count_nonzero`` along an axis is transposed, as under PyTorch up to Keras 3.15."""
     return ask(lambda x: keras.ops.count_nonzero(x, axis=0), np.ones((1, 2, 3), "float32")).shape != (2, 3)

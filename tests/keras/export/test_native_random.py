@@ -79,6 +79,20 @@ def test_counts_that_keras_turns_around_are_refused_with_the_cure():
         answers(functions, np.ones((2, 3, 4), "float32"))
 
 
+def test_axes_that_keras_drops_are_refused_with_the_cure():
+    def largest(x):
+        return ops.amax(x, keepdims=True)
+
+    if backend_behavior.keeps_axes("amax"):
+        pairs, _ = answers({"largest": L.Lambda(largest)}, numbers(2, 3, 4))
+        assert differing(pairs, tolerance=0) == []
+        return
+    with pytest.raises(UnsupportedError, match="amax of this backend drops the axes"):
+        answers({"largest": L.Lambda(largest)}, numbers(2, 3, 4))
+    pairs, _ = answers({"named": L.Lambda(lambda x: ops.amax(x, axis=(0, 1, 2), keepdims=True))}, numbers(2, 3, 4))
+    assert differing(pairs, tolerance=0) == []  # the twin: the cure helps
+
+
 def test_activations_of_truth_values_answer_with_numbers_where_keras_does():
     functions = {
         "sparse_plus": lambda x: ops.sparse_plus(x > 1),

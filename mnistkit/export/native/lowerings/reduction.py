@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mnistkit.export.native.backend_behavior import counts_with_axes_reversed
+from mnistkit.export.native.backend_behavior import counts_with_axes_reversed, keeps_axes
 from mnistkit.export.native.graph import Graph, Value
 from mnistkit.export.native.lowerings.elementwise import floating, is_float
 from mnistkit.export.native.registry import UnsupportedOp, register_lowering
@@ -139,6 +139,8 @@ def _simple(name: str, onnx_op: str) -> None:
         work = _WORK.get(target, target)
         value = graph.cast(value, work)
         axes, keepdims = normal_axes(op.axis, value.rank), bool(op.keepdims)
+        if keepdims and op.axis is None and not keeps_axes(name.lower()):
+            raise UnsupportedOp(f"{name.lower()} of this backend drops the axes that it is to keep; name them in axis=")
         if onnx_op in _OF_INTEGERS and not is_float(work):
             out = _OF_INTEGERS[onnx_op](graph, value, axes, keepdims=keepdims)
         else:
