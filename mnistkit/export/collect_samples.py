@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mnistkit.core.errors import ExportError, one_line
-from mnistkit.export.extreme_samples import divides, extreme_samples, fit_sample, missing_samples
+from mnistkit.export.extreme_samples import comparable_sample, divides, extreme_samples, fit_sample, missing_samples
 from mnistkit.export.index_inputs import known_values, table_sizes
 from mnistkit.export.profile import ProfileSample
 from mnistkit.export.samples import (
@@ -188,11 +188,11 @@ def _by_rows(sample: Sample) -> Sample:
 
 
 def _whole(answers: KerasAnswers, sample: Sample, atol: float) -> list[Sample]:
-    """A batch of each size, with Keras' answers to it."""
+    """A batch of each size that Keras takes, with its answers."""
     if answers.signature.batch:
         return [sample]
     found = [
-        fit_sample(
+        comparable_sample(
             answers, sample.name, {key: array[:size] for key, array in sample.inputs.items()}, atol=atol, changed={}
         )
         for size in BATCH_SIZES

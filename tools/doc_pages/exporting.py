@@ -1,4 +1,4 @@
-"""docs/exporting.md: the speed of exported files, from the figures that benchmarks/export_speed.py kept."""
+"""docs/exporting.md: random models and the speed of exported files, from what the benchmarks kept."""
 
 from __future__ import annotations
 
@@ -12,9 +12,22 @@ if TYPE_CHECKING:
 
 
 def render(text: str, root: Path) -> str:
-    """The page with its table made anew."""
+    """The page with its tables made anew."""
+    fuzz = json.loads((root / "benchmarks" / "results" / "export_fuzz.json").read_text(encoding="utf-8"))
+    text = fill(text, "random", random_models(fuzz))
     rows = json.loads((root / "benchmarks" / "results" / "export_speed.json").read_text(encoding="utf-8"))
     return fill(text, "speed", table(rows))
+
+
+def random_models(results: dict[str, Any]) -> str:
+    """Markdown lines, one for each backend."""
+    heads = ("backend", "Keras", *next(iter(results.values()))["counts"])
+    lines = [f"| {' | '.join(heads)} |", "|---|" + "---|" * (len(heads) - 1)]
+    lines += [
+        f"| {backend} | {own['versions']['keras']} | {' | '.join(map(str, own['counts'].values()))} |"
+        for backend, own in results.items()
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def table(rows: list[dict[str, Any]]) -> str:

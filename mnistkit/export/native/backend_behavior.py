@@ -60,6 +60,56 @@ def masked_steps_answer_with_state() -> bool:
     return bool(ask(masked, np.zeros((1, 1, 1), "float32"), np.ones((1, 1), "float32"), np.zeros((1, 1), bool)).any())
 
 
+@functools.cache
+def normalizes_last_axes(name: str) -> bool:
+    """Say whether a normalization over neighbouring axes is computed over as many of the last ones.
+
+    PyTorch's kernels know only those. Keras hands them the sizes of the axes asked for, and where the last axes have
+    the same sizes, PyTorch takes them without a word; other sizes it refuses.
+
+    Args:
+        name: A function of ``keras.ops``.
+    """
+    square = np.asarray([[1.0, 2.0], [5.0, 3.0]], "float32")
+    first, last = (ask(lambda x, axis=axis: getattr(keras.ops, name)(x, axis=axis), square) for axis in (0, 1))
+    return bool(np.abs(first - last).max() < 1e-3)  # noqa: PLR2004 - they are 0.4 apart
+
+
+@functools.cache
+def overflows(name: str, dtype: str) -> bool:
+    """Say whether a function of real numbers computes with small whole numbers in their own type, where they overflow.
+
+    Args:
+        name: A function of ``keras.ops``.
+        dtype: The type of the whole numbers.
+    """
+    numbers = np.asarray([100, 120, 127, 3], dtype) if dtype == "int8" else np.asarray([255, 200, 20, 3], dtype)
+    function = getattr(keras.ops, name)
+    try:
+        own, real = ask(function, numbers), ask(function, numbers.astype("float32"))
+    except Exception:  # noqa: BLE001  this backend refuses them, with whatever it raises
+        return False
+    return bool(np.abs(own.astype("float64") - real).max() > 1e-2)  # noqa: PLR2004  no rounding is as large
+
+
+@functools.cache
+def keeps_axes(name: str) -> bool:
+    """Say whether a reduction over all axes keeps them when it is asked to; PyTorch's ``amax`` and ``amin`` do not."""
+    return ask(lambda x: getattr(keras.ops, name)(x, keepdims=True), np.ones((2, 2), "float32")).ndim == 2  # noqa: PLR2004  as before
+
+
+@functools.cache
+def counts_with_axes_reversed() -> bool:
+    """Say whether the answer of ``count_nonzero`` along an axis is transposed, as under PyTorch up to Keras 3.15."""
+    return ask(lambda x: keras.ops.count_nonzero(x, axis=0), np.ones((1, 2, 3), "float32")).shape != (2, 3)
+
+
+@functools.cache
+def symmetric_padding_repeats_the_edge() -> bool:
+    """Say whether ``pad(mode="symmetric")`` repeats the outermost number, as PyTorch does, and mirrors nothing."""
+    return bool(ask(lambda x: keras.ops.pad(x, ((2, 0),), mode="symmetric"), np.asarray([1.0, 2.0, 3.0]))[0] == 1.0)
+
+
 _PRODUCTS = {
     "matmul": keras.ops.matmul,
     "dot": keras.ops.dot,

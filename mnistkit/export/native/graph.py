@@ -79,6 +79,31 @@ SINGLE_ONLY = frozenset(
 )  # fmt: skip
 
 
+_TWO_BYTES = {"int16": "int32", "uint16": "int32"}
+NO_KERNEL: dict[str, dict[str, str]] = {
+    "Clip": _TWO_BYTES,
+    "DepthToSpace": {"bool": "uint8", "int16": "float32", "uint16": "float32", "int32": "float64"},
+    "Max": _TWO_BYTES,
+    "Min": _TWO_BYTES,
+    "Neg": {"uint8": "int32", "uint16": "int32", "uint32": "int64"},
+    "Pad": _TWO_BYTES,
+    "SpaceToDepth": {"bool": "uint8", "int16": "float32", "uint16": "float32", "int32": "float64"},
+    "Where": {"bool": "uint8", **_TWO_BYTES, "uint64": "int64"},
+}
+"""Operators that onnxruntime, or ONNX, has not for some types, and the type that they are computed in instead."""
+
+
+def known_size(size: Any) -> int:
+    """Return a size as a number.
+
+    Raises:
+        UnsupportedOp: It is None, which ``ops.shape`` gives for a free axis of a symbolic tensor; Keras fails then too.
+    """
+    if size is None:
+        raise UnsupportedOp("a size there is None; ask for ops.shape(x) inside a layer or a Lambda, or give -1")
+    return int(size)
+
+
 @dataclass(slots=True, eq=False)
 class Node:
     """One ONNX node."""
@@ -202,7 +227,12 @@ class Graph:
         if since > self.opset:
             raise UnsupportedOp(f"{op} needs opset {since}", opset=since)
         if op in SINGLE_ONLY and any(x is not None and x.dtype == "float64" for x in inputs):
-            return self._in_single(op, inputs, outputs=outputs, attrs=attrs, name_hint=name_hint)
+            self.notes.add(f"{op} of float64 is computed in float32, because onnxruntime has it in no other")
+            return self._in_type(op, inputs, "float64", "float32", outputs=outputs, attrs=attrs, name_hint=name_hint)
+        given = next((x.dtype for x in inputs[op == "Where" :] if x is not None), "")
+        work = NO_KERNEL.get(op, {}).get(given)
+        if work is not None:
+            return self._in_type(op, inputs, given, work, outputs=outputs, attrs=attrs, name_hint=name_hint)
         base = f"{self.scope}/{name_hint or op}" if self.scope else (name_hint or op)
         name = self.unique(base)
         names = [name] + [self.unique(f"{name}_out{i}") for i in range(1, outputs)]
@@ -212,23 +242,30 @@ class Graph:
         self.nodes.append(node)
         return names, node
 
-    def _in_single(
-        self, op: str, inputs: list[Value | None], *, outputs: int, attrs: dict[str, Any], name_hint: str | None
+    def _in_type(
+        self,
+        op: str,
+        inputs: list[Value | None],
+        given: str,
+        work: str,
+        *,
+        outputs: int,
+        attrs: dict[str, Any],
+        name_hint: str | None,
     ) -> tuple[list[str], Node]:
-        """Append a node with a Cast before each input of double precision, and one after each output."""
-        self.notes.add(f"{op} of float64 is computed in float32, because onnxruntime has it in no other")
-        single: list[Value | None] = []
-        for x in inputs:
-            if x is None or x.dtype != "float64":
-                single.append(x)
+        """Append a node with a Cast to another type before each input of a type, and one back after each output."""
+        brought: list[Value | None] = []
+        for place, x in enumerate(inputs):
+            if x is None or x.dtype != given or (op == "Where" and place == 0):
+                brought.append(x)
             elif x.const is not None:
-                single.append(self.const(x.const, "float32", name_hint=x.name_hint))
+                brought.append(self.const(x.const, work, name_hint=x.name_hint))
             else:
-                narrow, _ = self.raw("Cast", [x], attrs={"to": "float32"})
-                single.append(Value(narrow[0], "float32"))
-        names, _ = self.raw(op, single, outputs=outputs, attrs=attrs, name_hint=name_hint)
-        wide = [self.raw("Cast", [Value(name, "float32")], attrs={"to": "float64"}) for name in names]
-        return [found[0] for found, _ in wide], wide[0][1]
+                narrow, _ = self.raw("Cast", [x], attrs={"to": work})
+                brought.append(Value(narrow[0], work))
+        names, _ = self.raw(op, brought, outputs=outputs, attrs=attrs, name_hint=name_hint)
+        back = [self.raw("Cast", [Value(name, work)], attrs={"to": given}) for name in names]
+        return [found[0] for found, _ in back], back[0][1]
 
     def node(self, op: str, *inputs: Any, dtype: str | None = None, shape: Shape | None = None, **attrs: Any) -> Value:
         """Append a node with one output; inputs in logical layout, numbers and arrays welcome, None for an absent one.
@@ -368,7 +405,7 @@ class Graph:
     def reshape_target(self, value: Value, shape: Shape) -> Value:
         """Return the second input of a Reshape: constant when at most one dimension is free."""
         free = [axis for axis, size in enumerate(shape) if isinstance(size, SymbolicDim)]
-        fixed: list[Any] = [int(size) for size in shape]
+        fixed: list[Any] = [known_size(size) for size in shape]
         if free and -1 not in fixed and all(fixed[axis] != 0 for axis in range(len(fixed)) if axis not in free):
             kept = [
                 axis
@@ -410,7 +447,7 @@ class Graph:
     def dim(self, size: Any) -> Value:
         """Return an int64 vector of length 1 with a size, fixed or free."""
         if not isinstance(size, SymbolicDim):
-            return self.ints(int(size))
+            return self.ints(known_size(size))
         key = size.expr_key()
         if key not in self._dims:
             self._dims[key] = self._dim(size)
@@ -436,7 +473,7 @@ class Graph:
     def shape_vector(self, shape: Any) -> Value:
         """Return an int64 vector of sizes, fixed or free."""
         if not any(isinstance(size, SymbolicDim) for size in shape):
-            return self.ints(*(int(size) for size in shape))
+            return self.ints(*map(known_size, shape))
         parts: list[Value] = []
         run: list[int] = []
         for size in shape:
@@ -446,7 +483,7 @@ class Graph:
                     run = []
                 parts.append(self.dim(size))
             else:
-                run.append(int(size))
+                run.append(known_size(size))
         if run:
             parts.append(self.ints(*run))
         return parts[0] if len(parts) == 1 else self.node("Concat", *parts, axis=0, dtype="int64", shape=(len(shape),))

@@ -8,13 +8,18 @@ from typing import Any
 import keras
 from keras import KerasTensor, tree
 
-from mnistkit.core.errors import ExportError
+from mnistkit.core.errors import ExportError, InputError, one_line
 from mnistkit.export.native import registry
 from mnistkit.export.native.graph import Graph, Value
+from mnistkit.export.native.keras_hooks import is_own
 from mnistkit.export.native.records import Record, UnsupportedItem, map_leaves
 from mnistkit.export.native.registry import UnsupportedOp
 from mnistkit.export.native.symbolic_dim import SymbolicDim
 from mnistkit.export.native.value_types import WIDE
+
+FAULT = "which is a fault of mnistkit: please report it"
+"""How the reason ends for which a handler of the exporter's own refuses by raising."""
+_OWN = "mnistkit."
 
 # Operations that look up or move whole elements, for which narrowing the answer is as good as narrowing the argument.
 _MOVES = frozenset({"ExpandDims", "GetItem", "Reshape", "Squeeze", "Take", "Transpose"})
@@ -42,7 +47,8 @@ def write_record(graph: Graph, record: Record) -> UnsupportedItem | None:
     handler = handler_of(record)
     if handler is None:
         return no_handler(record)
-    if any(id(x) not in graph.tensors for x in tensors_in((record.args, record.kwargs))):
+    held = attributes_of(record) if is_own(type(record.target)) else ()  # the exporter's own have tensors inside them
+    if any(id(x) not in graph.tensors for x in tensors_in((record.args, record.kwargs, held))):
         return None if record.is_layer else _no_input(record)
 
     graph.scope = record.scope
@@ -68,6 +74,14 @@ def write_record(graph: Graph, record: Record) -> UnsupportedItem | None:
         return UnsupportedItem(
             record.scope or "the top of the model", kind, f"{error}; choose another exporter", error.opset
         )
+    except (ExportError, InputError):
+        raise
+    except Exception as error:
+        if not handler.__module__.startswith(_OWN):
+            raise
+        kind = registry.class_name(type(record.target))
+        what = f"its translation fails ({type(error).__name__}: {one_line(error, limit=120)}), {FAULT}"
+        return UnsupportedItem(record.scope or "the top of the model", kind, f"{what}; choose another exporter")
     specs = flat(record.outputs)
     values = [results] if isinstance(results, Value) else flat(results)
     if len(values) != len(specs):

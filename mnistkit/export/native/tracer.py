@@ -16,7 +16,7 @@ from mnistkit.export.native.ops_backend import symbolic_backend, uses_backend_di
 from mnistkit.export.native.records import KeptState, Record, Trace, UnsupportedItem, map_leaves, pin
 from mnistkit.export.native.shape_inference import infer_symbolic
 from mnistkit.export.native.size_decisions import FreeSizeError
-from mnistkit.export.native.value_types import concerns_wide
+from mnistkit.export.native.value_types import asks_backend
 
 
 class Tracer:
@@ -192,8 +192,8 @@ class Tracer:
             return self._unsupported(layer, args, kwargs, _reason(error), is_final=getattr(error, "is_final", False))
 
     def _decomposed(self, decomposition: Any, op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run a decomposition; of wide types its outputs have the types that the backend answers with."""
-        if not concerns_wide((args, kwargs)):
+        """Run a decomposition; its outputs have the types that the backend answers with, where Keras does not know."""
+        if not asks_backend((args, kwargs)):
             return decomposition(op, *args, **kwargs)
         try:
             types = [str(x.dtype) for x in tree.flatten(self.infer(op, args, kwargs))]

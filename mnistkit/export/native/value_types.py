@@ -18,6 +18,8 @@ from keras import KerasTensor, tree
 
 WIDE = frozenset({"float64", "int64", "uint16", "uint32", "uint64"})
 """Types that some backends hold in another one, or lose on the way."""
+NARROW = frozenset({"bool", "int8", "int16", "int32", "uint8"})
+"""Types that operations bring to another one, each backend in its own way: Keras' rules do not say."""
 
 
 @functools.cache
@@ -39,9 +41,10 @@ def computed(target: keras.Operation, args: Any, kwargs: Any, inferred: Any) -> 
         kwargs: Likewise.
         inferred: Keras' symbolic outputs.
     """
-    if not concerns_wide((args, kwargs, list(vars(target).values()), inferred)):
+    concerned = (args, kwargs, list(vars(target).values()), inferred)
+    if not asks_backend(concerned):
         return inferred
-    if held_type("int64") == "int64" and _runs(target):
+    if (held_type("int64") == "int64" or not concerns_wide(concerned)) and _runs(target):
         try:
             answered = keras.Operation.compute_output_spec(target, *args, **kwargs)
         except Exception:  # noqa: BLE001  whatever the backend raises: it cannot say, and Keras' inference stands
@@ -54,7 +57,16 @@ def computed(target: keras.Operation, args: Any, kwargs: Any, inferred: Any) -> 
 
 def concerns_wide(structure: Any) -> bool:
     """Say whether a structure holds tensors, arrays or variables of a wide type, or numbers that need one."""
-    return any(_dtype(x) in WIDE or _is_long(x) for x in tree.flatten(structure))
+    return _concerns(structure, WIDE) or any(map(_is_long, tree.flatten(structure)))
+
+
+def asks_backend(structure: Any) -> bool:
+    """Say whether Keras' rules do not tell the type of what an operation on a structure answers."""
+    return _concerns(structure, NARROW) or concerns_wide(structure)
+
+
+def _concerns(structure: Any, kinds: frozenset[str]) -> bool:
+    return any(_dtype(x) in kinds for x in tree.flatten(structure))
 
 
 def _runs(target: keras.Operation) -> bool:

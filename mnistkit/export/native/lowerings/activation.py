@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from mnistkit.export.native.graph import Graph, Value
-from mnistkit.export.native.lowerings.elementwise import clip_to, floating
+from mnistkit.export.native.lowerings.elementwise import clip_to, floating, floating_unless_overflowing
 from mnistkit.export.native.registry import register_lowering
 
 
@@ -16,8 +16,13 @@ def _plain(name: str, onnx_op: str) -> None:
         return graph.pointwise(onnx_op, floating(graph, x))
 
 
-for _keras, _onnx in {"Sigmoid": "Sigmoid", "Softsign": "Softsign"}.items():
-    _plain(_keras, _onnx)
+_plain("Sigmoid", "Sigmoid")
+
+
+@register_lowering("Softsign")
+def softsign(graph: Graph, _: Any, x: Any) -> Value:
+    """``x / (1 + abs(x))``."""
+    return graph.pointwise("Softsign", floating_unless_overflowing(graph, x, name="softsign"))
 
 
 @register_lowering("Softplus")
@@ -39,6 +44,8 @@ def _softplus(graph: Graph, value: Value) -> Value:
 def relu(graph: Graph, _: Any, x: Any) -> Value:
     """``max(x, 0)``; unsigned integers are so already, and onnxruntime has no Relu of other integers than int32."""
     value = graph.value(x)
+    if value.dtype == "bool":
+        return value
     if value.dtype.startswith("uint"):
         return value
     if value.dtype.startswith("int") and value.dtype != "int32":
@@ -158,7 +165,7 @@ def threshold(graph: Graph, op: Any, x: Any) -> Value:
 @register_lowering("SparseSigmoid")
 def sparse_sigmoid(graph: Graph, _: Any, x: Any) -> Value:
     """``(x + 1) / 2`` limited to [0, 1]."""
-    value = floating(graph, x)
+    value = floating_unless_overflowing(graph, x, name="sparse_sigmoid")
     half = graph.const(0.5, value.dtype)
     line = graph.pointwise("Mul", graph.pointwise("Add", value, graph.const(1.0, value.dtype)), half)
     return clip_to(graph, line, low=0.0, high=1.0)
@@ -167,7 +174,7 @@ def sparse_sigmoid(graph: Graph, _: Any, x: Any) -> Value:
 @register_lowering("SparsePlus")
 def sparse_plus(graph: Graph, _: Any, x: Any) -> Value:
     """0 up to -1, ``x`` from 1, ``(x + 1)² / 4`` between: with t limited to [-1, 1] it is ``(t + 1)²/4 + (x - 1)+``."""
-    value = floating(graph, x)
+    value = floating_unless_overflowing(graph, x, name="sparse_plus")
     one = graph.const(1.0, value.dtype)
     shifted = graph.pointwise("Add", clip_to(graph, value, low=-1.0, high=1.0), one)
     curve = graph.pointwise("Mul", graph.pointwise("Mul", shifted, shifted), graph.const(0.25, value.dtype))
@@ -177,7 +184,7 @@ def sparse_plus(graph: Graph, _: Any, x: Any) -> Value:
 @register_lowering("Squareplus")
 def squareplus(graph: Graph, op: Any, x: Any) -> Value:
     """``(x + sqrt(x² + b)) / 2``."""
-    value = floating(graph, x)
+    value = floating_unless_overflowing(graph, x, name="squareplus")
     inner = graph.pointwise("Add", graph.pointwise("Mul", value, value), graph.const(float(op.b), value.dtype))
     total = graph.pointwise("Add", value, graph.pointwise("Sqrt", inner))
     return graph.pointwise("Mul", total, graph.const(0.5, value.dtype))
@@ -187,8 +194,8 @@ def squareplus(graph: Graph, op: Any, x: Any) -> Value:
 def glu(graph: Graph, op: Any, x: Any) -> Value:
     """First half times the sigmoid of the second."""
     value = floating(graph, x)
-    size = (value.shape or ())[op.axis]
-    sizes = graph.ints(int(size) // 2, int(size) // 2)
+    half = (value.shape or ())[op.axis] // 2
+    sizes = graph.shape_vector([half, half])
     first, second = graph.nodes_out("Split", value, sizes, dtypes=[value.dtype] * 2, axis=op.axis % value.rank)
     return graph.node("Mul", first, graph.node("Sigmoid", second))
 
@@ -223,6 +230,7 @@ def general_relu(graph: Graph, op: Any, x: Any) -> Value:
     ``x`` from the threshold up, limited to the maximum; ``slope * (x - threshold)`` below it.
     """
     value = graph.value(x)
+    value = floating(graph, value) if value.dtype == "bool" else value
     slope, top, start = float(op.negative_slope), op.max_value, float(op.threshold)
     if start == 0 and top is None:
         return graph.pointwise("LeakyRelu", value, alpha=slope) if slope else graph.pointwise("Relu", value)

@@ -8,11 +8,15 @@ from typing import Any
 import keras
 import numpy as np
 
-from mnistkit.export.native.backend_behavior import floats_are_single_beside_doubles, integers_are_rounded_as_floats
+from mnistkit.export.native.backend_behavior import (
+    floats_are_single_beside_doubles,
+    integers_are_rounded_as_floats,
+    overflows,
+)
 from mnistkit.export.native.graph import Graph, Value
-from mnistkit.export.native.registry import register_lowering
+from mnistkit.export.native.registry import UnsupportedOp, register_lowering
 from mnistkit.export.native.symbolic_dim import SymbolicDim
-from mnistkit.export.native.value_types import held_type, promoted_type
+from mnistkit.export.native.value_types import NARROW, held_type, promoted_type
 
 
 def result_type(graph: Graph, *operands: Any) -> str:
@@ -52,6 +56,20 @@ def floating(graph: Graph, x: Any) -> Value:
     if graph.spec and graph.spec[0].dtype == "float64":
         return graph.cast(value, "float64")
     return graph.cast(value, "float32" if value.dtype == "int64" else keras.config.floatx())
+
+
+def floating_unless_overflowing(graph: Graph, x: Any, *, name: str) -> Value:
+    """As `floating`, for a function that some backends compute in the type of the whole numbers.
+
+    Raises:
+        UnsupportedOp: This backend does so.
+    """
+    value = graph.value(x)
+    if value.dtype in NARROW - {"bool", "int32"} and overflows(name, value.dtype):
+        raise UnsupportedOp(
+            f"{name} of {value.dtype} overflows on this backend; bring it to float32 before, by ops.cast"
+        )
+    return floating(graph, value)
 
 
 @register_lowering("Subtract")
@@ -315,7 +333,7 @@ def negative(graph: Graph, _: Any, x: Any) -> Value:
 def sign(graph: Graph, _: Any, x: Any) -> Value:
     """-1, 0 or 1; not a number stays so, for which onnxruntime's half-precision Sign answers 0."""
     value = graph.value(x)
-    wide = graph.cast(value, "float32") if value.dtype == "float16" else value
+    wide = graph.cast(value, {"float16": "float32", "bool": "int32"}.get(value.dtype, value.dtype))
     return graph.cast(graph.pointwise("Sign", wide), value.dtype)
 
 
@@ -406,6 +424,8 @@ def clip(graph: Graph, op: Any, x: Any) -> Value:
     """Limit to a range; limits may be tensors."""
     value = graph.value(x)
     value = graph.cast(value, "int32") if value.dtype == "bool" else value
+    if is_float(graph.spec[0].dtype):  # whole numbers between limits that are none
+        value = graph.cast(value, graph.spec[0].dtype)
     for limit, name in ((op.x_min, "Max"), (op.x_max, "Min")):
         if limit is None or isinstance(limit, (int, float)):
             continue

@@ -135,7 +135,7 @@ def outer(graph: Graph, _: Any, x1: Any, x2: Any) -> Value:
     dtype = result_type(graph, x1, x2)
     a = graph.reshape(graph.value(x1, dtype), (-1, 1))
     b = graph.reshape(graph.value(x2, dtype), (1, -1))
-    return graph.node("Mul", a, b)
+    return graph.node("And" if dtype == "bool" else "Mul", a, b)
 
 
 @register_lowering("Vdot")

@@ -7,10 +7,12 @@ from typing import Any
 import keras
 import numpy as np
 
+from mnistkit.export.native.backend_behavior import normalizes_last_axes
 from mnistkit.export.native.graph import Graph, Value
-from mnistkit.export.native.lowerings.elementwise import floating
+from mnistkit.export.native.lowerings.elementwise import floating, floating_unless_overflowing
 from mnistkit.export.native.lowerings.reduction import normal_axes, reduce_node, variance_value
 from mnistkit.export.native.registry import register_lowering
+from mnistkit.export.native.symbolic_dim import SymbolicDim
 
 
 @register_lowering("BatchNorm")
@@ -69,12 +71,25 @@ def _scaling(graph: Graph, p: Any, value: Value, axes: list[int]) -> Value:
     return graph.reshape(param, tuple(shape[a] if a in axes else 1 for a in range(value.rank)))
 
 
+def _normalized_axes(op: Any, value: Value, name: str) -> list[int]:
+    """The axes that the backend normalizes over."""
+    axes = normal_axes(op.axis, value.rank)
+    last = list(range(value.rank - len(axes), value.rank))
+    shape = value.shape or ()
+    are_neighbours = axes == list(range(axes[0], axes[0] + len(axes)))
+    may_be_taken = all(
+        isinstance(shape[a], SymbolicDim) or isinstance(shape[b], SymbolicDim) or shape[a] == shape[b]
+        for a, b in zip(axes, last, strict=True)
+    )
+    return last if axes != last and are_neighbours and may_be_taken and normalizes_last_axes(name) else axes
+
+
 @register_lowering("LayerNorm")
 def layer_norm(graph: Graph, op: Any, x: Any, gamma: Any = None, beta: Any = None) -> Value:
     """Normalise over axes with scale and offset; with ``rms_scaling`` the mean is kept and there is no offset."""
     value, given = _single(graph, x)
     epsilon = keras.config.epsilon() if op.epsilon is None else op.epsilon
-    axes = normal_axes(op.axis, value.rank)
+    axes = normal_axes(op.axis, value.rank) if op.rms_scaling else _normalized_axes(op, value, "layer_normalization")
     shape = value.shape or ()
     trailing = axes == list(range(axes[0], value.rank))
     if trailing and not op.rms_scaling and all(type(shape[a]) is int for a in axes):
@@ -108,7 +123,7 @@ def rms_norm(graph: Graph, op: Any, x: Any, scale: Any = None) -> Value:
     """``x / sqrt(mean(x²) + epsilon) * scale``."""
     value, given = _single(graph, x)
     epsilon = keras.config.epsilon() if op.epsilon is None else op.epsilon
-    axes = normal_axes(op.axis, value.rank)
+    axes = _normalized_axes(op, value, "rms_normalization")
     squares = reduce_node(graph, "ReduceMean", graph.pointwise("Mul", value, value), axes, keepdims=True)
     root = graph.pointwise("Sqrt", graph.pointwise("Add", squares, graph.const(float(epsilon), value.dtype)))
     out = graph.pointwise("Mul", value, graph.pointwise("Reciprocal", root))
@@ -120,7 +135,7 @@ def rms_norm(graph: Graph, op: Any, x: Any, scale: Any = None) -> Value:
 @register_lowering("Normalize")
 def normalize(graph: Graph, op: Any, x: Any) -> Value:
     """Divide by the norm, which is taken to be ``epsilon`` at least."""
-    value = floating(graph, x)
+    value = floating_unless_overflowing(graph, x, name="normalize")
     epsilon = keras.config.epsilon() if op.epsilon is None else op.epsilon
     axes = normal_axes(op.axis, value.rank)
     if op.order == 2:  # noqa: PLR2004  the Euclidean norm

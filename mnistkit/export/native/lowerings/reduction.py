@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from mnistkit.export.native.backend_behavior import counts_with_axes_reversed, keeps_axes
 from mnistkit.export.native.graph import Graph, Value
 from mnistkit.export.native.lowerings.elementwise import floating, is_float
-from mnistkit.export.native.registry import register_lowering
+from mnistkit.export.native.registry import UnsupportedOp, register_lowering
 from mnistkit.export.native.symbolic_dim import SymbolicDim
 
 AXES_AS_INPUT = 18  # opset from which all reductions take their axes as an input, as ReduceSum does from 13
@@ -138,6 +139,8 @@ def _simple(name: str, onnx_op: str) -> None:
         work = _WORK.get(target, target)
         value = graph.cast(value, work)
         axes, keepdims = normal_axes(op.axis, value.rank), bool(op.keepdims)
+        if keepdims and op.axis is None and not keeps_axes(name.lower()):
+            raise UnsupportedOp(f"{name.lower()} of this backend drops the axes that it is to keep; name them in axis=")
         if onnx_op in _OF_INTEGERS and not is_float(work):
             out = _OF_INTEGERS[onnx_op](graph, value, axes, keepdims=keepdims)
         else:
@@ -237,6 +240,10 @@ def argmax(graph: Graph, op: Any, x: Any) -> Value:
 def count_nonzero(graph: Graph, op: Any, x: Any) -> Value:
     """How many elements are not zero."""
     value = graph.cast(graph.value(x, "bool"), "int32")
+    axes = normal_axes(op.axis, value.rank)
+    if value.rank - len(axes) > 1 and counts_with_axes_reversed():
+        cure = 'ops.sum(ops.cast(ops.not_equal(x, 0), "int32"), axis)'
+        raise UnsupportedOp(f"count_nonzero of this backend answers with its axes reversed; use {cure} instead")
     return reduce_node(graph, "ReduceSum", value, normal_axes(op.axis, value.rank), keepdims=False)
 
 

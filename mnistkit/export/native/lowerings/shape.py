@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
 import numpy as np
 
+from mnistkit.export.native.backend_behavior import symmetric_padding_repeats_the_edge
 from mnistkit.export.native.graph import Graph, Value
 from mnistkit.export.native.lowerings.elementwise import together
 from mnistkit.export.native.registry import UnsupportedOp, register_lowering
 from mnistkit.export.native.symbolic_dim import SymbolicDim
+
+HIGHEST = np.iinfo(np.int64).max
 
 
 def slice_axis(graph: Graph, x: Value, *, axis: int, start: Any, stop: Any, step: int = 1) -> Value:
@@ -148,12 +152,26 @@ def split(graph: Graph, op: Any, x: Any) -> list[Value]:
     value = graph.value(x)
     axis = {"Hsplit": 1 if value.rank > 1 else 0, "Vsplit": 0, "Dsplit": 2}.get(type(op).__name__)
     axis = (op.axis if axis is None else axis) % value.rank
-    stored = axis if value.storage_layout is None else value.storage_layout.index(axis)
     sizes = [spec.shape[axis] for spec in graph.spec]
     if len(sizes) == 1:
         return [value]
+    if any(isinstance(size, SymbolicDim) for size in sizes):
+        return _split_free(graph, value, op.indices_or_sections, axis=axis)
+    stored = axis if value.storage_layout is None else value.storage_layout.index(axis)
     names, _ = graph.raw("Split", [value, graph.shape_vector(sizes)], outputs=len(sizes), attrs={"axis": stored})
     return [Value(name, value.dtype, None, storage_layout=value.storage_layout) for name in names]
+
+
+def _split_free(graph: Graph, value: Value, sections: Any, *, axis: int) -> list[Value]:
+    """Slices of an axis of free size; the first parts of uneven ones are one longer."""
+    size = (value.shape or ())[axis]
+    if isinstance(sections, int):
+        ends = [0]
+        for part in range(sections):
+            ends.append(ends[-1] + (size + (sections - 1 - part)) // sections)
+    else:
+        ends = [0, *(int(index) for index in sections), HIGHEST]
+    return [slice_axis(graph, value, axis=axis, start=a, stop=b) for a, b in itertools.pairwise(ends)]
 
 
 @register_lowering("Flip", "Fliplr", "Flipud")
@@ -296,6 +314,8 @@ def pad_value(graph: Graph, value: Value, widths: list[Any], *, mode: str = "con
     inputs: list[Value | None] = [value, graph.shape_vector(pads)]
     if mode == "constant" and constant is not None:
         inputs.append(graph.to_logical(graph.value(constant, value.dtype)))
+    if mode == "symmetric" and symmetric_padding_repeats_the_edge():
+        mode = "edge"
     if mode == "symmetric":
         return graph.cast(_symmetric(graph, value, widths), given)
     names, _ = graph.raw("Pad", inputs, attrs={"mode": mode})
