@@ -25,6 +25,7 @@ from keras import KerasTensor, ops, tree
 from mnistkit.core.errors import ExportError
 from mnistkit.export.native import keras_hooks
 from mnistkit.export.native.current_trace import TRACING
+from mnistkit.export.native.framework_calls import explain, first_line
 from mnistkit.export.native.patches import patches
 from mnistkit.export.native.records import Trace, map_in_order
 from mnistkit.export.native.signature import signature
@@ -115,9 +116,10 @@ def trace(model: Any, *, batch: int | None = None, inputs: Any = None) -> Trace:
                 break
     if incomplete is not None:
         return incomplete
-    reason = str(failure).strip().split("\n")[0]
+    assert failure is not None  # one of the loops above ended otherwise
+    reason = explain(failure) or f"{type(failure).__name__}: {first_line(failure)}"
     raise ExportError(
-        f"the model cannot be called on symbolic inputs: {type(failure).__name__}: {reason}; "
+        f"the model cannot be called on symbolic inputs: {reason}; "
         "check that it runs on a batch, or choose another exporter"
     ) from failure
 
