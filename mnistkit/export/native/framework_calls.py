@@ -1,4 +1,4 @@
-"""Layers that call their framework past ``keras.ops``: ``torch.where(...)``, ``x.permute(...)``, ``jnp.sum``, ``tf.concat``.
+"""Layers that call their framework past ``keras.ops``: ``torch.where(...)``, ``x.permute(...)``, ``jnp.sum(...)``.
 
 Symbolic tensors cannot go into a framework. A layer whose call fails for that reason is called once more, and now the
 framework's functions, given symbolic tensors, do the same with ``keras.ops``: :mod:`.frameworks` has a table for each
@@ -8,6 +8,7 @@ replaced in this thread. What is in no table is refused, with the line of the ca
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import linecache
@@ -22,6 +23,7 @@ import keras
 from keras import KerasTensor
 
 from mnistkit.core.thread_patches import Action, Patch
+from mnistkit.export.native.current_trace import TRACING
 from mnistkit.export.native.frameworks import jax_functions, tensorflow_functions, torch_functions
 from mnistkit.export.native.frameworks.common import Functions
 from mnistkit.export.native.keras_hooks import is_own
@@ -104,6 +106,37 @@ def framework_patches() -> Iterator[Patch]:
         yield from _module_patches("tensorflow.random", tensorflow_functions.RANDOM)
 
 
+@contextlib.contextmanager
+def given_functions_followed(layer: Any) -> Iterator[None]:
+    """Follow the functions of a framework that a layer was given, as its activation, for one call in this thread."""
+    kept = {name: value for name, value in vars(layer).items() if _is_foreign(value)}
+    tables = {name: _table_of(value).get(str(getattr(value, "__name__", ""))) for name, value in kept.items()}
+    try:
+        for name, function in tables.items():
+            if function is not None:
+                vars(layer)[name] = _in_this_thread(kept[name], _when_symbolic(function))
+        yield
+    finally:
+        vars(layer).update(kept)
+
+
+def _table_of(function: Any) -> Functions:
+    module = str(getattr(function, "__module__", None) or "")
+    if module.startswith("jax._src.lax"):
+        return jax_functions.OF_LAX
+    tables = {"jax": jax_functions.FUNCTIONS, "tensorflow": tensorflow_functions.FUNCTIONS}
+    return tables.get(module.partition(".")[0], {})
+
+
+def _in_this_thread(original: Any, action: Action) -> Any:
+    @functools.wraps(original)
+    def function(*args: Any, **kwargs: Any) -> Any:
+        tracer = TRACING.active
+        return original(*args, **kwargs) if tracer is None else action(tracer, original, args, kwargs)
+
+    return function
+
+
 def _module_patches(name: str, functions: Functions) -> Iterator[Patch]:
     module = functools.reduce(getattr, name.split(".")[1:], importlib.import_module(name.partition(".")[0]))
     for own, function in functions.items():
@@ -163,7 +196,7 @@ _CURES = {
     **{f"reduce_{name}": name for name in ("all", "any", "logsumexp", "max", "mean", "min", "prod", "std", "sum")},
     "acos": "arccos", "asin": "arcsin", "atan": "arctan", "atan2": "arctan2", "bmm": "matmul", "cat": "concatenate",
     "chunk": "split", "clamp": "clip", "clip_by_value": "clip", "concat": "concatenate", "dynamic_slice": "slice",
-    "dynamic_update_slice": "slice_update", "eq": "equal", "fft": "fft", "fill": "full", "flip": "flip", "floormod": "mod",
+    "dynamic_update_slice": "slice_update", "eq": "equal", "fill": "full", "floormod": "mod",
     "gather": "take", "gather_nd": "take", "ge": "greater_equal", "gt": "greater", "index_select": "take",
     "interpolate": "image.resize", "inv": "linalg.inv", "l2_normalize": "normalize", "le": "less_equal", "lt": "less",
     "map_fn": "map", "masked_fill": "where", "mm": "matmul", "mul": "multiply", "ne": "not_equal", "neg": "negative",

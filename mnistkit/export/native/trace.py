@@ -95,6 +95,8 @@ def trace(model: Any, *, batch: int | None = None, inputs: Any = None) -> Trace:
     for sizes in _SIZES if free else _SIZES[:1]:
         for pretend_numpy in (False, True):
             tracer = Tracer(pretend_numpy=pretend_numpy)
+            tracer.trace.input_names = names
+            tracer.trace.input_dtypes = [spec.dtype for spec in tree.flatten(structure)]
             try:
                 _call(tracer, model, _symbolic_inputs(structure, _of(sizes), batch), by_keyword)
             except keras_hooks.MissingKerasNameError:
@@ -105,9 +107,9 @@ def trace(model: Any, *, batch: int | None = None, inputs: Any = None) -> Trace:
                 raise FreeSizeError((tracer.trace.size_refusals or [str(error)])[-1]) from error
             except Exception as error:  # noqa: BLE001  the model is foreign code: any failure asks for other sizes
                 failure = failure or error
+                if tracer.trace.unsupported:  # what cannot be written, and Keras cannot tell what it answers with
+                    incomplete = incomplete or tracer.trace
             else:
-                tracer.trace.input_names = names
-                tracer.trace.input_dtypes = [spec.dtype for spec in tree.flatten(structure)]
                 if not tracer.trace.unsupported:
                     _verify_sizes(tracer.trace, model, structure, by_keyword, batch=batch, pretend_numpy=pretend_numpy)
                     return tracer.trace

@@ -16,6 +16,7 @@ from mnistkit.export.native.framework_calls import (
     attribute_of,
     explain,
     first_line,
+    given_functions_followed,
     may_call_framework,
     torch_function,
 )
@@ -65,7 +66,7 @@ class Tracer:
 
     def operation(self, op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Record an operation, run its decomposition, or trace through the ``call`` of a user's own."""
-        kind = type(op)
+        kind: Any = type(op)
         args = tuple(map(_tensor_of_numbers, args)) if _takes_tensors(kind) else args
         decomposition = registry.find_decomposition(kind)
         if decomposition is not None:
@@ -186,7 +187,8 @@ class Tracer:
             del getattr(self.trace, name)[mark:]
         self._calls = calls
         self.follows_framework = True
-        return self._run(layer, args, kwargs)
+        with given_functions_followed(layer):
+            return self._run(layer, args, kwargs)
 
     def _decomposed(self, decomposition: Any, op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run a decomposition; of wide types its outputs have the types that the backend answers with."""
@@ -264,9 +266,9 @@ class Tracer:
 
 
 @functools.cache
-def _takes_tensors(kind: type) -> bool:
+def _takes_tensors(kind: Any) -> bool:
     """Say whether an operation of Keras takes nothing but tensors, for which a list of numbers stands too."""
-    names = set(inspect.signature(kind.call).parameters) - {"self"}  # type: ignore[attr-defined]
+    names = set(inspect.signature(kind.call).parameters) - {"self"}
     return is_own(kind) and names <= {"condition", "x", "x1", "x2"}
 
 

@@ -44,7 +44,7 @@ def _std(a: Any, axis: Any = None, *, ddof: int = 0, keepdims: bool = False) -> 
     return ops.sqrt(_var(a, axis, ddof=ddof, keepdims=keepdims))
 
 
-def _clip(a: Any, min: Any = None, max: Any = None) -> Any:  # noqa: A002  JAX's own names
+def _clip(a: Any, min: Any = None, max: Any = None) -> Any:
     a = a if min is None else ops.maximum(a, min)
     return a if max is None else ops.minimum(a, max)
 
@@ -88,19 +88,20 @@ FUNCTIONS: Functions = {
     **UNARY,
     **BINARY,
     **of_ops(
-        "add", "append", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "argsort", "array_split",
-        "average", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "broadcast_to", "concatenate", "cross",
-        "deg2rad", "diag", "diagonal", "diff", "divide", "dot", "einsum", "expand_dims", "flip", "hstack", "inner", "isclose",
-        "logaddexp", "median", "meshgrid", "mod", "moveaxis", "nan_to_num", "outer", "power", "quantile", "ravel",
-        "repeat", "roll", "sort", "split", "squeeze", "stack", "subtract", "swapaxes", "take", "take_along_axis",
-        "tensordot", "tile", "trace", "tril", "triu", "true_divide", "vstack", "where",
+        "add", "append", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "argsort",
+        "array_split", "average", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "broadcast_to",
+        "concatenate", "cross", "deg2rad", "diag", "diagonal", "diff", "divide", "dot", "einsum", "expand_dims", "flip",
+        "hstack", "inner", "isclose", "logaddexp", "median", "meshgrid", "mod", "moveaxis", "nan_to_num", "outer",
+        "power", "quantile", "ravel", "repeat", "roll", "sort", "split", "squeeze", "stack", "subtract", "swapaxes",
+        "take", "take_along_axis", "tensordot", "tile", "trace", "tril", "triu", "true_divide", "vstack", "where",
         absolute="abs", remainder="mod", hard_sigmoid="hard_sigmoid", hard_swish="hard_silu", swish="silu", glu="glu",
         celu="celu", elu="elu", gelu="gelu", log_softmax="log_softmax", log_sigmoid="log_sigmoid", softmax="softmax",
         softplus="softplus", concat="concatenate",
     ),
     "sum": _reduction("sum"), "prod": _reduction("prod"), "mean": _reduction("mean"), "max": _extreme("max"),
     "min": _extreme("min"), "amax": _extreme("max"), "amin": _extreme("min"), "any": _extreme("any"),
-    "all": _extreme("all"), "argmax": _extreme("argmax"), "argmin": _extreme("argmin"), "logsumexp": _extreme("logsumexp"),
+    "all": _extreme("all"), "argmax": _extreme("argmax"), "argmin": _extreme("argmin"),
+    "logsumexp": _extreme("logsumexp"),
     "cumsum": _cumulative("cumsum"), "cumprod": _cumulative("cumprod"), "var": _var, "std": _std, "clip": _clip,
     "reshape": lambda a, shape: ops.reshape(a, shape), "transpose": _transpose, "permute_dims": _transpose, "pad": _pad,
     "array": _array, "asarray": _array, "astype": as_type, "zeros_like": _like(0), "ones_like": _like(1),

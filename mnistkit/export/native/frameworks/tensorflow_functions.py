@@ -6,7 +6,6 @@ import math
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from mnistkit.export.native.frameworks.common import (
@@ -43,13 +42,20 @@ def _variance(input_tensor: Any, axis: Any = None, keepdims: bool = False) -> An
 def _place(name: str) -> Any:
     function = getattr(ops, name)
 
-    def place(input: Any, axis: Any = None, output_type: Any = "int64") -> Any:  # noqa: A002  TensorFlow's own name
+    def place(input: Any, axis: Any = None, output_type: Any = "int64") -> Any:
         return as_type(function(input, axis=0 if axis is None else axis), output_type)
 
     return place
 
 
-def _matmul(a: Any, b: Any, transpose_a: bool = False, transpose_b: bool = False, adjoint_a: bool = False, adjoint_b: bool = False) -> Any:  # noqa: E501  TensorFlow's own arguments
+def _matmul(
+    a: Any,
+    b: Any,
+    transpose_a: bool = False,
+    transpose_b: bool = False,
+    adjoint_a: bool = False,
+    adjoint_b: bool = False,
+) -> Any:
     a = ops.swapaxes(a, -1, -2) if transpose_a or adjoint_a else a
     return ops.matmul(a, ops.swapaxes(b, -1, -2) if transpose_b or adjoint_b else b)
 
@@ -73,7 +79,9 @@ def _split(value: Any, num_or_size_splits: Any, axis: int = 0) -> Any:
     return ops.split(value, num_or_size_splits, axis=axis)
 
 
-def _one_hot(indices: Any, depth: Any, on_value: Any = None, off_value: Any = None, axis: Any = None, dtype: Any = None) -> Any:  # noqa: E501  TensorFlow's own arguments
+def _one_hot(
+    indices: Any, depth: Any, on_value: Any = None, off_value: Any = None, axis: Any = None, dtype: Any = None
+) -> Any:
     hot = ops.one_hot(indices, depth, axis=-1 if axis is None else axis, dtype="bool")
     kind = keras.backend.standardize_dtype(dtype or "float32")
     on, off = (1 if on_value is None else on_value), (0 if off_value is None else off_value)
@@ -87,12 +95,16 @@ def _pad(tensor: Any, paddings: Any, mode: str = "CONSTANT", constant_values: An
 
 
 def _slice(input_: Any, begin: Any, size: Any) -> Any:
-    starts, sizes = (list(x if isinstance(x, (list, tuple)) else np.asarray(x)) for x in (begin, size))
-    lengths = [slice(a, None if type(b) is int and b == -1 else a + b) for a, b in zip(starts, sizes, strict=True)]
-    return input_[tuple(lengths)]
+    if keras.ops.is_tensor(begin) or isinstance(begin, keras.KerasTensor):
+        return ops.slice(input_, begin, tuple(size))
+    sizes = [
+        None if type(length) is int and length == -1 else first + length
+        for first, length in zip(begin, size, strict=True)
+    ]
+    return input_[tuple(slice(first, stop) for first, stop in zip(begin, sizes, strict=True))]
 
 
-def _squeeze(input: Any, axis: Any = None) -> Any:  # noqa: A002  TensorFlow's own name
+def _squeeze(input: Any, axis: Any = None) -> Any:
     return ops.squeeze(input, axis=tuple(axis) if isinstance(axis, list) else axis)
 
 
@@ -111,7 +123,7 @@ def _range(start: Any, limit: Any = None, delta: Any = 1, dtype: Any = None) -> 
 
 
 def _like(value: int) -> Any:
-    return lambda input, dtype=None: as_type(ops.full_like(input, value), dtype)  # noqa: A006  TensorFlow's own name
+    return lambda input, dtype=None: as_type(ops.full_like(input, value), dtype)
 
 
 def _of_size(name: str) -> Any:
@@ -129,7 +141,7 @@ def _l2_normalize(x: Any, axis: Any = None, epsilon: float = 1e-12) -> Any:
     return x * ops.rsqrt(ops.maximum(ops.sum(ops.square(x), axis=axis, keepdims=True), epsilon))
 
 
-def _norm(tensor: Any, ord: Any = "euclidean", axis: Any = None, keepdims: bool = False) -> Any:  # noqa: A002
+def _norm(tensor: Any, ord: Any = "euclidean", axis: Any = None, keepdims: bool = False) -> Any:
     if ord not in {"euclidean", 2}:
         raise UnsupportedOp(f"tf.norm with ord={ord!r}; write keras.ops.norm")
     return ops.sqrt(ops.sum(ops.square(tensor), axis=axis, keepdims=keepdims))
@@ -139,7 +151,7 @@ def _moments(x: Any, axes: Any, shift: Any = None, keepdims: bool = False) -> An
     return ops.mean(x, axis=axes, keepdims=keepdims), variance(x, axes, keepdims=keepdims)
 
 
-def _top_k(input: Any, k: Any = 1, sorted: bool = True) -> Any:  # noqa: A002  TensorFlow's own names
+def _top_k(input: Any, k: Any = 1, sorted: bool = True) -> Any:
     return ops.top_k(input, k, sorted=sorted)
 
 
@@ -169,7 +181,7 @@ def _layout(data_format: str | None) -> str:
 def _pool(name: str) -> Any:
     function = getattr(ops, name)
 
-    def pool(input: Any, ksize: Any, strides: Any, padding: str, data_format: str | None = None) -> Any:  # noqa: A002
+    def pool(input: Any, ksize: Any, strides: Any, padding: str, data_format: str | None = None) -> Any:
         if _layout(data_format) == "channels_first":
             raise UnsupportedOp(f"pooling of TensorFlow with the channels first; write keras.ops.{name}")
         axes = rank(input) - 2
@@ -178,25 +190,38 @@ def _pool(name: str) -> Any:
     return pool
 
 
-def _conv(input: Any, filters: Any, strides: Any = 1, padding: str = "VALID", data_format: str | None = None, dilations: Any = None) -> Any:  # noqa: A002, E501  TensorFlow's own arguments
+def _conv(
+    input: Any,
+    filters: Any,
+    strides: Any = 1,
+    padding: str = "VALID",
+    data_format: str | None = None,
+    dilations: Any = None,
+) -> Any:
     if _layout(data_format) == "channels_first":
         raise UnsupportedOp("convolutions of TensorFlow with the channels first; write keras.ops.conv")
     axes = rank(input) - 2
     steps, rate = _spatial(strides, axes), _spatial(dilations or 1, axes)
-    return ops.conv(input, filters, strides=steps, padding=padding.lower(), data_format="channels_last", dilation_rate=rate)
+    return ops.conv(
+        input, filters, strides=steps, padding=padding.lower(), data_format="channels_last", dilation_rate=rate
+    )
 
 
-def _conv1d(input: Any, filters: Any, stride: Any, padding: str, data_format: str | None = None, dilations: Any = None) -> Any:  # noqa: A002, E501  TensorFlow's own arguments
+def _conv1d(
+    input: Any, filters: Any, stride: Any, padding: str, data_format: str | None = None, dilations: Any = None
+) -> Any:
     return _conv(input, filters, stride, padding, data_format, dilations)
 
 
-def _depthwise_conv(input: Any, filter: Any, strides: Any, padding: str, data_format: str | None = None, dilations: Any = None) -> Any:  # noqa: A002, E501  TensorFlow's own arguments
+def _depthwise_conv(
+    input: Any, filter: Any, strides: Any, padding: str, data_format: str | None = None, dilations: Any = None
+) -> Any:
     steps, rate = _spatial(strides, 2), _spatial(dilations or 1, 2)
     options = {"data_format": _layout(data_format), "dilation_rate": rate}
     return ops.depthwise_conv(input, filter, strides=steps, padding=padding.lower(), **options)
 
 
-def _depth_to_space(input: Any, block_size: int, data_format: str = "NHWC") -> Any:  # noqa: A002
+def _depth_to_space(input: Any, block_size: int, data_format: str = "NHWC") -> Any:
     if data_format != "NHWC":
         raise UnsupportedOp("tf.nn.depth_to_space with the channels first")
     batch, height, width, channels = input.shape
@@ -205,7 +230,7 @@ def _depth_to_space(input: Any, block_size: int, data_format: str = "NHWC") -> A
     return ops.reshape(parts, (batch, height * r, width * r, depth))
 
 
-def _space_to_depth(input: Any, block_size: int, data_format: str = "NHWC") -> Any:  # noqa: A002
+def _space_to_depth(input: Any, block_size: int, data_format: str = "NHWC") -> Any:
     if data_format != "NHWC":
         raise UnsupportedOp("tf.nn.space_to_depth with the channels first")
     batch, height, width, channels = input.shape
@@ -214,7 +239,9 @@ def _space_to_depth(input: Any, block_size: int, data_format: str = "NHWC") -> A
     return ops.reshape(parts, (batch, height // r, width // r, r * r * channels))
 
 
-def _resize(images: Any, size: Any, method: str = "bilinear", preserve_aspect_ratio: bool = False, antialias: bool = False) -> Any:  # noqa: E501  TensorFlow's own arguments
+def _resize(
+    images: Any, size: Any, method: str = "bilinear", preserve_aspect_ratio: bool = False, antialias: bool = False
+) -> Any:
     if preserve_aspect_ratio or method not in {"bilinear", "nearest", "bicubic"}:
         raise UnsupportedOp("tf.image.resize with this method; write keras.ops.image.resize")
     options = {"interpolation": method, "antialias": antialias, "data_format": "channels_last"}
@@ -239,9 +266,11 @@ FUNCTIONS: Functions = {
     "argmax": _place("argmax"), "argmin": _place("argmin"), "matmul": _matmul, "clip_by_value": _clip,
     "gather": _gather, "embedding_lookup": lambda params, ids: ops.take(params, ids, axis=0), "split": _split,
     "one_hot": _one_hot, "pad": _pad, "slice": _slice, "squeeze": _squeeze, "unstack": _unstack, "where": _where,
-    "transpose": lambda a, perm=None: ops.transpose(a, axes=perm), "reverse": lambda tensor, axis: ops.flip(tensor, axis=axis),
+    "transpose": lambda a, perm=None: ops.transpose(a, axes=perm),
+    "reverse": lambda tensor, axis: ops.flip(tensor, axis=axis),
     "einsum": lambda equation, *inputs: ops.einsum(equation, *inputs), "add_n": lambda inputs: sum_of(list(inputs)),
-    "tensordot": lambda a, b, axes: ops.tensordot(a, b, axes=axes), "cumsum": lambda x, axis=0: ops.cumsum(x, axis=axis),
+    "tensordot": lambda a, b, axes: ops.tensordot(a, b, axes=axes),
+    "cumsum": lambda x, axis=0: ops.cumsum(x, axis=axis),
     "squared_difference": lambda x, y: ops.square(ops.subtract(x, y)), "l2_normalize": _l2_normalize, "norm": _norm,
     "moments": _moments, "top_k": _top_k, "bias_add": _bias_add, "batch_normalization": _batch_normalization,
     "leaky_relu": lambda features, alpha=0.2: ops.leaky_relu(features, alpha), "conv1d": _conv1d, "conv2d": _conv,
@@ -249,9 +278,9 @@ FUNCTIONS: Functions = {
     "avg_pool1d": _pool("average_pool"), "avg_pool2d": _pool("average_pool"), "avg_pool3d": _pool("average_pool"),
     "max_pool": _pool("max_pool"), "max_pool1d": _pool("max_pool"), "max_pool2d": _pool("max_pool"),
     "max_pool3d": _pool("max_pool"), "depth_to_space": _depth_to_space, "space_to_depth": _space_to_depth,
-    "identity": lambda input: input, "ensure_shape": lambda x, shape: x,  # noqa: A006, ARG005  TensorFlow's own names
-    "zeros_like": _like(0), "ones_like": _like(1), "shape": lambda input, out_type=None: tuple(input.shape),  # noqa: A006
-    "rank": rank, "size": lambda input, out_type=None: math.prod(input.shape),  # noqa: A006
+    "identity": lambda input: input, "ensure_shape": lambda x, shape: x,
+    "zeros_like": _like(0), "ones_like": _like(1), "shape": lambda input, out_type=None: tuple(input.shape),
+    "rank": rank, "size": lambda input, out_type=None: math.prod(input.shape),
     "convert_to_tensor": _convert, "constant": _convert, "resize": _resize,
 }  # fmt: skip
 """Functions of ``tf``, ``tf.math``, ``tf.nn``, ``tf.linalg`` and ``tf.image``."""

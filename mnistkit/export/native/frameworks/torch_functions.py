@@ -32,8 +32,10 @@ class Found(NamedTuple):
     indices: Any
 
 
-def _sizes(given: tuple[Any, ...]) -> tuple[Any, ...]:
-    """``x.view(2, -1)`` and ``x.view((2, -1))`` mean the same."""
+def _sizes(given: tuple[Any, ...], named: Any = None) -> tuple[Any, ...]:
+    """``x.view(2, -1)``, ``x.view((2, -1))`` and ``x.view(size=(2, -1))`` mean the same."""
+    if not given:
+        return tuple(named)
     return tuple(given[0]) if len(given) == 1 and isinstance(given[0], (tuple, list)) else given
 
 
@@ -56,7 +58,7 @@ def _div(x: Any, other: Any, *, rounding_mode: str | None = None) -> Any:
     return ops.true_divide(x, other)
 
 
-def _clamp(x: Any, min: Any = None, max: Any = None) -> Any:  # noqa: A002  torch's own names
+def _clamp(x: Any, min: Any = None, max: Any = None) -> Any:
     x = x if min is None else ops.maximum(x, min)
     return x if max is None else ops.minimum(x, max)
 
@@ -108,7 +110,9 @@ def _place(name: str) -> Any:
     return place
 
 
-def _var(x: Any, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *, correction: int | None = None) -> Any:
+def _var(
+    x: Any, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *, correction: int | None = None
+) -> Any:
     if isinstance(dim, bool):
         dim, unbiased = None, dim
     return variance(x, dim, keepdims=keepdim, correction=int(unbiased) if correction is None else correction)
@@ -124,14 +128,14 @@ def _cumulative(name: str) -> Any:
 
 
 def _norm(x: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False) -> Any:
-    if p in {"fro", 2, 2.0}:
+    if p in {"fro", 2}:
         return ops.sqrt(ops.sum(ops.square(x), axis=dim, keepdims=keepdim))
     if p == 1:
         return ops.sum(ops.abs(x), axis=dim, keepdims=keepdim)
     raise UnsupportedOp(f"torch.norm with p={p}; write keras.ops.norm")
 
 
-def _topk(x: Any, k: Any, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:  # noqa: A002  torch's names
+def _topk(x: Any, k: Any, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
     if dim not in {-1, rank(x) - 1} or not largest:
         raise UnsupportedOp("torch.topk of another axis than the last, or of the smallest; write keras.ops.top_k")
     values, indices = ops.top_k(x, k, sorted=sorted)
@@ -141,12 +145,16 @@ def _topk(x: Any, k: Any, dim: int = -1, largest: bool = True, sorted: bool = Tr
 # -- shapes -----------------------------------------------------------------------------------------------------------
 
 
-def _reshape(x: Any, *shape: Any) -> Any:
-    return ops.reshape(x, _sizes(shape))
+def _reshape(x: Any, *sizes: Any, shape: Any = None, size: Any = None) -> Any:
+    return ops.reshape(x, _sizes(sizes, size if shape is None else shape))
 
 
-def _permute(x: Any, *dims: Any) -> Any:
-    return ops.transpose(x, _sizes(dims))
+def _permute(x: Any, *order: Any, dims: Any = None) -> Any:
+    return ops.transpose(x, _sizes(order, dims))
+
+
+def _flip(x: Any, *axes: Any, dims: Any = None) -> Any:
+    return ops.flip(x, axis=_sizes(axes, dims))
 
 
 def _squeeze(x: Any, dim: Any = None) -> Any:
@@ -160,15 +168,15 @@ def _flatten(x: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
     return ops.reshape(x, (*x.shape[:start], math.prod(x.shape[start : end + 1]), *x.shape[end + 1 :]))
 
 
-def _expand(x: Any, *sizes: Any) -> Any:
-    wanted = _sizes(sizes)
+def _expand(x: Any, *sizes: Any, size: Any = None) -> Any:
+    wanted = _sizes(sizes, size)
     own = (1,) * (len(wanted) - rank(x)) + tuple(x.shape)
     shape = [have if type(want) is int and want == -1 else want for want, have in zip(wanted, own, strict=True)]
     return ops.broadcast_to(x, shape)
 
 
-def _tile(x: Any, *repeats: Any) -> Any:
-    wanted = _sizes(repeats)
+def _tile(x: Any, *repeats: Any, dims: Any = None) -> Any:
+    wanted = _sizes(repeats, dims)
     extra = len(wanted) - rank(x)
     return ops.tile(ops.reshape(x, ((1,) * extra + tuple(x.shape))) if extra > 0 else x, wanted)
 
@@ -270,7 +278,9 @@ def _dropout(x: Any, p: float = 0.5, training: bool = True) -> Any:
 
 
 def _conv(axes: int) -> Any:
-    def conv(x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1):  # type: ignore[no-untyped-def]  # noqa: ANN202  torch's own arguments fill the line
+    def conv(
+        x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
+    ) -> Any:
         if not isinstance(padding, str):
             widths = [padding] * axes if isinstance(padding, int) else list(padding)
             x = x if not any(widths) else _pad(x, [width for width in reversed(widths) for _ in range(2)])
@@ -394,7 +404,7 @@ FUNCTIONS: Functions = {
         hardswish="hard_silu", hardsigmoid="hard_sigmoid", logsigmoid="log_sigmoid",
     ),
     "add": _add, "sub": _sub, "subtract": _sub, "div": _div, "clamp": _clamp, "clip": _clamp, "where": _where,
-    "clamp_min": _clamp, "clamp_max": lambda x, max: ops.minimum(x, max),  # noqa: A006  torch's own name
+    "clamp_min": _clamp, "clamp_max": lambda x, max: ops.minimum(x, max),
     "masked_fill": _masked_fill, "addmm": lambda bias, x, y: ops.add(bias, ops.matmul(x, y)),
     "sum": _reduction("sum", widens=True), "prod": _reduction("prod", widens=True), "mean": _reduction("mean"),
     "amax": _reduction("max"), "amin": _reduction("min"), "any": _reduction("any"), "all": _reduction("all"),
@@ -409,7 +419,7 @@ FUNCTIONS: Functions = {
     "repeat_interleave": lambda x, repeats, dim=None: ops.repeat(x, repeats, axis=dim),
     "index_select": lambda x, dim, index: ops.take(x, index, axis=dim), "gather": _gather, "cat": _cat, "concat": _cat,
     "concatenate": _cat, "stack": lambda tensors, dim=0: ops.stack(list(tensors), axis=dim), "roll": _roll,
-    "flip": lambda x, *dims: ops.flip(x, axis=_sizes(dims)), "einsum": _einsum, "pad": _pad,
+    "flip": _flip, "einsum": _einsum, "pad": _pad,
     "tensordot": lambda a, b, dims=2: ops.tensordot(a, b, axes=dims),
     "tril": lambda x, diagonal=0: ops.tril(x, k=diagonal), "triu": lambda x, diagonal=0: ops.triu(x, k=diagonal),
     "linear": _linear, "layer_norm": _layer_norm, "normalize": _normalize, "gelu": _gelu, "softmax": _softmax,
@@ -423,7 +433,10 @@ FUNCTIONS: Functions = {
     "avg_pool1d": _pool("average_pool"), "avg_pool2d": _pool("average_pool"), "avg_pool3d": _pool("average_pool"),
     "zeros_like": _filled_like(0), "ones_like": _filled_like(1),
     "full_like": lambda x, fill_value, dtype=None, **_: as_type(ops.full_like(x, fill_value), dtype),
-    **{name: refuse_random(f"torch.{name}") for name in ("bernoulli", "multinomial", "rand_like", "randn_like", "normal")},
+    **{
+        name: refuse_random(f"torch.{name}")
+        for name in ("bernoulli", "multinomial", "normal", "rand_like", "randint_like", "randn_like")
+    },
 }  # fmt: skip
 """Functions of ``torch`` and ``torch.nn.functional``; most are methods too."""
 
