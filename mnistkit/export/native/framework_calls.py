@@ -84,7 +84,7 @@ def attribute_of(tensor: Any, name: str) -> Any:
         return attribute(tensor)
     method = _METHODS.get(backend, {}).get(name)
     if method is None:
-        raise AttributeError(f"a symbolic tensor has no attribute {name!r}")
+        raise AttributeError(f"a symbolic tensor has no attribute {name!r}", name=name, obj=tensor)
     return lambda *args, **kwargs: method(tensor, *args, **_meaningful(kwargs))
 
 
@@ -109,15 +109,15 @@ def framework_patches() -> Iterator[Patch]:
 @contextlib.contextmanager
 def given_functions_followed(layer: Any) -> Iterator[None]:
     """Follow the functions of a framework that a layer was given, as its activation, for one call in this thread."""
-    kept = {name: value for name, value in vars(layer).items() if _is_foreign(value)}
-    tables = {name: _table_of(value).get(str(getattr(value, "__name__", ""))) for name, value in kept.items()}
+    given = {name: value for name, value in vars(layer).items() if _is_foreign(value)}
+    functions = {name: _table_of(value).get(str(getattr(value, "__name__", ""))) for name, value in given.items()}
+    known = {name: function for name, function in functions.items() if function is not None}
     try:
-        for name, function in tables.items():
-            if function is not None:
-                vars(layer)[name] = _in_this_thread(kept[name], _when_symbolic(function))
+        for name, function in known.items():
+            vars(layer)[name] = _in_this_thread(given[name], _when_symbolic(function))
         yield
     finally:
-        vars(layer).update(kept)
+        vars(layer).update({name: given[name] for name in known})
 
 
 def _table_of(function: Any) -> Functions:
@@ -214,6 +214,10 @@ def explain(error: BaseException, layer: Any = None) -> str | None:
         error: What the layer's call raised.
         layer: The layer; a function that it was given may be the framework's own.
     """
+    if isinstance(error, AttributeError) and isinstance(error.obj, KerasTensor) and error.name is not None:
+        frame = _last_frame(error)
+        place = "" if frame is None else f" ({PurePath(frame[0].f_code.co_filename).name}, line {frame[2]})"
+        return f"a symbolic tensor has no attribute {error.name!r}{place}{_cure(error.name)}"
     found = _failing_call(error)
     if found is not None:
         name, place = found
@@ -244,12 +248,7 @@ def _cure(name: str) -> str:
 
 def _failing_call(error: BaseException) -> tuple[str, str] | None:
     """Return the full name of the framework's function in the last line that is no library's, and where that is."""
-    last = None
-    step = error.__traceback__
-    while step is not None:
-        if str(step.tb_frame.f_globals.get("__name__", "")).partition(".")[0] not in _LIBRARIES:
-            last = (step.tb_frame, step.tb_lasti, step.tb_lineno)
-        step = step.tb_next
+    last = _last_frame(error)
     if last is None:
         return None
     frame, instruction, line = last
@@ -258,6 +257,17 @@ def _failing_call(error: BaseException) -> tuple[str, str] | None:
         if name is not None:
             return name, f"{PurePath(frame.f_code.co_filename).name}, line {line}"
     return None
+
+
+def _last_frame(error: BaseException) -> tuple[FrameType, int, int] | None:
+    """Return the last frame that is no library's, with the instruction and the line that it was at."""
+    last = None
+    step = error.__traceback__
+    while step is not None:
+        if str(step.tb_frame.f_globals.get("__name__", "")).partition(".")[0] not in _LIBRARIES:
+            last = (step.tb_frame, step.tb_lasti, step.tb_lineno)
+        step = step.tb_next
+    return last
 
 
 def _source(code: CodeType, instruction: int, line: int) -> str:

@@ -42,6 +42,7 @@ def _torch(x):
         + functional.softplus(x)
         + functional.normalize(x, dim=2)
         + functional.silu(x),
+        "looked up": torch.arange(8.0).reshape(4, 2)[torch.argmax(x, dim=2)],
         "padded": functional.pad(x, (1, 2), value=1.0),
         "convolved": functional.conv2d(x.unsqueeze(1).expand(-1, 2, -1, -1), ones, torch.ones(2), padding=1),
         "pooled": functional.max_pool2d(x.unsqueeze(1), 2) - functional.avg_pool2d(x.unsqueeze(1), 2),
@@ -210,6 +211,8 @@ def test_a_call_that_cannot_be_followed_is_named_with_its_line_and_what_to_write
         UnsupportedError, match=r"linalg\.det \(test_framework_calls\.py, line \d+\) .*write keras\.ops\.det"
     ):
         convert(with_layer(layers.Lambda(known_to_keras, output_shape=()), (2, 2)))
+    with pytest.raises(UnsupportedError, match=r"no attribute 'tolist' \(test_framework_calls\.py, line \d+\)"):
+        convert(with_layer(layers.Lambda(lambda x: ops.convert_to_tensor(x.tolist()), output_shape=(4,))))
     with pytest.raises(UnsupportedError, match=r"numpy\.tanh .*write keras\.ops\.tanh instead"):
         convert(with_layer(layers.Lambda(lambda x: np.tanh(x), output_shape=(4,))))
 

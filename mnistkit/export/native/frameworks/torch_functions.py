@@ -203,6 +203,13 @@ def _gather(x: Any, dim: int, index: Any) -> Any:
     return ops.take_along_axis(x, index, axis=axis)
 
 
+def _item(x: Any, key: Any) -> Any:
+    """``table[places]``, of a constant and computed places."""
+    if not is_tensor(key):
+        raise UnsupportedOp("a constant with several computed indices; write keras.ops.take")
+    return ops.take(x, key, axis=0)
+
+
 def _narrow(x: Any, dim: int, start: Any, length: Any) -> Any:
     key: list[Any] = [slice(None)] * rank(x)
     key[dim] = slice(start, start + length)
@@ -417,6 +424,7 @@ FUNCTIONS: Functions = {
     "broadcast_to": _expand, "tile": _tile, "split": _split, "chunk": _chunk, "narrow": _narrow,
     "unbind": lambda x, dim=0: tuple(each(x, dim)), "select": lambda x, dim, index: ops.take(x, index, axis=dim),
     "repeat_interleave": lambda x, repeats, dim=None: ops.repeat(x, repeats, axis=dim),
+    "__getitem__": _item,
     "index_select": lambda x, dim, index: ops.take(x, index, axis=dim), "gather": _gather, "cat": _cat, "concat": _cat,
     "concatenate": _cat, "stack": lambda tensors, dim=0: ops.stack(list(tensors), axis=dim), "roll": _roll,
     "flip": _flip, "einsum": _einsum, "pad": _pad,
