@@ -51,7 +51,9 @@ _WITHOUT_MEANING = {"inplace", "name", "_stacklevel", "device", "requires_grad",
 
 def may_call_framework(layer: Any) -> bool:
     """Say whether code that is not Keras' own runs in a layer's call: a class or a function of a user."""
-    return not is_own(type(layer)) or any(_is_foreign(value) for value in vars(layer).values())
+    if isinstance(layer, keras.layers.TorchModuleWrapper) or not is_own(type(layer)):
+        return True
+    return any(_is_foreign(value) for value in vars(layer).values())
 
 
 def _is_foreign(value: Any) -> bool:

@@ -153,6 +153,22 @@ def test_a_model_and_activations_in_the_frameworks_own_words_are_exported():
     agree(keras.Sequential([keras.Input((3,)), layers.Dense(4, activation=activation), layers.Activation(activation)]))
 
 
+@pytest.mark.skipif(BACKEND != "torch", reason="the layer runs under PyTorch alone")
+def test_a_module_of_pytorch_in_a_layer_is_exported():
+    from torch import nn
+
+    parts = (
+        nn.Conv2d(3, 4, 3, padding=1),
+        nn.BatchNorm2d(4),
+        nn.LeakyReLU(),
+        nn.MaxPool2d(2),
+        nn.Dropout(0.5),
+        nn.Flatten(),
+    )
+    module = nn.Sequential(*parts, nn.Linear(16, 5), nn.LayerNorm(5), nn.Softmax(dim=1))
+    agree(with_layer(layers.TorchModuleWrapper(module, output_shape=(None, 5)), (3, 4, 4)))
+
+
 def test_slices_and_lists_of_a_lambda_are_exported():
     """New axes, an ellipsis alone, lists of places, several outputs, numbers where a tensor is expected."""
 

@@ -252,6 +252,26 @@ def _layer_norm(x: Any, normalized_shape: Any, weight: Any = None, bias: Any = N
     return out if bias is None else out + bias
 
 
+def _batch_norm(
+    x: Any,
+    running_mean: Any,
+    running_var: Any,
+    weight: Any = None,
+    bias: Any = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Any:
+    if training or running_mean is None:
+        raise UnsupportedOp("torch.nn.functional.batch_norm with the batch's own mean; call it with training=False")
+    shape = (1, -1, *[1] * (rank(x) - 2))
+    factor = ops.rsqrt(ops.add(running_var, eps))
+    factor = factor if weight is None else ops.multiply(factor, weight)
+    shift = ops.negative(ops.multiply(running_mean, factor))
+    shift = shift if bias is None else ops.add(shift, bias)
+    return x * ops.reshape(factor, shape) + ops.reshape(shift, shape)
+
+
 def _normalize(x: Any, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Any:
     return x / ops.maximum(_norm(x, p, dim, keepdim=True), eps)
 
@@ -430,7 +450,8 @@ FUNCTIONS: Functions = {
     "flip": _flip, "einsum": _einsum, "pad": _pad,
     "tensordot": lambda a, b, dims=2: ops.tensordot(a, b, axes=dims),
     "tril": lambda x, diagonal=0: ops.tril(x, k=diagonal), "triu": lambda x, diagonal=0: ops.triu(x, k=diagonal),
-    "linear": _linear, "layer_norm": _layer_norm, "normalize": _normalize, "gelu": _gelu, "softmax": _softmax,
+    "linear": _linear, "layer_norm": _layer_norm, "batch_norm": _batch_norm,
+    "normalize": _normalize, "gelu": _gelu, "softmax": _softmax,
     "log_softmax": _log_softmax, "softplus": _softplus, "one_hot": _one_hot, "dropout": _dropout,
     "elu": lambda x, alpha=1.0: ops.elu(x, alpha), "celu": lambda x, alpha=1.0: ops.celu(x, alpha),
     "leaky_relu": lambda x, negative_slope=0.01: ops.leaky_relu(x, negative_slope),
