@@ -19,6 +19,7 @@ class ActiveTracer(Protocol):
     queried_backend: bool
     symbolic_backends: int
     answer_type: str | None
+    follows_framework: bool
 
     @property
     def scope(self) -> str:
@@ -34,6 +35,12 @@ class ActiveTracer(Protocol):
         self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], outputs: Any, *, is_layer: bool = False
     ) -> None:
         """Append one record."""
+
+    def call_framework(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Do what a function of PyTorch does, on symbolic tensors."""
+
+    def framework_attribute(self, tensor: Any, name: str) -> Any:
+        """Return an attribute that a tensor of the framework has."""
 
     def infer(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Return the symbolic outputs of an operation or a layer."""

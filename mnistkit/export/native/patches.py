@@ -17,9 +17,10 @@ from keras import KerasTensor
 
 from mnistkit.core.thread_patches import Action, Patch
 from mnistkit.export.native import fold_in_float64
+from mnistkit.export.native.framework_calls import framework_patches
+from mnistkit.export.native.frameworks.common import random_refusal
 from mnistkit.export.native.keras_hooks import backend_modules, patch_of, private, sized_function_owners
 from mnistkit.export.native.ops_backend import dynamic_function, dynamic_name
-from mnistkit.export.native.registry import UnsupportedOp
 from mnistkit.export.native.sized_functions import sized_functions
 from mnistkit.export.native.symbolic_dim import SymbolicDim, contains_dim
 
@@ -51,6 +52,7 @@ def patches() -> list[Patch]:
         Patch(keras.Layer, "add_loss", _no_loss, while_suspended=True),
         *(Patch(keras.random, name, _refuse_random(name)) for name in _RANDOM if hasattr(keras.random, name)),
         *(Patch(module, name, _when_symbolic(name)) for module in backend_modules() for name in _shared_names(module)),
+        *framework_patches(),
     ]
 
 
@@ -68,11 +70,7 @@ def _refuse_random(name: str) -> Action:
     """A function of ``keras.random``: no file could be held against answers that differ from call to call."""
 
     def action(*_: Any) -> Any:
-        raise UnsupportedOp(
-            f"it draws random numbers at inference (keras.random.{name}), and no file can be checked against those; "
-            "draw them only when training is True and return the mean otherwise, or export a model that ends before it",
-            is_final=True,
-        )
+        raise random_refusal(f"keras.random.{name}")
 
     return action
 

@@ -33,6 +33,32 @@ class SymbolicTensor(KerasTensor):
         """JAX leaves ``array * tensor`` to a tensor that has no such method."""
         raise AttributeError("__jax_array__")
 
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """PyTorch asks here what one of its functions is to do with a symbolic tensor."""
+        tracer = TRACING.active
+        if tracer is None or not tracer.follows_framework:
+            return NotImplemented
+        return tracer.call_framework(func, args, kwargs or {})
+
+    def reshape(self, *newshape: Any) -> Any:
+        """``x.reshape((2, -1))``, as Keras has it, and ``x.reshape(2, -1)``, as frameworks have it."""
+        return keras.ops.reshape(self, newshape[0] if len(newshape) == 1 else newshape)
+
+    def squeeze(self, *axis: Any, **options: Any) -> Any:
+        """Remove axes of length 1; PyTorch leaves other axes alone."""
+        tracer = TRACING.active
+        if tracer is not None and tracer.follows_framework:
+            return tracer.framework_attribute(self, "squeeze")(*axis, **options)
+        return keras.ops.squeeze(self, *axis, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        """What a tensor of the framework has, while a layer that may use it is called."""
+        tracer = TRACING.active
+        if tracer is None or not tracer.follows_framework or name.startswith("_"):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return tracer.framework_attribute(self, name)
+
     def __eq__(self, other: object) -> Any:
         """Compare the contents while a model is traced, as real tensors do; at other times the identities."""
         if TRACING.active is None or other is None or isinstance(other, (str, type)):

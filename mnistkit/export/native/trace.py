@@ -26,6 +26,7 @@ from keras import KerasTensor, StatelessScope, ops, tree
 from mnistkit.core.errors import ExportError
 from mnistkit.export.native import keras_hooks
 from mnistkit.export.native.current_trace import TRACING
+from mnistkit.export.native.framework_calls import explain, first_line
 from mnistkit.export.native.patches import patches
 from mnistkit.export.native.records import Trace, map_in_order
 from mnistkit.export.native.signature import signature
@@ -96,6 +97,8 @@ def trace(model: Any, *, batch: int | None = None, inputs: Any = None, stateful:
     for sizes in _SIZES if free else _SIZES[:1]:
         for pretend_numpy in (False, True):
             tracer = Tracer(pretend_numpy=pretend_numpy, stateful=stateful)
+            tracer.trace.input_names = names
+            tracer.trace.input_dtypes = [spec.dtype for spec in tree.flatten(structure)]
             try:
                 _call(tracer, model, _symbolic_inputs(structure, _of(sizes), batch), by_keyword)
             except keras_hooks.MissingKerasNameError:
@@ -106,9 +109,9 @@ def trace(model: Any, *, batch: int | None = None, inputs: Any = None, stateful:
                 raise FreeSizeError((tracer.trace.size_refusals or [str(error)])[-1]) from error
             except Exception as error:  # noqa: BLE001  the model is foreign code: any failure asks for other sizes
                 failure = failure or error
+                if tracer.trace.unsupported:  # what cannot be written, and Keras cannot tell what it answers with
+                    incomplete = incomplete or tracer.trace
             else:
-                tracer.trace.input_names = names
-                tracer.trace.input_dtypes = [spec.dtype for spec in tree.flatten(structure)]
                 if not tracer.trace.unsupported:
                     retracer = partial(Tracer, pretend_numpy=pretend_numpy, stateful=stateful)
                     _verify_sizes(tracer.trace, model, structure, by_keyword, batch=batch, tracer=retracer)
@@ -118,9 +121,10 @@ def trace(model: Any, *, batch: int | None = None, inputs: Any = None, stateful:
                 break
     if incomplete is not None:
         return incomplete
-    reason = str(failure).strip().split("\n")[0]
+    assert failure is not None  # one of the loops above ended otherwise
+    reason = explain(failure) or f"{type(failure).__name__}: {first_line(failure)}"
     raise ExportError(
-        f"the model cannot be called on symbolic inputs: {type(failure).__name__}: {reason}; "
+        f"the model cannot be called on symbolic inputs: {reason}; "
         "check that it runs on a batch, or choose another exporter"
     ) from failure
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +12,14 @@ import keras
 from keras import KerasTensor, tree
 
 from mnistkit.export.native import registry
+from mnistkit.export.native.framework_calls import (
+    attribute_of,
+    explain,
+    first_line,
+    given_functions_followed,
+    may_call_framework,
+    torch_function,
+)
 from mnistkit.export.native.keras_hooks import MissingKerasNameError, is_own
 from mnistkit.export.native.names import Namer
 from mnistkit.export.native.ops_backend import symbolic_backend, uses_backend_directly
@@ -33,6 +43,7 @@ class Tracer:
         suspended: Keras is to behave as usual: shapes are being inferred.
         symbolic_backends: How many layers are being called whose own backend is to be ``keras.ops``.
         answer_type: The type of what the backend answers, while an operation on wide types is decomposed.
+        follows_framework: The layer being called may call its framework itself; see :mod:`.framework_calls`.
     """
 
     def __init__(self, *, pretend_numpy: bool = False, stateful: bool = True) -> None:
@@ -44,6 +55,7 @@ class Tracer:
         self.suspended = False
         self.symbolic_backends = 0
         self.answer_type: str | None = None
+        self.follows_framework = False
         self.producers: dict[int, str] = {}
         self._namer = Namer()
         self._scopes: list[str] = []
@@ -57,7 +69,8 @@ class Tracer:
 
     def operation(self, op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Record an operation, run its decomposition, or trace through the ``call`` of a user's own."""
-        kind = type(op)
+        kind: Any = type(op)
+        args = tuple(map(_tensor_of_numbers, args)) if _takes_tensors(kind) else args
         decomposition = registry.find_decomposition(kind)
         if decomposition is not None:
             try:
@@ -110,6 +123,18 @@ class Tracer:
         if not self._scopes:
             self._note_producer(layer, outputs)
         return outputs
+
+    def call_framework(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Do what a function of PyTorch does, on symbolic tensors; NotImplemented when that is not known."""
+        return torch_function(str(getattr(function, "__name__", "")), args, kwargs)
+
+    def framework_attribute(self, tensor: Any, name: str) -> Any:
+        """Return an attribute that a tensor of the framework has.
+
+        Raises:
+            AttributeError: It is not known.
+        """
+        return attribute_of(tensor, name)
 
     @contextlib.contextmanager
     def sub_trace(self) -> Iterator[list[Record]]:
@@ -164,10 +189,12 @@ class Tracer:
 
     def _inside(self, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self._depth += 1
+        outer, self.follows_framework = self.follows_framework, False
         try:
             return self._call(layer, args, kwargs)
         finally:
             self._depth -= 1
+            self.follows_framework = outer
 
     def _call(self, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if getattr(layer, "quantization_mode", None) is not None:
@@ -182,14 +209,34 @@ class Tracer:
         records = len(self.trace.records)
         unsupported = len(self.trace.unsupported)
         try:
-            return self._run(layer, args, kwargs)
+            return self._run_or_follow(layer, args, kwargs)
         except (MissingKerasNameError, FreeSizeError):
             raise
         except Exception as error:
             if len(self.trace.unsupported) > unsupported or self._depth == 1:
                 raise
             del self.trace.records[records:]
-            return self._unsupported(layer, args, kwargs, _reason(error), is_final=getattr(error, "is_final", False))
+            return self._unsupported(
+                layer, args, kwargs, _reason(error, layer), is_final=getattr(error, "is_final", False)
+            )
+
+    def _run_or_follow(self, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call the layer; where that fails in code that may call the framework, once more, and follow such calls."""
+        marks = {name: len(getattr(self.trace, name)) for name in _GROWING}
+        calls = dict(self._calls)
+        try:
+            return self._run(layer, args, kwargs)
+        except (MissingKerasNameError, registry.UnsupportedOp):
+            raise
+        except Exception:
+            if len(self.trace.unsupported) > marks["unsupported"] or not may_call_framework(layer):
+                raise
+        for name, mark in marks.items():
+            del getattr(self.trace, name)[mark:]
+        self._calls = calls
+        self.follows_framework = True
+        with given_functions_followed(layer):
+            return self._run(layer, args, kwargs)
 
     def _decomposed(self, decomposition: Any, op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run a decomposition; its outputs have the types that the backend answers with, where Keras does not know."""
@@ -222,7 +269,7 @@ class Tracer:
             if len(self.trace.unsupported) > unsupported:
                 raise
             del self.trace.records[records:]
-            return self._unsupported(op, args, kwargs, _reason(error), decorator="register_op")
+            return self._unsupported(op, args, kwargs, _reason(error, op), decorator="register_op")
         if not self._scopes:
             for tensor in tree.flatten(outputs):
                 if isinstance(tensor, KerasTensor):
@@ -266,9 +313,31 @@ class Tracer:
                 self.producers[id(tensor)] = producer
 
 
-def _reason(error: Exception) -> str:
+@functools.cache
+def _takes_tensors(kind: Any) -> bool:
+    """Say whether an operation of Keras takes nothing but tensors, for which a list of numbers stands too."""
+    names = set(inspect.signature(kind.call).parameters) - {"self"}
+    return is_own(kind) and names <= {"condition", "x", "x1", "x2"}
+
+
+def _tensor_of_numbers(x: Any) -> Any:
+    """Return a list of numbers as the tensor that Keras makes of it; everything else as it is."""
+    if not isinstance(x, (list, tuple)) or not all(type(leaf) in (bool, int, float) for leaf in tree.flatten(x)):
+        return x
+    return keras.ops.convert_to_tensor(x)
+
+
+_GROWING = (
+    "records", "unsupported", "unsupported_outputs", "layer_outputs", "comparisons", "numbers_taken", "size_refusals"
+)  # fmt: skip
+"""What a call adds to in a trace."""
+
+
+def _reason(error: Exception, target: Any) -> str:
     """Say why a layer or an operation cannot be traced."""
     if isinstance(error, registry.UnsupportedOp):
         return str(error)
-    first = str(error).strip().split("\n")[0][:160]
-    return f"its call does not run on symbolic tensors ({type(error).__name__}: {first})"
+    explained = explain(error, target)
+    if explained is not None:
+        return f"its call does not run on symbolic tensors: {explained}"
+    return f"its call does not run on symbolic tensors ({type(error).__name__}: {first_line(error)[:160]})"
