@@ -148,8 +148,12 @@ def _entry(note: tuple[Any, ...]) -> dict[str, Any]:
 
 
 def _line(entry: dict[str, Any]) -> bytes:
+    with contextlib.suppress(TypeError):  # lone surrogates do not pass
+        line = bytes(orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE))
+        if line.isascii():
+            return line
     for name, value in entry.items():
-        # C1 controls pass through JSON as they are and steer a terminal; lone surrogates do not pass at all.
+        # C1 controls pass through JSON as they are and steer a terminal.
         if isinstance(value, str) and not value.isprintable():
             entry[name] = value.encode("ascii", "backslashreplace").decode()
     return bytes(orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE))

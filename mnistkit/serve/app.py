@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import logging
 import os
@@ -51,6 +52,7 @@ _ID = re.compile(r"[!-~]{1,128}")
 _HEAVY = 64 * 1024  # bytes of JSON, and elements of an answer in JSON, from which a thread takes over
 _HEAVY_BINARY = 1024**2  # bytes of a binary request: checked and copied only, which is fast
 _TICK = 0.5
+_KNOWN_PATHS = 256
 _NOSNIFF = ("x-content-type-options", "nosniff")
 
 
@@ -258,20 +260,12 @@ class App:
         Raises:
             HTTPError: 404 or 405.
         """
-        fixed = _ROUTES.get(request.path)
-        if fixed is None and request.path in page.FILES:
-            fixed = ("page", "GET", "_page")
-        if fixed is not None:
-            route, method, handler = fixed
-            arguments: tuple[Any, ...] = ()
-        else:
-            route, method, handler, arguments = _model_route(request.path)
+        route, method, handler, arguments = _find_route(request.path)
         if only is not None and route not in only:
             raise _no_such_path(request.path)
         if request.method == "OPTIONS" and self.access.origins:
             return route, _nothing, arguments
-        allowed = {"GET", "HEAD"} if method == "GET" else {method}
-        if request.method not in allowed:
+        if request.method != method and (request.method, method) != ("HEAD", "GET"):
             raise HTTPError(
                 405, f"method: expected {method} for {truncate(request.path)}, got {truncate(request.method)}",
                 headers=(("allow", "GET, HEAD" if method == "GET" else method),),
@@ -370,6 +364,15 @@ _MODEL_ROUTES = {
     "infer": ("infer", "POST", "_infer"),
     "ready": ("health", "GET", "_model_ready"),
 }
+
+
+@functools.lru_cache(_KNOWN_PATHS)
+def _find_route(path: str) -> tuple[str, str, str, tuple[Any, ...]]:
+    """Route of a path, its method, the name of its handler and what that is called with."""
+    fixed = _ROUTES.get(path)
+    if fixed is not None:
+        return (*fixed, ())
+    return ("page", "GET", "_page", ()) if path in page.FILES else _model_route(path)
 
 
 def _model_route(path: str) -> tuple[str, str, str, tuple[str, ...] | tuple[str, str | None]]:

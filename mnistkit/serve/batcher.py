@@ -230,7 +230,7 @@ class Batcher:
 
 
 def _kind(feeds: Arrays) -> tuple[Any, ...]:
-    return tuple((name, array.dtype, array.shape[1:]) for name, array in feeds.items())
+    return tuple([(name, array.dtype, array.shape[1:]) for name, array in feeds.items()])
 
 
 def _hand_out(jobs: Sequence[_Job], answers: Sequence[Arrays | BaseException]) -> None:

@@ -22,6 +22,8 @@ NUMPY: dict[str, np.dtype[Any]] = {
 NAMES: dict[str, str] = {dtype.name: name for name, dtype in NUMPY.items()}
 OF_ARRAY: dict[np.dtype[Any], str] = {dtype: name for name, dtype in NUMPY.items()}
 """The same by the dtype itself: asking a dtype for its name takes longer than running a small model's layer."""
+PLAIN: dict[str, np.dtype[Any]] = {name: dtype for name, dtype in NUMPY.items() if name != "BOOL"}
+"""Those of which every pattern of bits is a value."""
 BF16_BYTES = 2
 _EXACT = 2**53  # from there on a float64 does not tell whole numbers apart
 _STRUCT = 65536  # numbers; longer lists are not worth a copy of themselves as arguments
