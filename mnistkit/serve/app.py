@@ -58,11 +58,10 @@ _NOSNIFF = ("x-content-type-options", "nosniff")
 
 @dataclass(slots=True)
 class Soon:
-    """An answer that comes with the end of this turn of the event loop."""
+    """A question that is answered in the next turn of the event loop, together with others."""
 
     question: inference.Inference
     model: ServedModel
-    outputs: asyncio.Future[dict[str, Any]]
 
 
 class App:
@@ -205,7 +204,7 @@ class App:
         except Exception as error:  # noqa: BLE001 - a bug is answered too
             response = _failure(error)
         self.answered(request, route, response, time.monotonic() - start)
-        response.headers += (_NOSNIFF, ("x-request-id", request.id))
+        response.headers = (*response.headers, _NOSNIFF, ("x-request-id", request.id))
         if self.access.origins:
             response.headers += self.access.cors(request)
         if self.draining and request.http_version[0] == "1":
@@ -230,11 +229,11 @@ class App:
             if isinstance(result, Response):
                 return result
             if isinstance(result, Soon):  # too short a time to look after the client
-                return inference.render(result.question, await result.outputs, result.model)
+                question, model = result.question, result.model
+                return inference.render(question, await model.batcher.share(question.feeds, rows=question.rows), model)
             return await self._while_wanted(result, body)
         finally:
-            self.budget.leave(client)
-            self.budget.release(size)
+            self.budget.leave(client, size)
 
     async def _while_wanted(self, work: Awaitable[Response], body: Body) -> Response:
         """Go on only as long as the client is there."""
@@ -282,7 +281,7 @@ class App:
             return self._infer_later(request, question, model)
         if self.budget.requests == 1:  # nobody to share a run with
             return inference.render(question, model.batcher.now(question.feeds, rows=question.rows), model)
-        return Soon(question, model, model.batcher.soon(question.feeds, rows=question.rows))
+        return Soon(question, model)
 
     async def _infer_heavy(self, request: Request, model: ServedModel) -> Response:
         question = await self.pool.run(_parse, request, model, self.settings, deadline=request.deadline)
@@ -298,7 +297,7 @@ class App:
     async def run(self, model: ServedModel, question: inference.Inference, *, deadline: float) -> dict[str, Any]:
         """Run a checked request, in this turn of the event loop or through the queue."""
         if model.is_quick(question.feeds):
-            return await model.batcher.soon(question.feeds, rows=question.rows)
+            return await model.batcher.share(question.feeds, rows=question.rows)
         return await model.batcher.submit(question.feeds, rows=question.rows, deadline=deadline)
 
     def _predict(self, request: Request) -> Answer:

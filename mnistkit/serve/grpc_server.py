@@ -230,8 +230,7 @@ class GrpcServer:
             size = len(request.body)
             return await getattr(self, name)(message, authorized=authorized, deadline=deadline)
         finally:
-            budget.leave(request.client)
-            budget.release(size)
+            budget.leave(request.client, size)
 
     async def _read(self, name: str, stream: Any, request: Request) -> Any:
         """The call's one message."""

@@ -36,6 +36,7 @@ class Receiver:
     def __init__(self, settings: Settings, budget: Budget) -> None:
         self._settings, self._budget = settings, budget
         self._patience = TimeLimit(settings.receive_timeout)
+        self._most, self._most_json = settings.max_body, min(settings.max_json, settings.max_body)
 
     async def receive(self, request: Request, body: Body) -> int:
         """Read a body into its request; gives the bytes to release.
@@ -52,7 +53,7 @@ class Receiver:
         if coding is not None and coding.strip().lower() != "chunked":
             raise bad_request(f"header Transfer-Encoding: expected chunked, got {truncate(coding)}")
         header = headers.get(inference.LENGTH_HEADER)
-        limit = self._limit(request, binary=header is not None)
+        limit = self._most if header is not None or request.path == "/predict" else self._most_json
         if announced is None:
             if header is not None and not header.strip("0"):  # nothing else would tell that it was cut off
                 raise HTTPError(411, "header Content-Length: expected one for a raw tensor, got none")
@@ -99,15 +100,8 @@ class Receiver:
         request.body = b"".join(pieces)
         return length
 
-    def _limit(self, request: Request, *, binary: bool) -> int:
-        """Bytes that a body may have: JSON costs more than tensors and pictures do."""
-        settings = self._settings
-        if binary or request.path == "/predict":
-            return settings.max_body
-        return min(settings.max_json, settings.max_body)
-
     def _too_large(self, limit: int) -> HTTPError:
-        what = "bytes of JSON" if limit < self._settings.max_body else "bytes"
+        what = "bytes of JSON" if limit < self._most else "bytes"
         return HTTPError(413, f"body: expected at most {limit} {what}, got more", headers=CLOSE)
 
     def _too_slow(self) -> HTTPError:

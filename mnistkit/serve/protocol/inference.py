@@ -38,7 +38,7 @@ LENGTH_HEADER = "inference-header-content-length"
 _LONG_HEADER = 4096  # bytes; a longer one is not remembered
 _LAYOUTS = 256  # headers remembered for each model
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
-_FEW = 16
+_FEW = 16  # brackets
 _MAX_BRACKETS = 100_000  # each becomes a Python object
 _MAX_DIGITS = 12  # of a length
 _MAX_DIMENSIONS = 16  # NumPy's own bound is 64; no layout here comes near
@@ -130,15 +130,12 @@ def parse(request: Request, model: Served, settings: Settings) -> Inference:
     if length is None:
         document = parse_json(request.body, settings, flat=True)
         return _from_document(document, memoryview(b""), model, settings)
-    # Compared as text first: int() of thousands of digits is refused by Python itself.
-    plain = length.isascii() and length.isdigit()
-    digits = length.lstrip("0") or "0"
-    if not plain or len(digits) > _MAX_DIGITS or int(digits) > len(request.body):
+    size = _number(length)
+    if size is None or size > len(request.body):
         raise bad_request(
             f"header Inference-Header-Content-Length: expected a number up to the body's {len(request.body)} bytes, "
             f"got {truncate(length)}"
         )
-    size = int(digits)
     if size == 0:
         return _from_raw(request.body, model, settings)
     if size > settings.max_json:
@@ -211,6 +208,15 @@ def parse_json(body: bytes, settings: Settings, *, flat: bool = False) -> dict[s
     if not isinstance(document, dict):
         raise bad_request(f"body: expected a JSON object, got {type(document).__name__}")
     return document
+
+
+def _number(text: str) -> int | None:
+    """What digits say; Python itself refuses thousands of them."""
+    if not (text.isascii() and text.isdigit()):
+        return None
+    if len(text) > _MAX_DIGITS:
+        text = text.lstrip("0") or "0"
+    return int(text) if len(text) <= _MAX_DIGITS else None
 
 
 def _count(body: bytes, sign: bytes) -> int:
