@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnistkit.serve.http import bad_request
+from mnistkit.serve.http import bad_request, truncate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,7 +42,7 @@ def check_datatype(datatype: object, field: str) -> str:
     """
     if isinstance(datatype, str) and (datatype in NUMPY or datatype == "BF16"):
         return datatype
-    raise bad_request(f"{field}: expected one of {', '.join(NUMPY)}, got {datatype!r:.40}")
+    raise bad_request(f"{field}: expected one of {', '.join(NUMPY)}, got {truncate(datatype)}")
 
 
 def from_bytes(content: memoryview, datatype: str, field: str) -> NDArray[Any]:
