@@ -7,6 +7,7 @@ means a bug, or was asked for with ``-v``.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -30,11 +31,14 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "mnistkit") -> int:
         0 done, 1 an error, 130 interrupted, 141 the reader of the output went away. Wrong usage raises
         ``SystemExit(2)``, as ``argparse`` does.
     """
+    words = sys.argv[1:] if argv is None else list(argv)
+    if next((word for word in words if not word.startswith("-")), None) == "serve" and hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a reload that is asked for before there is anything to reload
     from mnistkit.cli.parser import parse
 
     verbose = 0
     try:
-        options = parse(sys.argv[1:] if argv is None else list(argv), prog=prog)
+        options = parse(words, prog=prog)
         verbose = options.verbose
         warnings.showwarning = _show_warning
         if verbose:

@@ -80,9 +80,10 @@ class Access:
         """
         if request.method == "OPTIONS":
             return
-        if request.method == "POST":
+        headers = request.headers
+        if request.method == "POST" and ("origin" in headers or "sec-fetch-site" in headers):
             self._check_origin(request)
-        if route not in OPEN and not self.authorized(request.headers.get("authorization")):
+        if self._token is not None and route not in OPEN and not self.authorized(headers.get("authorization")):
             raise HTTPError(
                 401,
                 "header Authorization: expected Bearer and the server's token, got none or another",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mnistkit.serve.http import Request, Response
 
 _MOST = 20_000  # entries that may wait for a writer that does not get on; later ones are counted and dropped
+_LONGEST = 300  # characters of a header
 _PAUSE = 0.2  # seconds between two writes, so that lines go out in handfuls
 
 
@@ -141,15 +142,24 @@ def _entry(note: tuple[Any, ...]) -> dict[str, Any]:
         "bytes_in": took,
         "bytes_out": gave,
     }
-    for name, value in (("user_agent", agent), ("forwarded_for", forwarded), ("traceparent", trace)):
-        if value is not None:
-            entry[name] = value[:300]
+    if agent is not None:
+        entry["user_agent"] = agent[:_LONGEST]
+    if forwarded is not None:
+        entry["forwarded_for"] = forwarded[:_LONGEST]
+    if trace is not None:
+        entry["traceparent"] = trace[:_LONGEST]
     return entry
 
 
 def _line(entry: dict[str, Any]) -> bytes:
+    try:
+        line: bytes = orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError:  # lone surrogates do not pass
+        line = b"\xff"
+    if line.isascii():
+        return line
     for name, value in entry.items():
-        # C1 controls pass through JSON as they are and steer a terminal; lone surrogates do not pass at all.
+        # C1 controls pass through JSON as they are and steer a terminal.
         if isinstance(value, str) and not value.isprintable():
             entry[name] = value.encode("ascii", "backslashreplace").decode()
     return bytes(orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE))

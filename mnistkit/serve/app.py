@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import logging
 import os
@@ -51,16 +52,16 @@ _ID = re.compile(r"[!-~]{1,128}")
 _HEAVY = 64 * 1024  # bytes of JSON, and elements of an answer in JSON, from which a thread takes over
 _HEAVY_BINARY = 1024**2  # bytes of a binary request: checked and copied only, which is fast
 _TICK = 0.5
+_KNOWN_PATHS = 256
 _NOSNIFF = ("x-content-type-options", "nosniff")
 
 
 @dataclass(slots=True)
 class Soon:
-    """An answer that comes with the end of this turn of the event loop."""
+    """A question that is answered in the next turn of the event loop, together with others."""
 
     question: inference.Inference
     model: ServedModel
-    outputs: asyncio.Future[dict[str, Any]]
 
 
 class App:
@@ -203,7 +204,7 @@ class App:
         except Exception as error:  # noqa: BLE001 - a bug is answered too
             response = _failure(error)
         self.answered(request, route, response, time.monotonic() - start)
-        response.headers += (_NOSNIFF, ("x-request-id", request.id))
+        response.headers = (*response.headers, _NOSNIFF, ("x-request-id", request.id))
         if self.access.origins:
             response.headers += self.access.cors(request)
         if self.draining and request.http_version[0] == "1":
@@ -228,11 +229,11 @@ class App:
             if isinstance(result, Response):
                 return result
             if isinstance(result, Soon):  # too short a time to look after the client
-                return inference.render(result.question, await result.outputs, result.model)
+                question, model = result.question, result.model
+                return inference.render(question, await model.batcher.share(question.feeds, rows=question.rows), model)
             return await self._while_wanted(result, body)
         finally:
-            self.budget.leave(client)
-            self.budget.release(size)
+            self.budget.leave(client, size)
 
     async def _while_wanted(self, work: Awaitable[Response], body: Body) -> Response:
         """Go on only as long as the client is there."""
@@ -258,20 +259,12 @@ class App:
         Raises:
             HTTPError: 404 or 405.
         """
-        fixed = _ROUTES.get(request.path)
-        if fixed is None and request.path in page.FILES:
-            fixed = ("page", "GET", "_page")
-        if fixed is not None:
-            route, method, handler = fixed
-            arguments: tuple[Any, ...] = ()
-        else:
-            route, method, handler, arguments = _model_route(request.path)
+        route, method, handler, arguments = _find_route(request.path)
         if only is not None and route not in only:
             raise _no_such_path(request.path)
         if request.method == "OPTIONS" and self.access.origins:
             return route, _nothing, arguments
-        allowed = {"GET", "HEAD"} if method == "GET" else {method}
-        if request.method not in allowed:
+        if request.method != method and (request.method, method) != ("HEAD", "GET"):
             raise HTTPError(
                 405, f"method: expected {method} for {truncate(request.path)}, got {truncate(request.method)}",
                 headers=(("allow", "GET, HEAD" if method == "GET" else method),),
@@ -288,7 +281,7 @@ class App:
             return self._infer_later(request, question, model)
         if self.budget.requests == 1:  # nobody to share a run with
             return inference.render(question, model.batcher.now(question.feeds, rows=question.rows), model)
-        return Soon(question, model, model.batcher.soon(question.feeds, rows=question.rows))
+        return Soon(question, model)
 
     async def _infer_heavy(self, request: Request, model: ServedModel) -> Response:
         question = await self.pool.run(_parse, request, model, self.settings, deadline=request.deadline)
@@ -304,7 +297,7 @@ class App:
     async def run(self, model: ServedModel, question: inference.Inference, *, deadline: float) -> dict[str, Any]:
         """Run a checked request, in this turn of the event loop or through the queue."""
         if model.is_quick(question.feeds):
-            return await model.batcher.soon(question.feeds, rows=question.rows)
+            return await model.batcher.share(question.feeds, rows=question.rows)
         return await model.batcher.submit(question.feeds, rows=question.rows, deadline=deadline)
 
     def _predict(self, request: Request) -> Answer:
@@ -370,6 +363,15 @@ _MODEL_ROUTES = {
     "infer": ("infer", "POST", "_infer"),
     "ready": ("health", "GET", "_model_ready"),
 }
+
+
+@functools.lru_cache(_KNOWN_PATHS)
+def _find_route(path: str) -> tuple[str, str, str, tuple[Any, ...]]:
+    """Route of a path, its method, the name of its handler and what that is called with."""
+    fixed = _ROUTES.get(path)
+    if fixed is not None:
+        return (*fixed, ())
+    return ("page", "GET", "_page", ()) if path in page.FILES else _model_route(path)
 
 
 def _model_route(path: str) -> tuple[str, str, str, tuple[str, ...] | tuple[str, str | None]]:

@@ -87,17 +87,26 @@ class Batcher:
         self._observe(rows)
         return self._run(feeds)
 
-    def soon(self, feeds: Arrays, *, rows: int) -> asyncio.Future[Arrays]:
+    async def share(self, feeds: Arrays, *, rows: int) -> Arrays:
         """Run in this thread, together with what else comes in this turn of the event loop.
 
-        Of 64 requests at a time each takes half the processor time of one that runs alone, 58 against 117 µs.
+        Of 64 requests at a time each takes half the processor time of one that runs alone, 58 against 117 µs. The first
+        one runs them all in the loop's next turn, without another turn for itself.
+
+        Raises:
+            InputError: onnxruntime refuses the arrays.
         """
-        loop = asyncio.get_running_loop()
-        if not self._turn:
-            loop.call_soon(self._run_turn)
-        future: asyncio.Future[Arrays] = loop.create_future()
-        self._turn.append(_Job(feeds, rows, _kind(feeds), future))
-        return future
+        job = _Job(feeds, rows, _kind(feeds), asyncio.get_running_loop().create_future())
+        self._turn.append(job)
+        if len(self._turn) == 1:
+            try:
+                await asyncio.sleep(0)
+            except BaseException:
+                job.future.cancel()
+                raise
+            finally:
+                self._run_turn()  # for the others too, should the first one have been given up
+        return await job.future
 
     async def submit(self, feeds: Arrays, *, rows: int, deadline: float) -> Arrays:
         """Run as soon as a worker is free.
@@ -230,7 +239,7 @@ class Batcher:
 
 
 def _kind(feeds: Arrays) -> tuple[Any, ...]:
-    return tuple((name, array.dtype, array.shape[1:]) for name, array in feeds.items())
+    return tuple([(name, array.dtype, array.shape[1:]) for name, array in feeds.items()])
 
 
 def _hand_out(jobs: Sequence[_Job], answers: Sequence[Arrays | BaseException]) -> None:

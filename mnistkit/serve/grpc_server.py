@@ -18,7 +18,7 @@ import numpy as np
 from mnistkit import __version__
 from mnistkit.core.errors import InputError, MissingExtraError, one_line
 from mnistkit.core.install import install_hint
-from mnistkit.serve.http import HTTPError, Request, Response, bad_request
+from mnistkit.serve.http import HTTPError, Request, Response, bad_request, truncate
 from mnistkit.serve.protocol.datatypes import BF16_BYTES, NUMPY, check_datatype, datatype_name, exact, from_bytes
 from mnistkit.serve.protocol.inference import Inference, check_name, check_shape, collect
 
@@ -177,7 +177,9 @@ class GrpcServer:
         self._app.access.check_control()
         for name in message.parameters:
             if name != "unload_dependents":
-                raise bad_request(f"parameters: expected none, got {name!r:.60}; files come from the repository alone")
+                raise bad_request(
+                    f"parameters: expected none, got {truncate(name)}; files come from the repository alone"
+                )
 
     # --- calls ------------------------------------------------------------------------------------------------------
 
@@ -230,8 +232,7 @@ class GrpcServer:
             size = len(request.body)
             return await getattr(self, name)(message, authorized=authorized, deadline=deadline)
         finally:
-            budget.leave(request.client)
-            budget.release(size)
+            budget.leave(request.client, size)
 
     async def _read(self, name: str, stream: Any, request: Request) -> Any:
         """The call's one message."""

@@ -40,9 +40,10 @@ class Budget:
         self._clients[client] = own + 1
         self.requests += 1
 
-    def leave(self, client: str) -> None:
-        """The request has been answered."""
+    def leave(self, client: str, held: int = 0) -> None:
+        """The request has been answered, and holds its memory no longer."""
         self.requests -= 1
+        self.memory -= held
         left = self._clients[client] - 1
         if left:
             self._clients[client] = left

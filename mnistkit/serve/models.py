@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mnistkit.core.errors import InputError, MnistkitError, ModelFileError
-from mnistkit.serve.http import HTTPError
+from mnistkit.serve.http import HTTPError, truncate
 from mnistkit.serve.protocol.inference import VERSION
 from mnistkit.serve.repository import Repository
 from mnistkit.serve.served_model import ServedModel, file_stamp
@@ -103,10 +103,10 @@ class Models:
             return model
         if name in self._served:
             numbers = ", ".join(self._served[name])
-            raise HTTPError(404, f"version of {name}: expected {numbers}, got {version!r:.40}")
+            raise HTTPError(404, f"version of {name}: expected {numbers}, got {truncate(version)}")
         if discreet or not self._served:
-            raise HTTPError(404, f"model: expected the name of a model, got {name!r:.80}")
-        raise HTTPError(404, f"model: expected one of {', '.join(self._served)}, got {name!r:.80}")
+            raise HTTPError(404, f"model: expected the name of a model, got {truncate(name)}")
+        raise HTTPError(404, f"model: expected one of {', '.join(self._served)}, got {truncate(name)}")
 
     def metadata(self, name: str, version: str | None = None) -> dict[str, Any]:
         """The protocol's metadata of a model.
@@ -209,7 +209,7 @@ class Models:
         if self.repository is None:
             raise HTTPError(400, "repository: expected a server with --model-repository, got one without")
         if name in self._given or (name not in self.repository.names() and name not in self._served):
-            raise HTTPError(400, f"model: expected the name of one in the repository, got {name!r:.80}")
+            raise HTTPError(400, f"model: expected the name of one in the repository, got {truncate(name)}")
 
     def _paths(self, name: str) -> dict[str, str]:
         """Paths by version; none where a model of the repository is gone or unloaded."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Protocol
 
 from mnistkit.serve.http import CLOSE, HTTPError, Request, bad_request, truncate
 from mnistkit.serve.protocol import inference
+from mnistkit.serve.time_limit import TimeLimit
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -35,6 +35,8 @@ class Receiver:
 
     def __init__(self, settings: Settings, budget: Budget) -> None:
         self._settings, self._budget = settings, budget
+        self._patience = TimeLimit(settings.receive_timeout)
+        self._most, self._most_json = settings.max_body, min(settings.max_json, settings.max_body)
 
     async def receive(self, request: Request, body: Body) -> int:
         """Read a body into its request; gives the bytes to release.
@@ -42,30 +44,26 @@ class Receiver:
         Raises:
             HTTPError: 400, 408, 411, 413, 415, 429, or `GONE`.
         """
-        headers, settings = request.headers, self._settings
-        encoding = headers.get("content-encoding", "identity").strip().lower()
-        if encoding not in {"identity", ""}:
-            raise HTTPError(415, f"header Content-Encoding: expected none, got {truncate(encoding)}")
+        headers = request.headers
+        if "content-encoding" in headers:
+            _check_encoding(headers["content-encoding"])
         announced, coding = headers.get("content-length"), headers.get("transfer-encoding")
         if announced is None and coding is None and request.http_version[0] == "1":
             return 0
         if coding is not None and coding.strip().lower() != "chunked":
             raise bad_request(f"header Transfer-Encoding: expected chunked, got {truncate(coding)}")
         header = headers.get(inference.LENGTH_HEADER)
-        limit, what = settings.max_body, "bytes"
-        if header is None and request.path != "/predict" and settings.max_json < limit:
-            limit, what = settings.max_json, "bytes of JSON"
-        too_large = HTTPError(413, f"body: expected at most {limit} {what}, got more", headers=CLOSE)
+        limit = self._most if header is not None or request.path == "/predict" else self._most_json
         if announced is None:
             if header is not None and not header.strip("0"):  # nothing else would tell that it was cut off
                 raise HTTPError(411, "header Content-Length: expected one for a raw tensor, got none")
-            return await self._pieces(request, body, limit, too_large)
+            return await self._pieces(request, body, limit)
         size = int(announced[:20]) if announced.isascii() and announced.isdigit() else 0
         if size > limit:
-            raise too_large
+            raise self._too_large(limit)
         self._budget.reserve(size)
         try:
-            async with asyncio.timeout(settings.receive_timeout):
+            with self._patience:
                 whole = await body.whole(size)
             request.body = whole if type(whole) is bytes else bytes(whole)
         except TimeoutError:
@@ -78,7 +76,7 @@ class Receiver:
             raise
         return size
 
-    async def _pieces(self, request: Request, body: Body, limit: int, too_large: HTTPError) -> int:
+    async def _pieces(self, request: Request, body: Body, limit: int) -> int:
         """Read a body of unknown length; gives the bytes to release.
 
         Granian (2.8.9) ends the iteration in silence where a chunk is malformed or the client leaves: what a cut-off
@@ -86,10 +84,10 @@ class Receiver:
         """
         length, pieces = 0, []
         try:
-            async with asyncio.timeout(self._settings.receive_timeout):
+            with self._patience:
                 async for piece in body.pieces():
                     if length + len(piece) > limit:
-                        raise too_large  # noqa: TRY301 - what has been reserved is given back below
+                        raise self._too_large(limit)  # noqa: TRY301 - what has been reserved is given back below
                     self._budget.reserve(len(piece))
                     length += len(piece)
                     pieces.append(piece)
@@ -102,9 +100,18 @@ class Receiver:
         request.body = b"".join(pieces)
         return length
 
+    def _too_large(self, limit: int) -> HTTPError:
+        what = "bytes of JSON" if limit < self._most else "bytes"
+        return HTTPError(413, f"body: expected at most {limit} {what}, got more", headers=CLOSE)
+
     def _too_slow(self) -> HTTPError:
         limit = f"{self._settings.receive_timeout:g} s"
         return HTTPError(408, f"request: expected all of it within {limit}, got a part", headers=CLOSE)
+
+
+def _check_encoding(encoding: str) -> None:
+    if encoding.strip().lower() not in {"identity", ""}:
+        raise HTTPError(415, f"header Content-Encoding: expected none, got {truncate(encoding.strip().lower())}")
 
 
 def gone(message: str) -> HTTPError:

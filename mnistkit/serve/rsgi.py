@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from mnistkit.serve.app import App
 
+_ERROR = 400
+_BODY_HEADERS = frozenset({"content-length", "transfer-encoding"})
 _LINGER = 5.0  # seconds for which a client may go on sending after its answer, unread
 
 
@@ -30,8 +32,36 @@ class RSGI:
         self._app, self._only = app, only
 
     async def __rsgi__(self, scope: Any, protocol: Any) -> None:
-        """Granian's entry."""
-        await _answer(self._app, scope, protocol, only=self._only)
+        """Granian's entry: answer one request."""
+        if scope.proto != "http":
+            protocol.close(403)
+            return
+        items = scope.headers.items()
+        headers = dict(items)
+        client = scope.client
+        request = Request(
+            scope.method,
+            scope.path,
+            scope.query_string,
+            headers,
+            b"",
+            client.rpartition(":")[0] or client,
+            scope.http_version,
+            scope.authority,
+        )
+        body = _RSGIBody(protocol)
+        problem = check_head(request, items, self._app.settings)
+        response = await self._app.answer(request, body, problem=problem, only=self._only)
+        if response.status == GONE:
+            protocol.response_empty(408, [("connection", "close")])
+            return
+        sent = [("content-type", response.content_type), *response.headers]
+        if response.status == 204:  # noqa: PLR2004 - has neither body nor type
+            protocol.response_empty(204, sent[1:])
+        else:
+            protocol.response_bytes(response.status, sent, response.body)
+        if response.status >= _ERROR and not body.ended and not headers.keys().isdisjoint(_BODY_HEADERS):
+            await _take_rest(protocol, self._app.settings.max_body)
 
 
 def admin(app: App) -> RSGI:
@@ -60,40 +90,11 @@ class _RSGIBody:
         await self.protocol.client_disconnect()
 
 
-async def _answer(app: App, scope: Any, protocol: Any, *, only: frozenset[str] | None = None) -> None:
-    """Answer one RSGI request."""
-    if scope.proto != "http":
-        protocol.close(403)
-        return
-    items = scope.headers.items()
-    headers = dict(items)
-    client = scope.client.rpartition(":")[0] or scope.client
-    request = Request(
-        scope.method,
-        scope.path,
-        scope.query_string,
-        headers,
-        b"",
-        client,
-        scope.http_version,
-        scope.authority,
-    )
-    body = _RSGIBody(protocol)
-    response = await app.answer(request, body, problem=check_head(request, items, app.settings), only=only)
-    if response.status == GONE:
-        protocol.response_empty(408, [("connection", "close")])
-        return
-    sent = [("content-type", response.content_type), *response.headers]
-    if response.status == 204:  # noqa: PLR2004 - has neither body nor type
-        protocol.response_empty(204, sent[1:])
-    else:
-        protocol.response_bytes(response.status, sent, response.body)
-    if not body.ended and response.status >= 400 and ("content-length" in headers or "transfer-encoding" in headers):  # noqa: PLR2004
-        # Closing while the client still sends would reset the connection, and the client would never see the answer.
-        left = app.settings.max_body
-        with contextlib.suppress(Exception):
-            async with asyncio.timeout(_LINGER):
-                async for piece in protocol:
-                    left -= len(piece)
-                    if left < 0:
-                        break
+async def _take_rest(protocol: Any, most: int) -> None:
+    """Read on for a while: closing now would reset the connection, and the client would never see its answer."""
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(_LINGER):
+            async for piece in protocol:
+                most -= len(piece)
+                if most < 0:
+                    break

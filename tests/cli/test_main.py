@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import mnistkit
+from mnistkit.cli import main
 from mnistkit.cli.parser import VERBS, build_parser
 
 BLOCKED = "import sys; sys.modules['keras'] = None\nfrom mnistkit.cli import main\n"
@@ -297,3 +299,26 @@ def test_console_script_is_declared():
         assert any(entry.value == "mnistkit.cli:main" for entry in entry_points(group="console_scripts"))
     else:
         assert 'mnistkit = "mnistkit.cli:main"' in (root / "pyproject.toml").read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no SIGHUP")
+@pytest.mark.parametrize(
+    ("words", "ignored"),
+    [(["serve"], True), (["-v", "serve", "--port", "0"], True), (["predict", "serve"], False), ([], False)],
+)
+def test_a_server_told_to_reload_while_it_starts_goes_on_starting(monkeypatch, words, ignored):
+    """SIGHUP ends a process by default, and reading the command line takes a while."""
+    found = []
+
+    def stop(*_, **__):
+        found.append(signal.getsignal(signal.SIGHUP) is signal.SIG_IGN)
+        raise SystemExit(2)
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    monkeypatch.setattr("mnistkit.cli.parser.parse", stop)
+    try:
+        with pytest.raises(SystemExit):
+            main(words)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert found == [ignored]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mnistkit.serve.http import HTTPError, Request
+from mnistkit.serve.http import HTTPError, Request, truncate
 from mnistkit.serve.models import Models
 from mnistkit.serve.protocol import flat_json, inference
 from mnistkit.serve.protocol.datatypes import NUMPY, exact, from_bytes, from_list
@@ -114,6 +114,15 @@ LISTS = st.lists(NUMBERS, max_size=6) | st.lists(st.lists(NUMBERS, max_size=3), 
     NUMBERS | st.none() | st.booleans() | st.text(max_size=3), lambda inner: st.lists(inner, max_size=3))  # fmt: skip
 
 
+def said(data, datatype):
+    """Shape and bytes, or the refusal."""
+    try:
+        made = from_list(data, datatype, "x")
+    except HTTPError as error:
+        return str(error)
+    return made.shape, made.tobytes()
+
+
 @FAST
 @given(
     st.lists(
@@ -136,7 +145,7 @@ def test_numbers_in_a_flat_buffer_are_those_of_the_text(inputs, others):
         data = entry.pop("data")
         values = wanted.pop("data")
         assert data.tolist() == values
-        assert from_list(data, entry["datatype"], "x").shape == np.array(values).shape
+        assert said(data, entry["datatype"]) == said(values, entry["datatype"])
     assert found == expected
 
 
@@ -189,3 +198,25 @@ def test_without_simdjson_everything_is_answered_alike(model, monkeypatch, data)
     first = said()
     monkeypatch.setattr(flat_json, "simdjson", None)
     assert said() == first
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, True, 3, 0.5, "x", "é" * 70, "it's", b"x" * 70, [], [1, 784], {"a": [1, {"b": None}]}, [[[]], [0.5]]],
+)
+def test_a_value_in_an_error_reads_as_python_writes_it(value):
+    text = repr(value)
+    assert truncate(value) == (text if len(text) <= 60 else f"{text[:57]}...")
+
+
+@pytest.mark.parametrize("wrap", [list, lambda items: {"x": list(items)}, dict.fromkeys])
+def test_of_a_value_in_an_error_no_more_is_looked_at_than_is_told(wrap):
+    looked = []
+
+    class Item:
+        def __repr__(self):
+            looked.append(self)
+            return "item"
+
+    assert truncate(wrap(Item() for _ in range(1000))).endswith("...")
+    assert len(looked) < 20

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnistkit.serve.http import bad_request
+from mnistkit.serve.http import bad_request, truncate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,6 +22,8 @@ NUMPY: dict[str, np.dtype[Any]] = {
 NAMES: dict[str, str] = {dtype.name: name for name, dtype in NUMPY.items()}
 OF_ARRAY: dict[np.dtype[Any], str] = {dtype: name for name, dtype in NUMPY.items()}
 """The same by the dtype itself: asking a dtype for its name takes longer than running a small model's layer."""
+PLAIN: dict[str, np.dtype[Any]] = {name: dtype for name, dtype in NUMPY.items() if name != "BOOL"}
+"""Those of which every pattern of bits is a value."""
 BF16_BYTES = 2
 _EXACT = 2**53  # from there on a float64 does not tell whole numbers apart
 _STRUCT = 65536  # numbers; longer lists are not worth a copy of themselves as arguments
@@ -40,7 +42,7 @@ def check_datatype(datatype: object, field: str) -> str:
     """
     if isinstance(datatype, str) and (datatype in NUMPY or datatype == "BF16"):
         return datatype
-    raise bad_request(f"{field}: expected one of {', '.join(NUMPY)}, got {datatype!r:.40}")
+    raise bad_request(f"{field}: expected one of {', '.join(NUMPY)}, got {truncate(datatype)}")
 
 
 def from_bytes(content: memoryview, datatype: str, field: str) -> NDArray[Any]:
