@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnistkit.core.errors import ModelFileError, ParityError
-from mnistkit.core.golden import GOLDEN_ATOL, decode_golden
+from mnistkit.core.golden import GOLDEN_ATOL, decode_golden, is_text, words_of
 from mnistkit.core.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -70,8 +70,11 @@ def compare(expected: NDArray[Any], actual: NDArray[Any], *, atol: float, what: 
     """
     if expected.shape != actual.shape:
         raise ParityError(f"{what}: expected shape {list(expected.shape)}, got {list(actual.shape)}")
+    if is_text(expected) or is_text(actual):
+        pairs = zip(words_of(expected), words_of(actual), strict=True)
+        return _exact(sum(one != two for one, two in pairs), expected, what, "words")
     if expected.dtype.kind in "biu":
-        return _compare_exact(expected, actual, what)
+        return _exact(int(np.count_nonzero(expected != actual)), expected, what, "whole numbers")
     left, right = expected.astype(np.float64), actual.astype(np.float64)
     no_number = np.isnan(left)
     if nan and np.array_equal(no_number, np.isnan(right)):
@@ -122,10 +125,9 @@ def verify_file(model: str | os.PathLike[str] | bytes, *, device: str = "auto") 
     return Verification(len(pairs), worst.largest, worst.allowed, runtime.providers)
 
 
-def _compare_exact(expected: NDArray[Any], actual: NDArray[Any], what: str) -> Comparison:
-    wrong = int(np.count_nonzero(expected != actual))
+def _exact(wrong: int, expected: NDArray[Any], what: str, kind: str) -> Comparison:
     if wrong:
-        raise ParityError(f"{what}: {wrong} of {expected.size} whole numbers differ")
+        raise ParityError(f"{what}: {wrong} of {expected.size} {kind} differ")
     return Comparison(0.0, 0.0, len(expected) if expected.ndim else 1, 1.0)
 
 

@@ -27,6 +27,8 @@ GOLDEN_ATOL = 2e-5
 _MAX_GOLDEN_BYTES = 16 * 1024**2  # of all pairs of a file, unpacked
 _DTYPES = frozenset({"bool", "float16", "float32", "float64", *(f"{kind}{bits}" for kind in ("int", "uint") for bits in
                      (8, 16, 32, 64))})  # fmt: skip
+_TEXT = "str"
+_MAX_TEXT_BYTES = 1024**2  # a word of one letter takes twenty times as much in Python
 _DAMAGE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, zlib.error)
 """What text that another program wrote, or damaged, may raise on the way to arrays."""
 
@@ -90,14 +92,26 @@ def decode_golden(metadata: Mapping[str, str]) -> list[GoldenPair]:
     return pairs
 
 
+def is_text(array: NDArray[Any]) -> bool:
+    """Whether an array holds words."""
+    return array.dtype.kind in "OSU"
+
+
+def words_of(array: NDArray[Any]) -> list[str]:
+    """The words of an array in flat order; some frameworks hold them as bytes."""
+    return [word.decode() if isinstance(word, bytes) else str(word) for word in array.ravel().tolist()]
+
+
 def _encode_arrays(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    return {name: _encode_array(array) for name, array in arrays.items()}
+
+
+def _encode_array(array: NDArray[Any]) -> dict[str, Any]:
+    content = json.dumps(words_of(array)).encode() if is_text(array) else _little(array).tobytes()
     return {
-        name: {
-            "dtype": array.dtype.name,
-            "shape": list(array.shape),
-            "zlib": base64.b64encode(zlib.compress(_little(array).tobytes(), 9)).decode(),
-        }
-        for name, array in arrays.items()
+        "dtype": _TEXT if is_text(array) else array.dtype.name,
+        "shape": list(array.shape),
+        "zlib": base64.b64encode(zlib.compress(content, 9)).decode(),
     }
 
 
@@ -124,6 +138,12 @@ def _decode_arrays(entries: Mapping[str, Any], room: _Room) -> dict[str, NDArray
     arrays = {}
     for name, entry in entries.items():
         content = room.unpack(base64.b64decode(entry["zlib"]))
+        if entry["dtype"] == _TEXT:
+            words = json.loads(content) if len(content) <= _MAX_TEXT_BYTES else None
+            if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+                raise ValueError(f"{name} is no list of words, or a very long one")
+            arrays[name] = np.array(words, dtype=object).reshape(entry["shape"])
+            continue
         if entry["dtype"] not in _DTYPES:  # np.dtype would evaluate what stands there
             raise ValueError(f"dtype {entry['dtype']!r:.40} of {name}")
         dtype = np.dtype(entry["dtype"])

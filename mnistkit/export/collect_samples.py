@@ -156,6 +156,8 @@ class _Noise:
         """A sample from the first domain in which Keras answers most rows, else from that in which it answers most."""
         best: Sample | None = None
         for domain in self._domains:
+            if domain.is_known and not self._known:
+                continue
             name = domain.name if not sizes else f"{domain.name}, length {'x'.join(map(str, sizes))}"
             arrays = draw(
                 self._answers.signature,

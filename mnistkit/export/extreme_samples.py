@@ -15,7 +15,8 @@ import numpy as np
 
 from mnistkit.core.comparison import compare
 from mnistkit.core.errors import ParityError
-from mnistkit.export.samples import TEXT, Arrays, Sample
+from mnistkit.export.samples import Arrays, Sample
+from mnistkit.export.signature import TEXT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

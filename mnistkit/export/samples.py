@@ -15,6 +15,7 @@ import numpy as np
 from mnistkit.core.comparison import compare
 from mnistkit.core.errors import ExportError, InputError, ParityError, one_line
 from mnistkit.export.native.keras_hooks import flatten_layers
+from mnistkit.export.signature import TEXT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -36,8 +37,6 @@ WANTED = 3
 BATCH_SIZES = (1, 2, 3)
 MORE_ROWS = 16
 """A further batch size, for models that are cheap to call."""
-TEXT = ("object", "str", "string")
-"""Names that the types of inputs of text go by."""
 _LONGEST = 2**17  # numbers in one row of an input; a volume of 224 cubed would take minutes
 _CHUNK = 512  # rows given to Keras at once
 _GRAIN = 64  # floats are multiples of 1/64: exact in float16, and they compress well as golden pairs
@@ -53,11 +52,13 @@ class Domain:
         name: For the table of the report.
         low: Smallest number.
         high: Largest number; ``None`` for the normal distribution.
+        is_known: Draw from the keys that the model knows, where it has any.
     """
 
     name: str
     low: float = 0.0
     high: float | None = None
+    is_known: bool = False
 
 
 DOMAINS = (
@@ -65,6 +66,7 @@ DOMAINS = (
     Domain("noise above 0", 0.25, 4.0),
     Domain("noise between 0 and 1", 0.0625, 0.9375),
     Domain("noise above 1", 1.25, 4.0),
+    Domain("known keys", is_known=True),  # a lookup without a place for unknown ones refuses all others
 )
 """Tried in this order, until Keras has an answer to at least half of the rows."""
 
@@ -174,7 +176,7 @@ def draw(
         lengths: Sizes of the other free axes, in the order in which they appear; repeated when there are more.
         high: Integers are drawn from 0 to ``high - 1``.
         tables: For inputs that hold indices, whatever their type, the number of valid ones.
-        words: For inputs of text, what they are drawn from.
+        words: Keys that the model knows, by input; an input of text is drawn from these and two others.
         domain: What other numbers are drawn from.
         divides: Whether the model divides: whole numbers are not 0 then, for which no backend has an answer.
     """
@@ -187,7 +189,14 @@ def draw(
         if table is not None:
             arrays[tensor.name] = _draw_indices(generator, shape, table).astype(tensor.dtype)
         else:
-            known = [*(words or {}).get(tensor.name, ()), "an unknown word", ""]
+            keys = [*(words or {}).get(tensor.name, ())]
+            if domain.is_known and keys:
+                chosen = generator.integers(0, len(keys), shape)
+                arrays[tensor.name] = np.asarray(keys, object if isinstance(keys[0], str) else None)[chosen]
+                if tensor.dtype not in TEXT:
+                    arrays[tensor.name] = arrays[tensor.name].astype(tensor.dtype)
+                continue
+            known = [*keys, "an unknown word", ""]
             arrays[tensor.name] = _draw_one(
                 generator, tensor, shape, high=high, words=known, domain=domain, divides=divides
             )

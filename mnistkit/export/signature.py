@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from mnistkit.export.native import Conversion
 
 
+TEXT = ("object", "str", "string")
+"""Names that the types of inputs of text go by."""
+
+
 @dataclass(frozen=True, slots=True)
 class Signature:
     """Inputs and outputs of a model, and how to call it.
@@ -144,7 +148,11 @@ class Signature:
 
     def tensors(self, arrays: Mapping[str, NDArray[Any]]) -> list[Any]:
         """Arrays by input name as Keras' tensors, in the order of the inputs."""
-        return [keras.ops.convert_to_tensor(arrays[tensor.name], dtype=tensor.dtype) for tensor in self.inputs]
+        types = ["string" if tensor.dtype in TEXT else tensor.dtype for tensor in self.inputs]
+        return [
+            keras.ops.convert_to_tensor(arrays[tensor.name], dtype=dtype)
+            for tensor, dtype in zip(self.inputs, types, strict=True)
+        ]
 
     def apply(self, model: Any, tensors: Sequence[Any], variables: Sequence[tuple[Any, Any]] = ()) -> list[Any]:
         """Keras' inference answers to tensors, in the order of the outputs; an answer ``None`` is no output.

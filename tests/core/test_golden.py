@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from mnistkit.core import golden
+from mnistkit.core.comparison import compare
 from mnistkit.core.contract import read_labels, weights_sha256
-from mnistkit.core.errors import ModelFileError
+from mnistkit.core.errors import ModelFileError, ParityError
 from mnistkit.core.golden import GoldenPair, decode_golden, encode_golden, rounded
 
 
@@ -33,6 +34,19 @@ def test_golden_pairs_come_back_as_they_were(pairs):
             for name in left:
                 assert right[name].dtype == left[name].dtype
                 np.testing.assert_array_equal(left[name], right[name])
+
+
+def test_words_come_back_as_they_were():
+    """Whether a framework holds them as text or as bytes; the bytes of such an array are addresses in memory."""
+    words = np.array([["red", "grün"], ["", "a"]], dtype=object)
+    held = [words, words.astype("U"), np.array([[word.encode() for word in row] for row in words], dtype=object)]
+    texts = {encode_golden([GoldenPair({"color": array}, {"class": np.zeros(2)})]) for array in held}
+    assert len(texts) == 1
+    (pair,) = decode_golden({"golden": texts.pop()})
+    assert pair.inputs["color"].tolist() == words.tolist()
+    assert compare(held[0], held[2], atol=0, what="words").rows == 2
+    with pytest.raises(ParityError, match="words: 1 of 4 words differ"):
+        compare(words, np.array([["red", "green"], ["", "a"]], dtype=object), atol=0, what="words")
 
 
 def test_golden_pairs_are_the_same_text_on_any_machine(pairs):
@@ -75,6 +89,13 @@ def test_the_entry_that_is_damaged_below_is_read_when_whole():
         entry(shape=[1, 5]),
         entry(shape="x"),
         entry(dtype="object"),
+        entry(dtype="str"),
+        entry(dtype="str", zlib=base64.b64encode(zlib.compress(b"[1, 2, 3, 4]")).decode()),
+        entry(
+            dtype="str",
+            shape=[500_000],
+            zlib=base64.b64encode(zlib.compress(b'["a' + b'","a' * 499_999 + b'"]')).decode(),
+        ),
         entry(dtype="nonsense"),
         entry(dtype=3),
         entry(dtype="," * 5000),

@@ -7,6 +7,8 @@ from comparing import call, session
 from keras import layers as L
 from keras import tree
 
+from mnistkit.core.comparison import verify_file
+from mnistkit.export import export_onnx
 from mnistkit.export.native import convert
 from mnistkit.export.native.lowerings import tabular
 
@@ -100,3 +102,33 @@ def test_without_an_index_for_unknown_keys_the_file_refuses_them_as_keras_does()
         runner = session(convert(keras.Model(tensor, layer(tensor))).proto)
         with pytest.raises(Exception, match="out of data bounds"):
             runner.run(None, {runner.get_inputs()[0].name: IDS})
+
+
+@pytest.mark.parametrize("kind", ["integers", "words"])
+def test_a_table_without_unknown_keys_is_verified_on_its_keys(kind, tmp_path):
+    pytest.importorskip("tensorflow", reason="Keras builds its lookups with TensorFlow, which this environment lacks")
+    if kind == "words" and keras.backend.backend() != "tensorflow":
+        pytest.skip("Keras takes words under TensorFlow alone")
+    layer = L.IntegerLookup(vocabulary=[1000, 2000], num_oov_indices=0)
+    if kind == "words":
+        layer = L.StringLookup(vocabulary=["red", "blue"], num_oov_indices=0)
+    tensor = keras.Input((2,), dtype="int64" if kind == "integers" else "string")
+    model = keras.Model(tensor, L.Dense(2)(L.Embedding(2, 3)(layer(tensor))))
+    report = export_onnx(model, tmp_path / "table.onnx")
+    assert report.rows[0].sample == "known keys"
+    assert verify_file(report.path).pairs >= 1
+
+
+def test_words_go_in_and_out(tmp_path):
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("Keras takes words under TensorFlow alone")
+    tensor = keras.Input((2,), dtype="string")
+    keys = ["red", "blue"]
+    index = L.StringLookup(vocabulary=keys)(tensor)
+    word = L.StringLookup(vocabulary=keys, invert=True)(index)
+    path = export_onnx(keras.Model(tensor, word), tmp_path / "words.onnx").path
+    assert verify_file(path).pairs >= 1
+    samples = {"input_layer": np.array([["blue", "green"]])}
+    assert (
+        export_onnx(keras.Model(tensor, index), tmp_path / "given.onnx", samples=samples).rows[0].comparison.rows == 1
+    )
