@@ -115,7 +115,8 @@ def _settings_of(thing: Any) -> dict[str, Any]:
 def _metrics_and_losses(model: Any) -> list[Any]:
     import keras
 
-    return [thing for thing in [*model.metrics, *keras.tree.flatten(model.loss)] if hasattr(thing, "__dict__")]
+    metrics = [one for metric in model.metrics for one in (metric, *getattr(metric, "metrics", ()))]  # compile() wraps
+    return [thing for thing in [*metrics, *keras.tree.flatten(model.loss)] if hasattr(thing, "__dict__")]
 
 
 def _numpy_state() -> Any:

@@ -158,6 +158,30 @@ def python_layers():
     return {"counter": Count, "NumPy's numbers": Draw, "size of the batch": Note}
 
 
+class Counting(keras.metrics.Metric):
+    """A metric that keeps its state in Python, as one does who comes from another framework."""
+
+    def __init__(self):
+        super().__init__(name="first")
+        self.reset_state()
+
+    def reset_state(self):
+        self.steps, self.total = 0, 0.0
+
+    def update_state(self, y, p, sample_weight=None):  # noqa: ARG002 - the signature of Keras
+        self.steps += 1
+        self.total = self.total + keras.ops.stop_gradient(keras.ops.mean(p[:, 0]))
+
+    def result(self):
+        return self.total / max(self.steps, 1)
+
+
+@on_torch
+def test_a_metric_that_keeps_its_state_in_python(capsys):
+    assert_as_model_fit(lambda: net(metrics=[Counting()]))
+    assert "Counting.steps changes" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("kind", ["counter", "NumPy's numbers", "size of the batch"])
 def test_python_code_that_changes_in_each_step(kind, capsys):
     assert_as_model_fit(lambda: net(python_layers()[kind]()))
