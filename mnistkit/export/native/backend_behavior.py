@@ -89,7 +89,7 @@ def keeps_axes(name: str) -> bool:
 @functools.cache
 def counts_with_axes_reversed() -> bool:
     """Say whether the answer of ``count_nonzero`` along an axis is transposed, as under PyTorch up to Keras 3.15."""
-    return ask(lambda x: keras.ops.count_nonzero(x, axis=0), np.ones((1, 2, 3), "float32")).shape != (2, 3)
+    return bool(ask(lambda x: keras.ops.count_nonzero(x, axis=0), np.ones((1, 2, 3), "float32")).shape != (2, 3))
 
 
 @functools.cache
