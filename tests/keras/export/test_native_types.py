@@ -77,6 +77,7 @@ SINGLE_PRECISION = {
     "arctan": ops.arctan,
     "erf": ops.erf,
     "elu": ops.elu,
+    "leaky": lambda x: ops.leaky_relu(x, 0.1),
     "conv": lambda x: ops.conv(ops.reshape(x, (-1, 3, 1)), np.ones((2, 1, 2)) / 3, padding="same"),
     "dense": L.Dense(2, dtype="float64"),
     "normalized": L.LayerNormalization(dtype="float64"),
