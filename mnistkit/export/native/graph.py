@@ -74,8 +74,7 @@ SINGLE_ONLY = frozenset(
     {
         "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "AveragePool", "Celu", "Conv", "ConvTranspose", "Cosh",
         "Elu", "Erf", "GRU", "Gelu", "GlobalAveragePool", "GlobalMaxPool", "GridSample", "HardSigmoid", "HardSwish",
-        "InstanceNormalization", "LSTM", "LeakyRelu", "RNN", "Resize", "Selu", "Sinh", "Softsign",
-        "Tan", "ThresholdedRelu",
+        "InstanceNormalization", "LSTM", "RNN", "Resize", "Selu", "Sinh", "Softsign", "Tan", "ThresholdedRelu",
     }
 )  # fmt: skip
 

@@ -72,12 +72,12 @@ DOUBLE_PRECISION = {
     "logsumexp": lambda x: ops.logsumexp(x, axis=1),
     "sigmoid": ops.sigmoid,
     "relu": ops.relu,
+    "leaky": ops.leaky_relu,
 }
 SINGLE_PRECISION = {
     "arctan": ops.arctan,
     "erf": ops.erf,
     "elu": ops.elu,
-    "leaky": lambda x: ops.leaky_relu(x, 0.1),
     "conv": lambda x: ops.conv(ops.reshape(x, (-1, 3, 1)), np.ones((2, 1, 2)) / 3, padding="same"),
     "dense": L.Dense(2, dtype="float64"),
     "normalized": L.LayerNormalization(dtype="float64"),
@@ -132,6 +132,8 @@ def test_ids_and_timestamps_above_32_bits_are_computed_as_keras_does():
 def test_numbers_of_double_precision_keep_it():
     pairs, _ = answers(DOUBLE_PRECISION, DOUBLES)
     assert differing(pairs, tolerance=1e-12 if pairs["relu"][0].dtype == "float64" else 1e-6) == []
+    leaky, _ = answers({"leaky": ops.leaky_relu}, DOUBLES, opset=21)
+    assert differing(leaky, tolerance=1e-6) == []
 
 
 def test_what_onnxruntime_has_in_single_precision_alone_is_computed_in_it_and_said():
