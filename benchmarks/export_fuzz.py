@@ -68,7 +68,7 @@ if TYPE_CHECKING:
 BACKEND = keras.backend.backend()
 RESULTS = Path(__file__).parent / "results" / "export_fuzz.json"
 KEPT_EVERY = 10
-SHAKES = 8
+SHAKES = 16
 TIMES_SHAKEN = 16.0
 UNDERFLOWING = frozenset(("Exp", "Exp2", "Sigmoid", "Softmax"))
 """Operations whose zeros may be numbers below the smallest, which some runtimes keep."""

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 
 def render(text: str, root: Path) -> str:
     """The page with its tables made anew."""
-    fuzz = json.loads((root / "benchmarks" / "results" / "export_fuzz.json").read_text(encoding="utf-8"))
-    text = fill(text, "random", random_models(fuzz))
+    fuzz = root / "benchmarks" / "results" / "export_fuzz.json"
+    if fuzz.exists():
+        text = fill(text, "random", random_models(json.loads(fuzz.read_text(encoding="utf-8"))))
     rows = json.loads((root / "benchmarks" / "results" / "export_speed.json").read_text(encoding="utf-8"))
     return fill(text, "speed", table(rows))
 

@@ -72,6 +72,7 @@ DOUBLE_PRECISION = {
     "logsumexp": lambda x: ops.logsumexp(x, axis=1),
     "sigmoid": ops.sigmoid,
     "relu": ops.relu,
+    "leaky": ops.leaky_relu,
 }
 SINGLE_PRECISION = {
     "arctan": ops.arctan,
@@ -131,6 +132,8 @@ def test_ids_and_timestamps_above_32_bits_are_computed_as_keras_does():
 def test_numbers_of_double_precision_keep_it():
     pairs, _ = answers(DOUBLE_PRECISION, DOUBLES)
     assert differing(pairs, tolerance=1e-12 if pairs["relu"][0].dtype == "float64" else 1e-6) == []
+    leaky, _ = answers({"leaky": ops.leaky_relu}, DOUBLES, opset=21)
+    assert differing(leaky, tolerance=1e-6) == []
 
 
 def test_what_onnxruntime_has_in_single_precision_alone_is_computed_in_it_and_said():

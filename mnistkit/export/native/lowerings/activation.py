@@ -62,8 +62,14 @@ def relu6(graph: Graph, _: Any, x: Any) -> Value:
 
 @register_lowering("LeakyRelu")
 def leaky_relu(graph: Graph, op: Any, x: Any) -> Value:
-    """``x`` or ``slope * x``."""
-    return graph.pointwise("LeakyRelu", floating(graph, x), alpha=float(op.negative_slope))
+    """``x`` or ``slope * x``; from opset 18 on, onnxruntime has no LeakyRelu of double precision."""
+    value, slope = floating(graph, x), float(op.negative_slope)
+    if value.dtype != "float64":
+        return graph.pointwise("LeakyRelu", value, alpha=slope)
+    below = graph.pointwise("Less", value, graph.const(0.0, value.dtype), dtype="bool")
+    return graph.pointwise(
+        "Where", below, graph.pointwise("Mul", value, graph.const(slope, value.dtype)), value, dtype=value.dtype
+    )
 
 
 @register_lowering("Elu")

@@ -59,7 +59,7 @@ def encode(indices: Any, mode: str, *, depth: int, dtype: str, count_weights: An
         indices = ops.expand_dims(indices, -1)
     if mode == "multi_hot":
         hot = ops.one_hot(indices, depth, dtype=dtype)
-        return ops.max(hot, axis=max(len(indices.shape) - 1, 0))
+        return ops.max(hot, axis=1 if len(indices.shape) > 1 else 0)
     if mode == "one_hot":
         if len(indices.shape) > 1 and not isinstance(indices.shape[-1], SymbolicDim) and indices.shape[-1] == 1:
             indices = ops.squeeze(indices, -1)
