@@ -49,6 +49,12 @@ def floats_are_single_beside_doubles() -> bool:
 
 
 @functools.cache
+def slopes_are_single() -> bool:
+    """Say whether the slope of ``leaky_relu`` is held in single precision also for numbers of double precision."""
+    return bool(ask(lambda x: keras.ops.leaky_relu(x, 0.1), -np.ones(1, "float64"))[0] != -0.1)  # noqa: PLR2004  a tenth has no exact form
+
+
+@functools.cache
 def masked_steps_answer_with_state() -> bool:
     """Say whether a recurrent layer answers a masked step with its first state; else with its answer before, or 0."""
     settings = {"kernel_initializer": "zeros", "recurrent_initializer": "zeros", "use_bias": False}

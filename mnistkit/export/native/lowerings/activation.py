@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
+from mnistkit.export.native.backend_behavior import slopes_are_single
 from mnistkit.export.native.graph import Graph, Value
 from mnistkit.export.native.lowerings.elementwise import clip_to, floating, floating_unless_overflowing
 from mnistkit.export.native.registry import register_lowering
@@ -62,10 +65,15 @@ def relu6(graph: Graph, _: Any, x: Any) -> Value:
 
 @register_lowering("LeakyRelu")
 def leaky_relu(graph: Graph, op: Any, x: Any) -> Value:
-    """``x`` or ``slope * x``; from opset 18 on, onnxruntime has no LeakyRelu of double precision."""
-    value, slope = floating(graph, x), float(op.negative_slope)
+    """``x`` or ``slope * x``."""
+    return _leaky(graph, floating(graph, x), float(op.negative_slope))
+
+
+def _leaky(graph: Graph, value: Value, slope: float) -> Value:
+    """From opset 18 on, onnxruntime has no LeakyRelu of double precision."""
     if value.dtype != "float64":
         return graph.pointwise("LeakyRelu", value, alpha=slope)
+    slope = float(np.float32(slope)) if slopes_are_single() else slope
     below = graph.pointwise("Less", value, graph.const(0.0, value.dtype), dtype="bool")
     return graph.pointwise(
         "Where", below, graph.pointwise("Mul", value, graph.const(slope, value.dtype)), value, dtype=value.dtype
@@ -239,7 +247,7 @@ def general_relu(graph: Graph, op: Any, x: Any) -> Value:
     value = floating(graph, value) if value.dtype == "bool" else value
     slope, top, start = float(op.negative_slope), op.max_value, float(op.threshold)
     if start == 0 and top is None:
-        return graph.pointwise("LeakyRelu", value, alpha=slope) if slope else graph.pointwise("Relu", value)
+        return _leaky(graph, value, slope) if slope else graph.pointwise("Relu", value)
     if start == 0:
         positive = clip_to(graph, value, low=0.0, high=float(top))
     else:
