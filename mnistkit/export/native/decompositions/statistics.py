@@ -110,8 +110,9 @@ def nanmean(op: Any, x: Any) -> Any:
 def nanvar(op: Any, x: Any) -> Any:
     """Variance or deviation of the numbers."""
     x = real(x)
-    mean = ops.nanmean(x, axis=op.axis, keepdims=True)
-    variance = ops.nanmean(ops.square(x - mean), axis=op.axis, keepdims=op.keepdims)
+    axes = tuple(range(len(x.shape))) if op.axis is None else op.axis  # by name, because some backends then keep none
+    mean = ops.nanmean(x, axis=axes, keepdims=True)
+    variance = ops.nanmean(ops.square(x - mean), axis=axes, keepdims=op.keepdims)
     return ops.sqrt(variance) if type(op).__name__ == "Nanstd" else variance
 
 
