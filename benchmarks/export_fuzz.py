@@ -137,10 +137,10 @@ def compare(model: Any, chosen: Chosen) -> Verdict:
             except ParityError as error:
                 if not _is_rounding(path, answers, sample, atol=atol):
                     where = first_difference(model, chosen, sample, atol)
-                    return Verdict("DIFFERENT", f"{one_line(error, limit=300)}{where}")
+                    return Verdict("DIFFERENT", f"{one_line(error, limit=300).replace(f'{folder}/', '')}{where}")
                 rounding.append(one_line(error, limit=200))
             except MnistkitError as error:
-                return Verdict("DIFFERENT", f"{sample.name}: {one_line(error, limit=300)}")
+                return Verdict("DIFFERENT", f"{sample.name}: {one_line(error, limit=300).replace(f'{folder}/', '')}")
     if notes:
         return Verdict("NaN differs", one_line(ParityError(notes[0]), limit=300))
     return Verdict("rounding", rounding[0]) if rounding else Verdict("equal")
