@@ -35,11 +35,7 @@ def read_labels(metadata: Mapping[str, str]) -> tuple[str, ...] | None:
     """
     if "labels" not in metadata:
         return None
-    try:
-        labels = json.loads(metadata["labels"])
-    except (ValueError, RecursionError) as error:
-        reason = one_line(error, limit=120)
-        raise ModelFileError(f"the labels in the file are damaged ({reason}); export it again") from error
+    labels = _read_json(metadata, "labels")
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
         raise ModelFileError("the labels in the file are not a list of names; export it again")
     return tuple(labels)
@@ -53,14 +49,18 @@ def read_states(metadata: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """
     if "states" not in metadata:
         return ()
-    try:
-        pairs = json.loads(metadata["states"])
-    except (ValueError, RecursionError) as error:
-        reason = one_line(error, limit=120)
-        raise ModelFileError(f"the states in the file are damaged ({reason}); export it again") from error
+    pairs = _read_json(metadata, "states")
     if not isinstance(pairs, list) or not all(map(_is_pair, pairs)):
         raise ModelFileError("the states in the file are not a list of pairs of names; export it again")
     return tuple((before, after) for before, after in pairs)
+
+
+def _read_json(metadata: Mapping[str, str], key: str) -> Any:
+    try:
+        return json.loads(metadata[key])
+    except (ValueError, RecursionError) as error:
+        reason = one_line(error, limit=120)
+        raise ModelFileError(f"the {key} in the file are damaged ({reason}); export it again") from error
 
 
 def _is_pair(pair: Any) -> bool:

@@ -189,16 +189,9 @@ def draw(
         if table is not None:
             arrays[tensor.name] = _draw_indices(generator, shape, table).astype(tensor.dtype)
         else:
-            keys = [*(words or {}).get(tensor.name, ())]
-            if domain.is_known and keys:
-                chosen = generator.integers(0, len(keys), shape)
-                arrays[tensor.name] = np.asarray(keys, object if isinstance(keys[0], str) else None)[chosen]
-                if tensor.dtype not in TEXT:
-                    arrays[tensor.name] = arrays[tensor.name].astype(tensor.dtype)
-                continue
-            known = [*keys, "an unknown word", ""]
+            keys = list((words or {}).get(tensor.name, ()))
             arrays[tensor.name] = _draw_one(
-                generator, tensor, shape, high=high, words=known, domain=domain, divides=divides
+                generator, tensor, shape, high=high, keys=keys, domain=domain, divides=divides
             )
     return arrays
 
@@ -299,11 +292,15 @@ def _draw_one(
     shape: tuple[int, ...],
     *,
     high: int,
-    words: Sequence[Any],
+    keys: Sequence[Any],
     domain: Domain,
     divides: bool,
 ) -> NDArray[Any]:
+    if domain.is_known and keys:
+        chosen = np.asarray(keys, dtype=object)[generator.integers(0, len(keys), shape)]
+        return chosen if tensor.dtype in TEXT else chosen.astype(tensor.dtype)
     if tensor.dtype in TEXT:
+        words = [*keys, "an unknown word", ""]
         return np.asarray(generator.choice(np.asarray(words, dtype=object), shape), dtype=object)
     if tensor.dtype == "bool":
         return generator.random(shape) < 0.5  # noqa: PLR2004  # a fair coin

@@ -148,10 +148,9 @@ class Signature:
 
     def tensors(self, arrays: Mapping[str, NDArray[Any]]) -> list[Any]:
         """Arrays by input name as Keras' tensors, in the order of the inputs."""
-        types = ["string" if tensor.dtype in TEXT else tensor.dtype for tensor in self.inputs]
         return [
-            keras.ops.convert_to_tensor(arrays[tensor.name], dtype=dtype)
-            for tensor, dtype in zip(self.inputs, types, strict=True)
+            keras.ops.convert_to_tensor(arrays[tensor.name], dtype="string" if tensor.dtype in TEXT else tensor.dtype)
+            for tensor in self.inputs
         ]
 
     def apply(self, model: Any, tensors: Sequence[Any], variables: Sequence[tuple[Any, Any]] = ()) -> list[Any]:

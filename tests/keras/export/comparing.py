@@ -15,6 +15,7 @@ from keras import tree
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, InvalidGraph, RuntimeException
 
 from mnistkit.core.errors import ExportError
+from mnistkit.core.golden import is_text, words_of
 from mnistkit.export.native import Conversion, convert
 from mnistkit.export.native.signature import signature
 
@@ -80,8 +81,8 @@ def compare(expected: Any, got: Any, *, atol: float = TOLERANCE, nan: bool = Fal
     worst = 0.0
     for a, b in zip(map(np.asarray, expected), map(np.asarray, got), strict=True):
         assert a.shape == b.shape, f"shape {b.shape} in place of {a.shape}"
-        if a.dtype.kind in "OSU":
-            assert _words(a) == _words(b), "the words differ"
+        if is_text(a):
+            assert words_of(a) == words_of(b), "the words differ"
             continue
         # backends disagree about int32 and int64; a file cannot, and has the type of Keras' inference
         same = a.dtype == b.dtype or (a.dtype.kind == b.dtype.kind == "i") or "bfloat16" in str(a.dtype)
@@ -98,10 +99,6 @@ def compare(expected: Any, got: Any, *, atol: float = TOLERANCE, nan: bool = Fal
         assert largest <= atol, f"largest difference {largest:.3g} is over {atol:.3g}"
         worst = max(worst, largest)
     return worst
-
-
-def _words(array: np.ndarray[Any, Any]) -> list[str]:
-    return [word.decode() if isinstance(word, bytes) else str(word) for word in array.ravel().tolist()]
 
 
 def call(model: Any, structure: Any, keywords: list[str]) -> list[np.ndarray[Any, Any]]:

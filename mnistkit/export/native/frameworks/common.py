@@ -112,6 +112,12 @@ def as_type(x: Any, dtype: Any) -> Any:
     return x if dtype is None else ops.cast(x, keras.backend.standardize_dtype(dtype))
 
 
+def clamp(x: Any, min: Any = None, max: Any = None) -> Any:
+    """Limit a tensor on one side or both; None limits nothing."""
+    x = x if min is None else ops.maximum(x, min)
+    return x if max is None else ops.minimum(x, max)
+
+
 def sum_of(tensors: Sequence[Any]) -> Any:
     """Add tensors up."""
     total = tensors[0]

@@ -11,6 +11,7 @@ from mnistkit.export.native.frameworks.common import (
     UNARY,
     Functions,
     as_type,
+    clamp,
     of_ops,
     refuse_random,
     variance,
@@ -42,11 +43,6 @@ def _var(a: Any, axis: Any = None, *, ddof: int = 0, keepdims: bool = False) -> 
 
 def _std(a: Any, axis: Any = None, *, ddof: int = 0, keepdims: bool = False) -> Any:
     return ops.sqrt(_var(a, axis, ddof=ddof, keepdims=keepdims))
-
-
-def _clip(a: Any, min: Any = None, max: Any = None) -> Any:
-    a = a if min is None else ops.maximum(a, min)
-    return a if max is None else ops.minimum(a, max)
 
 
 def _reshape(a: Any, *shape: Any) -> Any:
@@ -102,7 +98,7 @@ FUNCTIONS: Functions = {
     "min": _extreme("min"), "amax": _extreme("max"), "amin": _extreme("min"), "any": _extreme("any"),
     "all": _extreme("all"), "argmax": _extreme("argmax"), "argmin": _extreme("argmin"),
     "logsumexp": _extreme("logsumexp"),
-    "cumsum": _cumulative("cumsum"), "cumprod": _cumulative("cumprod"), "var": _var, "std": _std, "clip": _clip,
+    "cumsum": _cumulative("cumsum"), "cumprod": _cumulative("cumprod"), "var": _var, "std": _std, "clip": clamp,
     "reshape": lambda a, shape: ops.reshape(a, shape), "transpose": _transpose, "permute_dims": _transpose, "pad": _pad,
     "array": _array, "asarray": _array, "astype": as_type, "zeros_like": _like(0), "ones_like": _like(1),
     "full_like": lambda a, fill_value, dtype=None: as_type(ops.full_like(a, fill_value), dtype),

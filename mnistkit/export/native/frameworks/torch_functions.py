@@ -14,6 +14,7 @@ from mnistkit.export.native.frameworks.common import (
     Functions,
     as_type,
     cast_if_integer,
+    clamp,
     each,
     is_tensor,
     of_ops,
@@ -56,11 +57,6 @@ def _div(x: Any, other: Any, *, rounding_mode: str | None = None) -> Any:
     if rounding_mode is not None:
         raise UnsupportedOp(f"torch.div rounds with {rounding_mode!r}; write keras.ops.trunc(x / y)")
     return ops.true_divide(x, other)
-
-
-def _clamp(x: Any, min: Any = None, max: Any = None) -> Any:
-    x = x if min is None else ops.maximum(x, min)
-    return x if max is None else ops.minimum(x, max)
 
 
 def _where(condition: Any, x: Any, other: Any) -> Any:
@@ -430,8 +426,8 @@ FUNCTIONS: Functions = {
         mul="multiply", ne="not_equal", neg="negative", remainder="mod", true_divide="true_divide",
         hardswish="hard_silu", hardsigmoid="hard_sigmoid", logsigmoid="log_sigmoid",
     ),
-    "add": _add, "sub": _sub, "subtract": _sub, "div": _div, "clamp": _clamp, "clip": _clamp, "where": _where,
-    "clamp_min": _clamp, "clamp_max": lambda x, max: ops.minimum(x, max),
+    "add": _add, "sub": _sub, "subtract": _sub, "div": _div, "clamp": clamp, "clip": clamp, "where": _where,
+    "clamp_min": clamp, "clamp_max": lambda x, max: ops.minimum(x, max),
     "masked_fill": _masked_fill, "addmm": lambda bias, x, y: ops.add(bias, ops.matmul(x, y)),
     "sum": _reduction("sum", widens=True), "prod": _reduction("prod", widens=True), "mean": _reduction("mean"),
     "amax": _reduction("max"), "amin": _reduction("min"), "any": _reduction("any"), "all": _reduction("all"),

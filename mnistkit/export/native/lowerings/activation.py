@@ -45,11 +45,9 @@ def _softplus(graph: Graph, value: Value) -> Value:
 
 @register_lowering("Relu")
 def relu(graph: Graph, _: Any, x: Any) -> Value:
-    """``max(x, 0)``; unsigned integers are so already, and onnxruntime has no Relu of other integers than int32."""
+    """``max(x, 0)``, as unsigned and truth values are; onnxruntime has no Relu of other integers than int32."""
     value = graph.value(x)
-    if value.dtype == "bool":
-        return value
-    if value.dtype.startswith("uint"):
+    if value.dtype == "bool" or value.dtype.startswith("uint"):
         return value
     if value.dtype.startswith("int") and value.dtype != "int32":
         zero = graph.const(0, "int64")

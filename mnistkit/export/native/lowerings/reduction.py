@@ -263,7 +263,7 @@ def count_nonzero(graph: Graph, op: Any, x: Any) -> Value:
     if value.rank - len(axes) > 1 and counts_with_axes_reversed():
         cure = 'ops.sum(ops.cast(ops.not_equal(x, 0), "int32"), axis)'
         raise UnsupportedOp(f"count_nonzero of this backend answers with its axes reversed; use {cure} instead")
-    return reduce_node(graph, "ReduceSum", value, normal_axes(op.axis, value.rank), keepdims=False)
+    return reduce_node(graph, "ReduceSum", value, axes, keepdims=False)
 
 
 @register_lowering("Cumsum")
