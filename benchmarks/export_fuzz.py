@@ -16,7 +16,8 @@ types, and on NaN and infinities. Types are compared too. Prints a line for each
 
 Two right computations can be apart where a rounding decides (the place of the largest of two numbers that differ in
 their last bit). So an answer that is off is held against what Keras answers when every layer and operation of the model
-has its result moved by about its last bit: where that moves the very same number as far, it is rounding.
+has its result moved by about its last bit, and its inputs: where that moves the very same number as far, it is
+rounding.
 
 ``results/export_fuzz.json`` keeps the verdicts of each backend, after every few models. ``--resume`` leaves out those
 that it has. ``python tools/docs_tables.py`` makes a table of it. For JAX, set
@@ -72,6 +73,8 @@ SHAKES = 16
 TIMES_SHAKEN = 16.0
 UNDERFLOWING = frozenset(("Exp", "Exp2", "Sigmoid", "Softmax"))
 """Operations whose zeros may be numbers below the smallest, which some runtimes keep."""
+FROM_ONE = frozenset(("Celu", "ELU", "Elu", "Selu"))
+"""Operations that subtract from one: what is left is off by the last bit of one."""
 EXACT = (keras.layers.Embedding, keras.layers.Normalization)
 """Layers with weights that sum nothing up."""
 VERDICTS = ("equal", "rounding", "NaN differs", "refused", "Keras fails", "DIFFERENT")
@@ -208,8 +211,10 @@ def _explained(expected: Any, answer: Any, others: list[Any], *, atol: float) ->
 
 
 def _shaken_answers(answers: KerasAnswers, inputs: Any, seed: int) -> dict[str, Any]:
-    with _shaking(np.random.default_rng(seed)):
-        return answers.signature.call(answers.model, inputs)
+    generator = np.random.default_rng(seed)
+    moved = {name: _moved_array(x, generator) if x.dtype.kind == "f" else x for name, x in inputs.items()}
+    with _shaking(generator):
+        return answers.signature.call(answers.model, moved)
 
 
 @contextlib.contextmanager
@@ -218,46 +223,67 @@ def _shaking(generator: np.random.Generator) -> Iterator[None]:
     original = keras.Operation.__call__
 
     def call(operation: Any, *args: Any, **options: Any) -> Any:
-        vanishes = type(operation).__name__ in UNDERFLOWING
+        name = type(operation).__name__
         sums = isinstance(operation, keras.Layer) and bool(operation.weights) and not isinstance(operation, EXACT)
-        answers = original(operation, *args, **options)
-        return keras.tree.map_structure(lambda x: _moved(x, generator, vanishes=vanishes, sums=sums), answers)
+        return moved(original(operation, *args, **options), name, sums=sums)
 
+    def moved(answers: Any, name: str, *, sums: bool = False) -> Any:
+        vanishes, least = name in UNDERFLOWING, float(name in FROM_ONE)
+        return keras.tree.map_structure(
+            lambda x: _moved(x, generator, vanishes=vanishes, sums=sums or least > 0, least=least), answers
+        )
+
+    def plain(name: str, function: Any) -> Any:  # what the functions inside layers call
+        return lambda *args, **options: moved(function(*args, **options), name)
+
+    functions = {name: getattr(keras.ops, name.lower()) for name in (*UNDERFLOWING, *FROM_ONE - {"ELU"})}
     keras.Operation.__call__ = call
     try:
+        for name, function in functions.items():
+            setattr(keras.ops, name.lower(), plain(name, function))
         yield
     finally:
         keras.Operation.__call__ = original
+        for name, function in functions.items():
+            setattr(keras.ops, name.lower(), function)
 
 
-def _moved(x: Any, generator: np.random.Generator, *, vanishes: bool, sums: bool) -> Any:
+def _moved(x: Any, generator: np.random.Generator, *, vanishes: bool, sums: bool, least: float) -> Any:
     if x is None or not keras.ops.is_tensor(x) or not keras.backend.standardize_dtype(x.dtype).startswith("float"):
         return x
-    array = keras.ops.convert_to_numpy(x)
-    moved = keras.ops.convert_to_tensor(_moved_array(array, generator, vanishes=vanishes, sums=sums))
+    try:
+        array = keras.ops.convert_to_numpy(x)
+    except Exception:  # noqa: BLE001 - a symbol of a loop that the backend compiles
+        return x
+    moved = keras.ops.convert_to_tensor(_moved_array(array, generator, vanishes=vanishes, sums=sums, least=least))
     mask = getattr(x, "_keras_mask", None)
     if mask is not None:
         moved._keras_mask = mask  # noqa: SLF001 - where Keras keeps it
     return moved
 
 
-def _moved_array(array: Any, generator: np.random.Generator, *, vanishes: bool, sums: bool) -> Any:
+def _moved_array(
+    array: Any, generator: np.random.Generator, *, vanishes: bool = False, sums: bool = False, least: float = 0.0
+) -> Any:
     """The same numbers, each a last bit off; zeros of any sign; the smallest numbers perhaps zero.
 
-    Sums are off by a last bit of the largest one. Zeros that are vanishing numbers may be the smallest numbers. Numbers
-    that are whole throughout stay, for they are counts or indices, unless they are so large that none has a fraction.
+    Sums are off by a last bit of the largest one, or of ``least`` where that is larger. Zeros that are vanishing
+    numbers may be the smallest numbers. Numbers that are whole throughout stay, for they are counts or indices, unless
+    they are so large that none has a fraction.
     """
     limits = np.finfo(array.dtype)
     with np.errstate(all="ignore"):
         if sums:
             largest = np.abs(array[np.isfinite(array)]).max(initial=0).astype("float64")
+            largest = max(float(largest), least)
             moved = array + 2 * float(limits.eps) * largest * generator.uniform(-1, 1, array.shape)
         elif (array == np.round(array)).all() and not np.abs(array).max(initial=0) > 1 / (16 * limits.eps):
             moved = array.copy()
         else:
             moved = array * (1 + 2 * float(limits.eps) * generator.uniform(-1, 1, array.shape))
     coin = generator.random(array.shape) < 0.5
-    moved = np.where((np.abs(array) <= 4 * limits.tiny) & coin, 0.0, moved)
+    smallest = max(1024 * float(limits.tiny), float(limits.eps) * least)
+    moved = np.where((np.abs(array) <= smallest) & coin, 0.0, moved)
     if vanishes:
         moved = np.where((moved == 0) & (generator.random(array.shape) < 0.5), limits.tiny, moved)
     return np.where((moved == 0) & (generator.random(array.shape) < 0.5), -moved, moved).astype(array.dtype)

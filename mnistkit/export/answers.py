@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
+from mnistkit.export.equal_elements import first_of_equal
 from mnistkit.export.native.keras_hooks import compiled
 
 if TYPE_CHECKING:
@@ -29,12 +30,16 @@ class KerasAnswers:
     Args:
         model: The Keras model.
         signature: What it takes, under Keras' names.
+
+    Attributes:
+        notes: Where the answers given so far are not the backend's own, and why.
     """
 
     def __init__(self, model: Any, signature: Signature) -> None:
         self.model, self.signature = model, signature
         self._variables = list(model.variables)
         self._program = compiled(self._run)
+        self.notes: set[str] = set()
 
     def __call__(self, arrays: Arrays) -> Arrays:
         """Keras' answers by output name.
@@ -43,7 +48,10 @@ class KerasAnswers:
             Exception: Keras refuses the arrays, with whatever its backend raises.
         """
         if self._program is None:
-            return self.signature.call(self.model, arrays)
+            with first_of_equal() as notes:
+                answers = self.signature.call(self.model, arrays)
+            self.notes.update(notes)
+            return answers
         tensors = self.signature.tensors(arrays)
         try:
             flat = self._program([variable.value for variable in self._variables], tensors)
@@ -65,7 +73,8 @@ class KerasAnswers:
             keras.ops.convert_to_tensor(value, dtype=v.dtype) for value, v in zip(values, self._variables, strict=True)
         ]
         inputs = self.signature.tensors({key: _moved(array, generator) for key, array in arrays.items()})
-        flat = (self._program or self._run)(tensors, inputs)
+        with first_of_equal():
+            flat = (self._program or self._run)(tensors, inputs)
         return self.signature.named([keras.ops.convert_to_numpy(answer) for answer in flat])
 
     def _run(self, values: list[Any], tensors: list[Any]) -> list[Any]:

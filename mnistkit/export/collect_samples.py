@@ -174,6 +174,9 @@ class _Noise:
             except Exception as error:  # noqa: BLE001  # Keras refuses a size with whatever its backend raises
                 self._refused = error
                 continue
+            if sample is not None and _is_empty(sample, self._answers):
+                self._refused = ValueError(f"at length {'x'.join(map(str, sizes))} its answer is empty")
+                return best
             if sample is not None and (best is None or sample.left_out < best.left_out):
                 best, chosen = sample, domain
             if best is not None and best.left_out <= rows / 2:
@@ -181,6 +184,14 @@ class _Noise:
         if best is not None:
             self._domains = (chosen,)
         return best
+
+
+def _is_empty(sample: Sample, answers: KerasAnswers) -> bool:
+    """Whether a free size is too small for the model: windows fit nowhere, and some backends answer with nothing."""
+    free = any(not isinstance(size, int) for tensor in answers.signature.inputs for size in tensor.shape[1:])
+    return free and any(
+        sample.expected[tensor.name].size == 0 and 0 not in tensor.shape for tensor in answers.signature.outputs
+    )
 
 
 def _by_rows(sample: Sample) -> Sample:

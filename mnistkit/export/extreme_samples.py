@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 MAGNITUDES = (1e2, 1e4)
 _ROUNDING = 2.0**-20  # relative change of the inputs; sums of a hundred products round by about as much
+_BESIDE_ZERO = 2.0**-60  # its square is a normal number
 _SHARE = 1 / 4  # of the tolerance, by which an answer may move when its input is changed so
 # At the type's limits the order of a sum decides whether it overflows, so graphs with sums are not run there.
 _SUMS = (
@@ -214,9 +215,12 @@ def _draw(
 
 
 def _zeros(tensor: TensorInfo, shape: tuple[int, ...]) -> NDArray[Any]:
-    """Rows of 0, -0, the smallest normal number and its negative, one after the other."""
+    """Rows of 0, -0, a number beside zero and its negative, one after the other.
+
+    Not the smallest number: a quotient or a product of it is subnormal, which TensorFlow and XLA take for zero.
+    """
     dtype = _numpy_type(tensor)
-    tiny = float(np.finfo(dtype).tiny) if np.issubdtype(dtype, np.floating) else 0
+    tiny = max(float(np.finfo(dtype).tiny), _BESIDE_ZERO) if np.issubdtype(dtype, np.floating) else 0
     rows = np.resize(np.array([0.0, -0.0, tiny, -tiny]), shape[0]).astype(dtype)
     return np.broadcast_to(rows.reshape(-1, *[1] * (len(shape) - 1)), shape).copy()
 

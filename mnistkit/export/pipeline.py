@@ -55,7 +55,8 @@ class ExportReport:
         rows: The verification, one row for each sample and batch size.
         left_out: For each sample with rows that were not compared how many: rows for which Keras has no finite answer,
             or whose answer a rounding of the input decides.
-        notes: What the file answers otherwise than Keras, for inputs that are no numbers or infinite.
+        notes: What the file answers otherwise than Keras: for inputs that are no numbers or infinite, or of which
+            PyTorch takes any of several equal elements.
         accuracy: Test accuracy through Keras and through onnxruntime, where the profile measures one.
         provenance: What was written to the JSON beside the file.
         renamed: The new name of each input and output that Keras calls otherwise, where the caller asked for names.
@@ -310,7 +311,7 @@ def _verify(
     except ParityError as error:
         why = f" (exporter {chosen.exporter}, because {chosen.reason})" if chosen.reason.startswith(FELL_BACK) else ""
         raise ParityError(f"{error}{first_difference(answers.model, chosen, samples[0], atol)}{why}") from error
-    return tuple(rows), tuple(notes)
+    return tuple(rows), (*notes, *sorted(answers.notes))
 
 
 def _provenance(

@@ -55,6 +55,56 @@ def slopes_are_single() -> bool:
 
 
 @functools.cache
+def casts_saturate(source: str, target: str) -> bool:
+    """Say whether a float beyond a type of whole numbers becomes its nearest limit, and NaN 0; else it wraps around.
+
+    What TensorFlow answers depends on the length of the array: a short and a long one are asked.
+    """
+    limits = np.iinfo(target)
+    beyond = np.asarray([2.0 * limits.min - 3, 2.0 * limits.max, np.nan], "float32")
+    for numbers in (beyond, np.tile(beyond, 512)):
+        answer = keras.ops.cast(keras.ops.cast(keras.ops.convert_to_tensor(numbers), source), target)
+        if [int(x) for x in keras.ops.convert_to_numpy(answer)[:3]] != [limits.min, limits.max, 0]:
+            return False
+    return True
+
+
+@functools.cache
+def infinities_are_close() -> bool:
+    """Say whether ``isclose`` takes equal infinities for close; TensorFlow subtracts them, which is NaN."""
+    return bool(ask(keras.ops.isclose, np.asarray([np.inf], "float32"), np.asarray([np.inf], "float32"))[0])
+
+
+@functools.cache
+def reflects_again() -> bool:
+    """Say whether a reflection longer than the axis goes back and forth; JAX does so, the others refuse it."""
+    try:
+        answer = ask(lambda x: keras.ops.pad(x, ((3, 0),), mode="reflect"), np.arange(2))
+    except Exception:  # noqa: BLE001  whatever the backend raises
+        return False
+    return bool(answer.tolist() == [1, 0, 1, 0, 1])
+
+
+@functools.cache
+def starting_value(name: str, dtype: str, initial: float) -> float | None:
+    """Return the number that ``max`` or ``min`` starts from; None where the backend refuses it, or starts from none.
+
+    The backends bring ``initial`` to the type of the numbers in their own ways: under PyTorch -3 is 253 in uint8, and
+    0.5 is True.
+    """
+    ends = [0, 1] if dtype == "bool" else [int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)]
+    extreme = max if name == "max" else min
+    try:
+        found = [
+            float(ask(lambda x: getattr(keras.ops, name)(x, initial=initial), np.asarray([end], dtype))) for end in ends
+        ]
+    except Exception:  # noqa: BLE001  whatever the backend raises
+        return None
+    start = found[0 if name == "max" else 1]
+    return start if found == [extreme(end, start) for end in ends] else None
+
+
+@functools.cache
 def masked_steps_answer_with_state() -> bool:
     """Say whether a recurrent layer answers a masked step with its first state; else with its answer before, or 0."""
     settings = {"kernel_initializer": "zeros", "recurrent_initializer": "zeros", "use_bias": False}

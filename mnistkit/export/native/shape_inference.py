@@ -110,7 +110,8 @@ def infer_symbolic(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -
     Shapes are inferred twice, with two sets of sizes for the symbolic dimensions: an output dimension that differs
     between the two is symbolic too.
     """
-    attributes = {} if _is_layer(target) else {k: v for k, v in vars(target).items() if contains_dim(v)}
+    held = {} if _is_layer(target) else vars(target)  # clip holds its limits
+    attributes = {k: v for k, v in held.items() if isinstance(v, KerasTensor) or contains_dim(v)}
     dims: dict[Any, SymbolicDim] = {}
     collect((args, kwargs, attributes), dims)
     first = _infer_sized(target, attributes, args, kwargs, first_size, typed=True)

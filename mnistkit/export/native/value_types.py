@@ -46,13 +46,30 @@ def computed(target: keras.Operation, args: Any, kwargs: Any, inferred: Any) -> 
         return inferred
     if (held_type("int64") == "int64" or not concerns_wide(concerned)) and _runs(target):
         try:
-            answered = keras.Operation.compute_output_spec(target, *args, **kwargs)
+            held = {name: value for name, value in vars(target).items() if isinstance(value, KerasTensor)}
+            answered = _Asked(target).compute_output_spec(args, kwargs, held)
         except Exception:  # noqa: BLE001  whatever the backend raises: it cannot say, and Keras' inference stands
             answered = None
         flat, types = tree.flatten(inferred), [_dtype(x) for x in tree.flatten(answered)]
         if len(flat) == len(types):
             return tree.pack_sequence_as(inferred, [_typed(*pair) for pair in zip(flat, types, strict=True)])
     return tree.map_structure(lambda a: _typed(a, held_type(str(_dtype(a)))), inferred)
+
+
+class _Asked(keras.Operation):
+    """An operation that gets the tensors that it holds, such as the limits of ``clip``, as arguments."""
+
+    def __init__(self, target: keras.Operation) -> None:
+        super().__init__()
+        self._target = target
+
+    def call(self, args: Any, kwargs: Any, held: dict[str, Any]) -> Any:
+        """Run a copy of the operation that holds these tensors."""
+        if not held:
+            return self._target.call(*args, **kwargs)
+        copied = object.__new__(type(self._target))
+        copied.__dict__.update(vars(self._target) | held)
+        return copied.call(*args, **kwargs)
 
 
 def concerns_wide(structure: Any) -> bool:

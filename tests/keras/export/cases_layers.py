@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import layers as L
 from keras import ops
-from keras_versions import SHIFTED_TRANSPOSE, VERSION, lacks_layer
+from keras_versions import SHIFTED_TRANSPOSE, lacks_layer
 
 
 @dataclass(frozen=True)
@@ -238,11 +238,19 @@ for rank, shape in ((1, (12, 4)), (2, (9, 12, 4)), (3, (6, 7, 8, 4))):
     add(f"MaxPooling{dims}", {}, pool, shape=shape, lengths=(7, 10), mutant=False)
     even = dict(pool_size=3, padding="same", strides=1, shape_=free)
     uneven = dict(pool_size=3, padding="same", strides=2)
-    add(f"AveragePooling{dims}", dict(pool_size=2), even, uneven, shape=shape, lengths=(7, 10), mutant=False)
     # on PyTorch, Keras before 3.16 repeats the border when the padding is uneven, which depends on the size
-    repeats = keras.backend.backend() == "torch" and VERSION < (3, 16)
-    torch = "differently from size to size" if repeats else ""
-    add(f"AveragePooling{dims}", pool, shape=shape, lengths=(7, 10), mutant=False, refused=torch)
+    wide = dict(pool_size=2, strides=3, padding="same", shape_=free)
+    add(
+        f"AveragePooling{dims}",
+        dict(pool_size=2),
+        even,
+        uneven,
+        pool,
+        wide,
+        shape=shape,
+        lengths=(6, 7, 8, 10),
+        mutant=False,
+    )
     add(f"GlobalMaxPooling{dims}", {}, dict(keepdims=True, shape_=free), shape=shape, mutant=False)
     add(f"GlobalAveragePooling{dims}", {}, dict(keepdims=True, shape_=free), shape=shape, mutant=False)
     add(f"AdaptiveMaxPooling{dims}", dict(output_size=3), dict(output_size=2), shape=shape, mutant=False)

@@ -181,7 +181,7 @@ OPTIMIZERS = {
 }
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", few(OPTIMIZERS, everywhere=["ema", "global clipnorm", "clipvalue", "lion", "ftrl"]))
 def test_optimizers(name, capsys):
     assert_as_fit(lambda: with_optimizer(OPTIMIZERS[name]()), *pictures())
     assert capsys.readouterr().err == ""

@@ -32,28 +32,30 @@ class Own(keras.layers.BatchNormalization):
     """Somebody's own layer, which may mean something else."""
 
 
+BATCH_NORMALIZATION = keras.layers.BatchNormalization
 NORMALIZATION = {
-    "usual": (keras.layers.BatchNormalization, {}),
-    "momentum and epsilon": (keras.layers.BatchNormalization, {"momentum": 0.7, "epsilon": 0.1}),
-    "no scale": (keras.layers.BatchNormalization, {"scale": False}),
-    "no shift": (keras.layers.BatchNormalization, {"center": False}),
-    "another axis": (keras.layers.BatchNormalization, {"axis": 1}),
-    "renorm": (keras.layers.BatchNormalization, {"renorm": True}),
-    "frozen": (keras.layers.BatchNormalization, {"trainable": False}),
-    "tiny epsilon": (keras.layers.BatchNormalization, {"epsilon": 1e-6}),
-    "double": (keras.layers.BatchNormalization, {"dtype": "float64"}),
-    "own": (Own, {}),
+    "usual": [(BATCH_NORMALIZATION, {})],
+    "momentum and epsilon": [(BATCH_NORMALIZATION, {"momentum": 0.7, "epsilon": 0.1})],
+    "options that keep Keras' own": [
+        (BATCH_NORMALIZATION, {"scale": False}),
+        (BATCH_NORMALIZATION, {"center": False}),
+        (BATCH_NORMALIZATION, {"axis": 1}),
+        (BATCH_NORMALIZATION, {"renorm": True}),
+        (BATCH_NORMALIZATION, {"trainable": False}),
+        (BATCH_NORMALIZATION, {"epsilon": 1e-6}),
+        (Own, {}),
+    ],
+    "double": [(BATCH_NORMALIZATION, {"dtype": "float64"})],
 }
 
 
 def normalized(kind):
     keras.utils.set_random_seed(3)
-    layer, options = NORMALIZATION[kind]
     model = keras.Sequential(
         [
             keras.Input((8, 8, 1)),
             keras.layers.Conv2D(4, 3, use_bias=False),
-            layer(**options),
+            *[layer(**options) for layer, options in NORMALIZATION[kind]],
             keras.layers.Activation("tanh"),
             keras.layers.Dropout(0.3, seed=5),
             keras.layers.Flatten(),

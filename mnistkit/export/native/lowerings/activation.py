@@ -10,7 +10,7 @@ import numpy as np
 from mnistkit.export.native.backend_behavior import slopes_are_single
 from mnistkit.export.native.graph import Graph, Value
 from mnistkit.export.native.lowerings.elementwise import clip_to, floating, floating_unless_overflowing
-from mnistkit.export.native.registry import register_lowering
+from mnistkit.export.native.registry import UnsupportedOp, register_lowering
 
 
 def _plain(name: str, onnx_op: str) -> None:
@@ -35,7 +35,12 @@ def softplus(graph: Graph, _: Any, x: Any) -> Value:
 
 
 def _softplus(graph: Graph, value: Value) -> Value:
-    """Write Softplus, which onnxruntime does not have in double precision."""
+    """Write Softplus, which onnxruntime has neither in double nor in half precision.
+
+    At opset 18 it puts Log(Exp(x) + 1) in place of one in half precision, which is infinite from 89 on.
+    """
+    if value.dtype in {"float16", "bfloat16"}:
+        return graph.cast(graph.pointwise("Softplus", graph.cast(value, "float32")), value.dtype)
     if value.dtype != "float64":
         return graph.pointwise("Softplus", value)
     near = graph.pointwise("Exp", graph.pointwise("Neg", graph.pointwise("Abs", value)))
@@ -45,8 +50,12 @@ def _softplus(graph: Graph, value: Value) -> Value:
 
 @register_lowering("Relu")
 def relu(graph: Graph, _: Any, x: Any) -> Value:
-    """``max(x, 0)``, as unsigned and truth values are; onnxruntime has no Relu of other integers than int32."""
-    value = graph.value(x)
+    """``max(x, 0)``."""
+    return _rectified(graph, graph.value(x))
+
+
+def _rectified(graph: Graph, value: Value) -> Value:
+    """Write Relu; unsigned and truth values are their own, and onnxruntime has none of other integers than int32."""
     if value.dtype == "bool" or value.dtype.startswith("uint"):
         return value
     if value.dtype.startswith("int") and value.dtype != "int32":
@@ -242,10 +251,13 @@ def general_relu(graph: Graph, op: Any, x: Any) -> Value:
     ``x`` from the threshold up, limited to the maximum; ``slope * (x - threshold)`` below it.
     """
     value = graph.value(x)
-    value = floating(graph, value) if value.dtype == "bool" else value
     slope, top, start = float(op.negative_slope), op.max_value, float(op.threshold)
+    if slope and value.dtype.startswith("uint"):
+        raise UnsupportedOp(f"relu of {value.dtype} with a negative slope; bring it to float32 before, by ops.cast")
+    if value.dtype == "bool" or slope:
+        value = floating(graph, value)
     if start == 0 and top is None:
-        return _leaky(graph, value, slope) if slope else graph.pointwise("Relu", value)
+        return _leaky(graph, value, slope) if slope else _rectified(graph, value)
     if start == 0:
         positive = clip_to(graph, value, low=0.0, high=float(top))
     else:

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from mnistkit.export.native.backend_behavior import (
+    casts_saturate,
     floats_are_single_beside_doubles,
     integers_are_rounded_as_floats,
     overflows,
@@ -17,6 +18,8 @@ from mnistkit.export.native.graph import Graph, Value
 from mnistkit.export.native.registry import UnsupportedOp, register_lowering
 from mnistkit.export.native.symbolic_dim import SymbolicDim
 from mnistkit.export.native.value_types import NARROW, held_type, promoted_type
+
+_EXACT_IN_SINGLE = 16  # bits of whole numbers
 
 
 def result_type(graph: Graph, *operands: Any) -> str:
@@ -464,7 +467,22 @@ def cast(graph: Graph, op: Any, x: Any) -> Value:
                 return graph.cast(value, dtype)
             low, high = max(limits.min, own.min), min(limits.max, own.max)
         value = clip_to(graph, value, low=low, high=high)
+    dtype = held_type(dtype)
+    if type(op).__name__ == "Cast" and is_float(value.dtype) and not is_float(dtype) and dtype != "bool":
+        value = _saturated(graph, value, dtype) if casts_saturate(value.dtype, dtype) else value
     return graph.cast(value, dtype)
+
+
+def _saturated(graph: Graph, value: Value, dtype: str) -> Value:
+    """Limit to the range of a type of whole numbers, as XLA does; onnxruntime's Cast wraps around."""
+    limits = np.iinfo(dtype)
+    exact = limits.bits <= _EXACT_IN_SINGLE
+    value = graph.cast(value, "float64" if not exact or value.dtype == "float64" else "float32")
+    high = float(limits.max)
+    high = high if int(high) <= limits.max else float(np.nextafter(high, 0))  # 64 bits end between two doubles
+    inside = clip_to(graph, value, low=float(limits.min), high=high)
+    missing = graph.pointwise("IsNaN", value, dtype="bool")
+    return graph.pointwise("Where", missing, graph.const(0.0, value.dtype), inside, dtype=value.dtype)
 
 
 @register_lowering("StopGradient", "Copy", "ConvertToTensor", "Array", "Conjugate", "Conj", "Real")

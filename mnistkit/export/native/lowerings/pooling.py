@@ -28,18 +28,22 @@ def pool(graph: Graph, op: Any, inputs: Any) -> Value:
     strides = kernel if op.strides is None else spread(op.strides, count)
     assert x.shape is not None
     sizes = list(x.shape[1:-1] if last else x.shape[2:])
-    attrs: dict[str, Any] = {"kernel_shape": kernel, "strides": strides}
+    windows: dict[str, Any] = {"kernel_shape": kernel, "strides": strides}
+    repeated: Value | None = None
+    uneven: bool | Value = False
     if op.padding == "same" and type(op).__name__ == "AveragePool" and repeats_border():
-        pads = _uneven(sizes, kernel=kernel, strides=strides)
-        if pads is not None:
-            whole = [0, 0, *(p[0] for p in pads), 0, 0, *(p[1] for p in pads)]
-            stored = Value(graph.use(enter(graph, x, last=last)), x.dtype)
-            padded = graph.node("Pad", stored, graph.ints(*whole), mode="edge")
-            names, _ = graph.raw("AveragePool", [padded], attrs=attrs)
-            return graph.cast(leave(graph, names[0], x, last=last), given)
-    attrs |= padding_attributes(op.padding, sizes, kernel=kernel, strides=strides, dilations=[1] * count)
+        totals = [_total_padding(graph, *axis) for axis in zip(sizes, kernel, strides, strict=True)]
+        uneven = _any_odd(graph, totals)
+        if uneven is not False:
+            repeated = _average_with_border(graph, x, totals, windows, last=last)
+            if uneven is True:
+                return graph.cast(repeated, given)
+    attrs = windows | padding_attributes(op.padding, sizes, kernel=kernel, strides=strides, dilations=[1] * count)
     names, _ = graph.raw(type(op).__name__, [enter(graph, x, last=last)], attrs=attrs)
-    return graph.cast(leave(graph, names[0], x, last=last), given)
+    out = leave(graph, names[0], x, last=last)
+    if repeated is not None:
+        out = graph.pointwise("Where", uneven, repeated, out, dtype=out.dtype)
+    return graph.cast(out, given)
 
 
 @functools.cache
@@ -50,18 +54,42 @@ def repeats_border() -> bool:
     return float(keras.ops.convert_to_numpy(mean)[0, 1, 0]) > 0.6  # noqa: PLR2004  1/2 or 2/3
 
 
-def _uneven(sizes: list[Any], *, kernel: list[int], strides: list[int]) -> list[tuple[int, int]] | None:
-    """Return the paddings when one of them is uneven; else None."""
-    pads = []
-    for size, window, stride in zip(sizes, kernel, strides, strict=True):
-        if isinstance(size, SymbolicDim) and stride > 1:
-            raise UnsupportedOp(
-                "this backend averages over 'same' padding differently from size to size; fix the height and width, "
-                "use padding='valid', or export under another backend"
-            )
-        total = max(window - 1 if stride == 1 else (-(-size // stride) - 1) * stride + window - size, 0)
-        pads.append((total // 2, total - total // 2))
-    return pads if any(a != b for a, b in pads) else None
+def _total_padding(graph: Graph, size: Any, window: int, stride: int) -> int | Value:
+    """Return how many elements ``same`` padding adds to an axis; a value of shape (1,) where the size decides it."""
+    if stride == 1:
+        return window - 1
+    total = -size % stride + window - stride
+    return graph.node("Max", graph.dim(total), graph.ints(0)) if isinstance(size, SymbolicDim) else max(total, 0)
+
+
+def _any_odd(graph: Graph, totals: list[int | Value]) -> bool | Value:
+    """Return whether the two sides of an axis differ: known, or a truth value of shape (1,)."""
+    if any(isinstance(total, int) and total % 2 for total in totals):
+        return True
+    odd: bool | Value = False
+    for total in totals:
+        if isinstance(total, Value):
+            here = graph.node("Equal", graph.node("Mod", total, graph.ints(2)), graph.ints(1), dtype="bool", shape=(1,))
+            odd = here if odd is False else graph.node("Or", odd, here, shape=(1,))
+    return odd
+
+
+def _average_with_border(
+    graph: Graph, x: Value, totals: list[int | Value], windows: dict[str, Any], *, last: bool
+) -> Value:
+    """Average over windows of an array whose border elements are repeated; the larger half goes after."""
+    before = [
+        graph.node("Div", total, graph.ints(2)) if isinstance(total, Value) else graph.ints(total // 2)
+        for total in totals
+    ]
+    after = [
+        graph.node("Sub", total if isinstance(total, Value) else graph.ints(total), half)
+        for total, half in zip(totals, before, strict=True)
+    ]
+    pads = graph.node("Concat", graph.ints(0, 0), *before, graph.ints(0, 0), *after, axis=0)
+    padded = graph.node("Pad", Value(graph.use(enter(graph, x, last=last)), x.dtype), pads, mode="edge")
+    names, _ = graph.raw("AveragePool", [padded], attrs=windows)
+    return leave(graph, names[0], x, last=last)
 
 
 @register_lowering("AdaptiveMaxPool", "AdaptiveAveragePool")

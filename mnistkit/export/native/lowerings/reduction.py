@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from mnistkit.export.native.backend_behavior import counts_with_axes_reversed, keeps_axes
+from mnistkit.export.native.backend_behavior import counts_with_axes_reversed, keeps_axes, starting_value
 from mnistkit.export.native.graph import Graph, Value
 from mnistkit.export.native.lowerings.elementwise import floating, is_float
 from mnistkit.export.native.registry import UnsupportedOp, register_lowering
@@ -149,12 +149,24 @@ def _with_missing(graph: Graph, value: Value, extreme: Value, axes: list[int], *
     return graph.pointwise("Where", found, nothing, extreme, dtype=extreme.dtype)
 
 
+def _initial(op: Any, dtype: str) -> Any:
+    """What a maximum or minimum starts from, as the backend understands it for this type."""
+    initial = getattr(op, "initial", None)
+    if not isinstance(initial, (int, float)) or not (dtype == "bool" or dtype.startswith("uint")):
+        return initial
+    name = type(op).__name__.lower()
+    number = starting_value(name, dtype, initial)
+    if number is None:
+        raise UnsupportedOp(f"{name} of {dtype} with initial={initial}; bring it to int32 before, by ops.cast")
+    return number
+
+
 def _simple(name: str, onnx_op: str) -> None:
     @register_lowering(name)
     def handler(graph: Graph, op: Any, x: Any) -> Value:
         target = graph.spec[0].dtype
         value = graph.value(x)
-        initial = getattr(op, "initial", None)
+        initial = _initial(op, value.dtype)
         work = _WORK.get(target, target)
         value = graph.cast(value, work)
         axes, keepdims = normal_axes(op.axis, value.rank), bool(op.keepdims)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mnistkit.export.native.backend_behavior import symmetric_padding_repeats_the_edge
+from mnistkit.export.native.backend_behavior import reflects_again, symmetric_padding_repeats_the_edge
 from mnistkit.export.native.graph import Graph, Value
 from mnistkit.export.native.lowerings.elementwise import together
 from mnistkit.export.native.registry import UnsupportedOp, register_lowering
@@ -316,10 +316,52 @@ def pad_value(graph: Graph, value: Value, widths: list[Any], *, mode: str = "con
         inputs.append(graph.to_logical(graph.value(constant, value.dtype)))
     if mode == "symmetric" and symmetric_padding_repeats_the_edge():
         mode = "edge"
+    if mode in {"reflect", "symmetric"} and reflects_again() and _may_be_too_long(value, widths, mode=mode):
+        return graph.cast(_reflected_again(graph, value, widths, mode=mode), given)
     if mode == "symmetric":
         return graph.cast(_symmetric(graph, value, widths), given)
     names, _ = graph.raw("Pad", inputs, attrs={"mode": mode})
     return graph.cast(Value(names[0], value.dtype, None, storage_layout=value.storage_layout), given)
+
+
+def _may_be_too_long(value: Value, widths: list[Any], *, mode: str) -> bool:
+    """Say whether a reflection can be longer than its axis, counted without the edge where that is not repeated."""
+    assert value.shape is not None
+    edge = 0 if mode == "symmetric" else 1
+    return any(
+        any(map(_is_padded, (before, after)))
+        and (isinstance(size, SymbolicDim) or any(int(width) > int(size) - edge for width in (before, after)))
+        for size, (before, after) in zip(value.shape, widths, strict=True)
+    )
+
+
+def _is_padded(width: Any) -> bool:
+    return isinstance(width, SymbolicDim) or int(width) > 0
+
+
+def _reflected_again(graph: Graph, value: Value, widths: list[Any], *, mode: str) -> Value:
+    """Reflect by index: back and forth, as often as the padding needs."""
+    value = graph.to_logical(value)
+    shape = value.shape
+    assert shape is not None
+    one, two = graph.ints(1), graph.ints(2)
+    for axis, (before, after) in enumerate(widths):
+        if not any(map(_is_padded, (before, after))):
+            continue
+        size = graph.dim(shape[axis])
+        first, end = graph.node("Neg", graph.dim(before)), graph.node("Add", size, graph.dim(after))
+        scalars = [graph.node("Squeeze", x, graph.ints(0), shape=()) for x in (first, end, one)]
+        places = graph.node("Range", *scalars, shape=(None,))
+        last = graph.node("Sub", size, one)
+        if mode == "symmetric":
+            turn = graph.node("Mod", places, graph.node("Mul", size, two))
+            back = graph.node("Sub", graph.node("Sub", graph.node("Mul", size, two), one), turn)
+            index = graph.node("Min", turn, back)
+        else:
+            turn = graph.node("Mod", places, graph.node("Max", graph.node("Mul", last, two), one))
+            index = graph.node("Sub", last, graph.node("Abs", graph.node("Sub", last, turn)))
+        value = graph.node("Gather", value, index, axis=axis)
+    return value
 
 
 def _symmetric(graph: Graph, value: Value, widths: list[Any]) -> Value:
