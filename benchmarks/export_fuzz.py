@@ -75,6 +75,8 @@ UNDERFLOWING = frozenset(("Exp", "Exp2", "Sigmoid", "Softmax"))
 """Operations whose zeros may be numbers below the smallest, which some runtimes keep."""
 FROM_ONE = frozenset(("Celu", "ELU", "Elu", "Selu"))
 """Operations that subtract from one: what is left is off by the last bit of one."""
+PRODUCTS = frozenset(("Dot", "Einsum", "Matmul", "Tensordot"))
+"""Operations that sum products up."""
 EXACT = (keras.layers.Embedding, keras.layers.Normalization)
 """Layers with weights that sum nothing up."""
 VERDICTS = ("equal", "rounding", "NaN differs", "refused", "Keras fails", "DIFFERENT")
@@ -224,7 +226,8 @@ def _shaking(generator: np.random.Generator) -> Iterator[None]:
 
     def call(operation: Any, *args: Any, **options: Any) -> Any:
         name = type(operation).__name__
-        sums = isinstance(operation, keras.Layer) and bool(operation.weights) and not isinstance(operation, EXACT)
+        weighs = isinstance(operation, keras.Layer) and bool(operation.weights) and not isinstance(operation, EXACT)
+        sums = weighs or name in PRODUCTS
         return moved(original(operation, *args, **options), name, sums=sums)
 
     def moved(answers: Any, name: str, *, sums: bool = False) -> Any:

@@ -47,13 +47,18 @@ def computed(target: keras.Operation, args: Any, kwargs: Any, inferred: Any) -> 
     if (held_type("int64") == "int64" or not concerns_wide(concerned)) and _runs(target):
         try:
             held = {name: value for name, value in vars(target).items() if isinstance(value, KerasTensor)}
-            answered = _Asked(target).compute_output_spec(args, kwargs, held)
+            answered = _Asked(target).compute_output_spec(*tree.map_structure(_symbol, (args, kwargs, held)))
         except Exception:  # noqa: BLE001  whatever the backend raises: it cannot say, and Keras' inference stands
             answered = None
         flat, types = tree.flatten(inferred), [_dtype(x) for x in tree.flatten(answered)]
         if len(flat) == len(types):
             return tree.pack_sequence_as(inferred, [_typed(*pair) for pair in zip(flat, types, strict=True)])
     return tree.map_structure(lambda a: _typed(a, held_type(str(_dtype(a)))), inferred)
+
+
+def _symbol(value: Any) -> Any:
+    """A symbol in place of a variable: JAX traces no variables that are handed over."""
+    return KerasTensor(value.shape, value.dtype) if isinstance(value, keras.Variable) else value
 
 
 class _Asked(keras.Operation):

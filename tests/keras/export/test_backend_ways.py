@@ -8,6 +8,7 @@ import pytest
 from comparing import session
 from keras import layers as L
 from keras import ops
+from keras_versions import lacks_layer
 
 from mnistkit.export import export_onnx
 from mnistkit.export.equal_elements import NOTE, first_of_equal
@@ -208,6 +209,17 @@ def test_prelu_of_int64():
     assert runtime.run(None, {taken.name: numbers})[0].tolist() == [[-1.0, 0.0, 3.0, -0.25]]
 
 
+@pytest.mark.skipif(lacks_layer("AdaptiveMaxPooling1D"), reason="this Keras has no adaptive pooling")
+@pytest.mark.skipif(BACKEND != "jax", reason="Keras refuses it on the other backends")
+@pytest.mark.parametrize("dtype", ["uint8", "int32"])
+def test_adaptive_pooling_of_whole_numbers(dtype):
+    numbers = np.arange(14).reshape(1, 7, 2).astype(dtype)
+    assert_as_keras(lambda x: ops.adaptive_max_pool(x, (3,)), numbers)
+    x = keras.Input((7, 2), dtype=dtype)
+    (unsupported,) = find_unsupported(keras.Model(x, ops.adaptive_average_pool(x, (3,))))
+    assert "ops.cast" in str(unsupported)
+
+
 # -- the check --------------------------------------------------------------------------------------------------------
 
 
@@ -233,3 +245,13 @@ def test_a_length_that_keras_answers_is_compared(tmp_path):
 def test_numbers_beside_zero_leave_room_for_a_quotient(tmp_path):
     x = keras.Input((4,))
     export_onnx(keras.Model(x, ops.floor_divide(x, 3.0)), tmp_path / "m.onnx")
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="Keras refuses it on the other backends")
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "bool"])
+def test_a_convolution_of_whole_numbers_answers_with_fractions(dtype):
+    layer = L.Conv2D(2, 3)
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 6, 6, 1)).astype(dtype)
+    expected, got = both(layer, pictures)
+    assert np.abs(expected - np.round(expected)).max() > 0.1
+    np.testing.assert_allclose(got, expected, atol=1e-3)

@@ -102,6 +102,10 @@ def adaptive_pool(graph: Graph, op: Any, inputs: Any) -> Value:
     assert x.shape is not None
     first = 1 if last else 2
     average = "Average" in type(op).__name__
+    if not is_float(x.dtype):
+        if average:  # under JAX alone, which sums bytes up as bytes
+            raise UnsupportedOp(f"adaptive averages of {x.dtype}; bring it to float32 before, by ops.cast")
+        x = graph.cast(x, "int64")
     out = graph.to_logical(x)
     for axis, target in zip(range(first, first + count), targets, strict=True):
         size = x.shape[axis]
@@ -117,7 +121,7 @@ def adaptive_pool(graph: Graph, op: Any, inputs: Any) -> Value:
             parts.append(_reduce_keep(graph, window, axis, average=average))
         out = parts[0] if target == 1 else graph.node("Concat", *parts, axis=axis)
     out.shape = tuple(graph.spec[0].shape)
-    return out
+    return graph.cast(out, graph.spec[0].dtype)
 
 
 def _reduce_keep(graph: Graph, x: Value, axis: int, *, average: bool) -> Value:
