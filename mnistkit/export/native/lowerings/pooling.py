@@ -99,7 +99,6 @@ def adaptive_pool(graph: Graph, op: Any, inputs: Any) -> Value:
     last = channels_last(op.data_format)
     count = x.rank - 2
     targets = spread(op.output_size, count)
-    assert x.shape is not None
     first = 1 if last else 2
     average = "Average" in type(op).__name__
     if not is_float(x.dtype):
@@ -107,8 +106,10 @@ def adaptive_pool(graph: Graph, op: Any, inputs: Any) -> Value:
             raise UnsupportedOp(f"adaptive averages of {x.dtype}; bring it to float32 before, by ops.cast")
         x = graph.cast(x, "int64")
     out = graph.to_logical(x)
+    sizes = x.shape
+    assert sizes is not None
     for axis, target in zip(range(first, first + count), targets, strict=True):
-        size = x.shape[axis]
+        size = sizes[axis]
         if isinstance(size, SymbolicDim):
             if target != 1:
                 raise UnsupportedOp("adaptive pooling of a free size to more than one element")
