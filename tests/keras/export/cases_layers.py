@@ -235,11 +235,11 @@ for rank, shape in ((1, (12, 4)), (2, (9, 12, 4)), (3, (6, 7, 8, 4))):
     dims = ("1D", "2D", "3D")[rank - 1]
     pool = dict(pool_size=3, strides=2, padding="same", shape_=free)
     first = (*([None] * rank), 2)
-    add(f"MaxPooling{dims}", {}, pool, shape=shape, lengths=(7, 10), mutant=False)
+    wide = dict(pool_size=2, strides=3, padding="same", shape_=free)  # windows shorter than their stride
+    add(f"MaxPooling{dims}", {}, pool, wide, shape=shape, lengths=(6, 7, 10), mutant=False)
     even = dict(pool_size=3, padding="same", strides=1, shape_=free)
     uneven = dict(pool_size=3, padding="same", strides=2)
     # on PyTorch, Keras before 3.16 repeats the border when the padding is uneven, which depends on the size
-    wide = dict(pool_size=2, strides=3, padding="same", shape_=free)
     add(
         f"AveragePooling{dims}",
         dict(pool_size=2),

@@ -29,6 +29,8 @@ def pool(graph: Graph, op: Any, inputs: Any) -> Value:
     assert x.shape is not None
     sizes = list(x.shape[1:-1] if last else x.shape[2:])
     windows: dict[str, Any] = {"kernel_shape": kernel, "strides": strides}
+    if op.padding == "same":
+        x = _without_rest(graph, x, sizes, kernel=kernel, strides=strides, first=1 if last else 2)
     repeated: Value | None = None
     uneven: bool | Value = False
     if op.padding == "same" and type(op).__name__ == "AveragePool" and repeats_border():
@@ -44,6 +46,21 @@ def pool(graph: Graph, op: Any, inputs: Any) -> Value:
     if repeated is not None:
         out = graph.pointwise("Where", uneven, repeated, out, dtype=out.dtype)
     return graph.cast(out, given)
+
+
+def _without_rest(
+    graph: Graph, x: Value, sizes: list[Any], *, kernel: list[int], strides: list[int], first: int
+) -> Value:
+    """Cut off what is behind the last window, where windows are shorter than their stride and the size is free.
+
+    onnxruntime works the padding out by itself there, and refuses the negative one of such sizes.
+    """
+    for axis, (size, window, stride) in enumerate(zip(sizes, kernel, strides, strict=True), first):
+        if isinstance(size, SymbolicDim) and window < stride:
+            rest = graph.node("Min", graph.dim(-size % stride + window - stride), graph.ints(0))
+            end = graph.node("Add", graph.dim(size), rest)
+            x = graph.node("Slice", x, graph.ints(0), end, graph.ints(axis), shape=x.shape)
+    return x
 
 
 @functools.cache
