@@ -14,7 +14,8 @@ change things between epochs, weights of samples and classes, held-out samples, 
 
 Two trainings whose sums are rounded in another order drift apart, some of them (sign-like optimizers, float16) fast.
 What is allowed is measured: where the two differ by more than the usual rounding, ``model.fit`` is run again from
-weights moved by one part in a million, and the difference may be ten times as large as that makes.
+weights moved by one part in a million (in half precision: by their last bit), and the difference may be ten times as
+large as that makes.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 USUAL_ROUNDING = 2e-5
-NOISE = 1e-6
+NOISE = {"mixed_float16": 2.0**-11, "mixed_bfloat16": 2.0**-8}
+USUAL_NOISE = 1e-6
 TIMES_NOISE = 10.0
 BACKEND = keras.backend.backend()
 
@@ -416,7 +418,11 @@ def check(number: int) -> tuple[str, str]:
     theirs = train(drawn, lambda model, *args, **options: model.fit(*args, **options))
     away, where = difference(ours, theirs, samples=drawn.n // 4 + 1)
     if away > USUAL_ROUNDING and np.isfinite(away):
-        moved = train(drawn, lambda model, *args, **options: model.fit(*args, **options), noise=NOISE)
+        moved = train(
+            drawn,
+            lambda model, *args, **options: model.fit(*args, **options),
+            noise=NOISE.get(drawn.precision, USUAL_NOISE),
+        )
         noise, _ = difference(moved, theirs, samples=drawn.n // 4 + 1)
         where += f" (noise {noise:.1e})"
         if away <= TIMES_NOISE * noise:

@@ -467,9 +467,14 @@ def cast(graph: Graph, op: Any, x: Any) -> Value:
                 return graph.cast(value, dtype)
             low, high = max(limits.min, own.min), min(limits.max, own.max)
         value = clip_to(graph, value, low=low, high=high)
-    dtype = held_type(dtype)
-    if type(op).__name__ == "Cast" and is_float(value.dtype) and not is_float(dtype) and dtype != "bool":
-        value = _saturated(graph, value, dtype) if casts_saturate(value.dtype, dtype) else value
+        return graph.cast(value, held_type(dtype))
+    return cast_as_backend(graph, value, held_type(dtype))
+
+
+def cast_as_backend(graph: Graph, value: Value, dtype: str) -> Value:
+    """Change the type; of floats beyond a type of whole numbers the backend has answers of its own."""
+    if is_float(value.dtype) and not is_float(dtype) and dtype != "bool" and casts_saturate(value.dtype, dtype):
+        value = _saturated(graph, value, dtype)
     return graph.cast(value, dtype)
 
 
