@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 ENVIRONMENT = "MNISTKIT_SERVE_"
 """Before a flag's name in capitals: the variable that sets it."""
 _HIGHEST_PORT = 65535
+_MOST_THREADS = 1024  # each is started when the server starts
 _GROUPS = ("address", "model", "limits", "time", "security", "operations")
 
 
@@ -113,6 +114,11 @@ class Settings:
             raise InputError("--tls-cert and --tls-key: expected both or neither")
         if self.tls_client_ca is not None and self.tls_cert is None:
             raise InputError("--tls-client-ca: expected --tls-cert and --tls-key with it, got neither")
+        origins = (self.cors_origin or "").split(",")
+        if "null" in (origin.strip() for origin in origins):
+            raise InputError(
+                "--cors-origin: expected origins, got null, which every sandboxed page sends; * is for all"
+            )
 
     def _check_numbers(self) -> None:
         at_least_one = (
@@ -122,8 +128,8 @@ class Settings:
         for name in at_least_one.split():
             if getattr(self, name) < 1:
                 raise InputError(f"{_flag_name(name)}: expected at least 1, got {getattr(self, name)}")
-        if self.threads is not None and self.threads < 1:
-            raise InputError(f"--threads: expected at least 1, got {self.threads}")
+        if self.threads is not None and not 1 <= self.threads <= _MOST_THREADS:
+            raise InputError(f"--threads: expected 1 to {_MOST_THREADS}, got {self.threads}")
         for name in ("timeout", "receive_timeout", "stop_timeout"):
             if not 0 < getattr(self, name) < math.inf:
                 raise InputError(f"{_flag_name(name)}: expected seconds above 0, got {getattr(self, name)}")
