@@ -285,8 +285,9 @@ def _moved_array(
         else:
             moved = array * (1 + 2 * float(limits.eps) * generator.uniform(-1, 1, array.shape))
     coin = generator.random(array.shape) < 0.5
-    smallest = max(1024 * float(limits.tiny), float(limits.eps) * least)
-    moved = np.where((np.abs(array) <= smallest) & coin, 0.0, moved)
+    moved = np.where((np.abs(array) <= 1024 * float(limits.tiny)) & coin, 0.0, moved)
+    if generator.random() < 0.5:
+        moved = np.where(np.abs(array) <= float(limits.eps) * least, 0.0, moved)
     if vanishes:
         moved = np.where((moved == 0) & (generator.random(array.shape) < 0.5), limits.tiny, moved)
     return np.where((moved == 0) & (generator.random(array.shape) < 0.5), -moved, moved).astype(array.dtype)

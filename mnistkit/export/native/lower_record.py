@@ -10,6 +10,7 @@ from keras import KerasTensor, tree
 
 from mnistkit.core.errors import ExportError, InputError, one_line
 from mnistkit.export.native import registry
+from mnistkit.export.native.casts import cast_as_backend
 from mnistkit.export.native.graph import Graph, Value
 from mnistkit.export.native.keras_hooks import is_own
 from mnistkit.export.native.records import Record, UnsupportedItem, map_leaves
@@ -89,7 +90,7 @@ def write_record(graph: Graph, record: Record) -> UnsupportedItem | None:
             f"the handler for {type(record.target).__name__} gave {len(values)} values for {len(specs)} outputs; fix it"
         )
     for spec, result in zip(specs, values, strict=True):
-        value = graph.cast(result, spec.dtype)
+        value = cast_as_backend(graph, result, spec.dtype)
         if value.shape != spec.shape or value is not result or value.name is None or value.shape is None:
             # the same stored tensor under the shape that Keras gave it: that one knows every free dimension
             alias = Value(

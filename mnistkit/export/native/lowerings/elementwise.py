@@ -9,17 +9,15 @@ import keras
 import numpy as np
 
 from mnistkit.export.native.backend_behavior import (
-    casts_saturate,
     floats_are_single_beside_doubles,
     integers_are_rounded_as_floats,
     overflows,
 )
+from mnistkit.export.native.casts import cast_as_backend
 from mnistkit.export.native.graph import Graph, Value
 from mnistkit.export.native.registry import UnsupportedOp, register_lowering
 from mnistkit.export.native.symbolic_dim import SymbolicDim
 from mnistkit.export.native.value_types import NARROW, held_type, promoted_type
-
-_EXACT_IN_SINGLE = 16  # bits of whole numbers
 
 
 def result_type(graph: Graph, *operands: Any) -> str:
@@ -469,25 +467,6 @@ def cast(graph: Graph, op: Any, x: Any) -> Value:
         value = clip_to(graph, value, low=low, high=high)
         return graph.cast(value, held_type(dtype))
     return cast_as_backend(graph, value, held_type(dtype))
-
-
-def cast_as_backend(graph: Graph, value: Value, dtype: str) -> Value:
-    """Change the type; of floats beyond a type of whole numbers the backend has answers of its own."""
-    if is_float(value.dtype) and not is_float(dtype) and dtype != "bool" and casts_saturate(value.dtype, dtype):
-        value = _saturated(graph, value, dtype)
-    return graph.cast(value, dtype)
-
-
-def _saturated(graph: Graph, value: Value, dtype: str) -> Value:
-    """Limit to the range of a type of whole numbers, as XLA does; onnxruntime's Cast wraps around."""
-    limits = np.iinfo(dtype)
-    exact = limits.bits <= _EXACT_IN_SINGLE
-    value = graph.cast(value, "float64" if not exact or value.dtype == "float64" else "float32")
-    high = float(limits.max)
-    high = high if int(high) <= limits.max else float(np.nextafter(high, 0))  # 64 bits end between two doubles
-    inside = clip_to(graph, value, low=float(limits.min), high=high)
-    missing = graph.pointwise("IsNaN", value, dtype="bool")
-    return graph.pointwise("Where", missing, graph.const(0.0, value.dtype), inside, dtype=value.dtype)
 
 
 @register_lowering("StopGradient", "Copy", "ConvertToTensor", "Array", "Conjugate", "Conj", "Real")

@@ -8,8 +8,9 @@ import keras
 import numpy as np
 
 from mnistkit.export.native.backend_behavior import normalizes_last_axes
+from mnistkit.export.native.casts import cast_as_backend
 from mnistkit.export.native.graph import Graph, Value
-from mnistkit.export.native.lowerings.elementwise import cast_as_backend, floating, floating_unless_overflowing
+from mnistkit.export.native.lowerings.elementwise import floating, floating_unless_overflowing
 from mnistkit.export.native.lowerings.reduction import normal_axes, reduce_node, variance_value
 from mnistkit.export.native.registry import register_lowering
 from mnistkit.export.native.symbolic_dim import SymbolicDim
