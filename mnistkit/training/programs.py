@@ -107,7 +107,7 @@ class Programs:
         size = min(self._batch_sizes[training], arrays.n)
         self._build()
         state = self._backend.state_of(self._model)
-        self._store.note_compile(self._model)
+        self._store.flags(self._model, (training, *_layout(arrays)))  # notes the first step after compile()
         entry = self._store.entry((training, size, *_layout(arrays)), state)
         self._put_on_device(entry, arrays, training=training)
         length = tree_leaves(self._on_device[training])[0].shape[0]
@@ -150,7 +150,8 @@ class Programs:
 
     def _compile(self, entry: _Entry, arrays: Arrays, *, size: int, training: bool, epoch: int) -> None:
         if entry.program is None:
-            entry.program = self._backend.Program(self._model, training=training, flags=self._store.flags)
+            flags = self._store.flags(self._model, (training, *_layout(arrays)))
+            entry.program = self._backend.Program(self._model, training=training, flags=flags)
             entry.ready.clear()
         on_device = self._on_device[training]
         length = tree_leaves(on_device)[0].shape[0]
@@ -195,14 +196,20 @@ class _Store:
 
     def __init__(self) -> None:
         self.entries: dict[Any, _Entry] = {}
-        self.flags: Any = None  # keras_hooks.TrainableFlags of the first program after compile()
+        self._flags: dict[Any, keras_hooks.TrainableFlags] = {}
         self._compiled: list[Any] = []
 
-    def note_compile(self, model: Any) -> None:
-        """Note what is trainable at the first step after each ``compile``."""
+    def flags(self, model: Any, layout: Any) -> keras_hooks.TrainableFlags:
+        """Return what was trainable at the first step on data of this layout after ``compile``.
+
+        ``model.fit`` compiles a step at that moment under TensorFlow, and goes on training what was trainable then.
+        """
         compiled = keras_hooks.compiled_parts(model)[:3]
         if not _same(self._compiled, compiled):
-            self._compiled, self.flags = compiled, keras_hooks.TrainableFlags(model)
+            self._compiled, self._flags = compiled, {}
+        if layout not in self._flags:
+            self._flags[layout] = keras_hooks.TrainableFlags(model)
+        return self._flags[layout]
 
     def entry(self, key: Any, state: list[Any]) -> _Entry:
         """Return the entry of a key, a new one where the model has changed."""

@@ -136,6 +136,25 @@ def test_what_a_callback_changes_counts_as_in_model_fit(what):
     assert_same_state(ours, theirs)
 
 
+@pytest.mark.skipif(BACKEND == "jax", reason="model.fit raises: the lists of variables have other lengths")
+@pytest.mark.parametrize("weights", [None, np.ones(len(DATA[0]), "float32")], ids=["the same data", "other data"])
+def test_a_layer_frozen_between_two_calls_stands_still_where_it_does_in_model_fit(weights):
+    """Under TensorFlow ``model.fit`` goes on with the step that it has, and compiles one for data of another kind."""
+
+    def trained(fitted):
+        model = net(keras.layers.Dense(4))
+        options = {"batch_size": BATCH, "shuffle": False, "verbose": 0}
+        fitted(model, *DATA, sample_weight=weights, **options)
+        model.layers[-1].trainable = False
+        before = model.layers[-1].get_weights()[0]
+        fitted(model, *DATA, **options)
+        return model, np.array_equal(model.layers[-1].get_weights()[0], before)
+
+    (ours, stood), (theirs, stands) = trained(fit), trained(lambda model, *data, **options: model.fit(*data, **options))
+    assert stood == stands == (BACKEND == "torch" or weights is not None)
+    assert_same_state(ours, theirs)
+
+
 def python_layers():
     class Count(keras.layers.Layer):
         steps = 0
