@@ -154,12 +154,12 @@ def _short(value: Any) -> str:
 
 def is_float(x: Any) -> bool:
     """Whether a tensor has numbers with a point."""
-    return str(x.dtype).startswith("float")
+    return keras.backend.standardize_dtype(x.dtype).startswith("float")
 
 
 def is_whole(x: Any) -> bool:
     """Whether a tensor has whole numbers."""
-    return str(x.dtype).startswith(("int", "uint"))
+    return keras.backend.standardize_dtype(x.dtype).startswith(("int", "uint"))
 
 
 def _real(x: Any) -> Any:

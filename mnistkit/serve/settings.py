@@ -116,9 +116,7 @@ class Settings:
             raise InputError("--tls-client-ca: expected --tls-cert and --tls-key with it, got neither")
         origins = (self.cors_origin or "").split(",")
         if "null" in (origin.strip() for origin in origins):
-            raise InputError(
-                "--cors-origin: expected origins, got null, which every sandboxed page sends; * is for all"
-            )
+            raise InputError("--cors-origin: expected origins or *, got null, which every sandboxed page sends")
 
     def _check_numbers(self) -> None:
         at_least_one = (
