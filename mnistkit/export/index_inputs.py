@@ -33,6 +33,7 @@ _HANDED_ON: dict[str, int | None] = {
     "Transpose": 1,
     "Unsqueeze": 1,
 }
+_LIMITS = ("Max", "Min")  # a cast that saturates: to the range of the type, then where it is not NaN
 _COMPARISONS = ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual")
 _MOST_CONSTANTS = 4096
 
@@ -45,7 +46,7 @@ def table_sizes(graph: onnx.GraphProto) -> dict[str, int]:
     """
     weights = {tensor.name: tensor for tensor in graph.initializer}
     limits: dict[str, int] = {}
-    for node, roots in _with_roots(graph):
+    for node, roots in _with_roots(graph, weights):
         look = _LOOKUPS.get(node.op_type)
         if look is None:
             continue
@@ -63,7 +64,7 @@ def known_values(graph: onnx.GraphProto) -> dict[str, NDArray[Any]]:
     """
     weights = {tensor.name: tensor for tensor in graph.initializer}
     found: defaultdict[str, list[NDArray[Any]]] = defaultdict(list)
-    for node, roots in _with_roots(graph):
+    for node, roots in _with_roots(graph, weights):
         if node.op_type == "LabelEncoder":
             keys = next((_keys(attribute) for attribute in node.attribute if attribute.name.startswith("keys_")), None)
             pairs = [(0, keys)]
@@ -78,7 +79,7 @@ def known_values(graph: onnx.GraphProto) -> dict[str, NDArray[Any]]:
     return {name: np.concatenate([part.astype(parts[0].dtype) for part in parts]) for name, parts in found.items()}
 
 
-def _with_roots(graph: onnx.GraphProto) -> Iterator[tuple[Any, defaultdict[str, set[str]]]]:
+def _with_roots(graph: onnx.GraphProto, weights: dict[str, Any]) -> Iterator[tuple[Any, defaultdict[str, set[str]]]]:
     """Nodes in order, each with the inputs of the graph whose numbers a value has as they are."""
     roots: defaultdict[str, set[str]] = defaultdict(set)
     for value in graph.input:
@@ -89,9 +90,15 @@ def _with_roots(graph: onnx.GraphProto) -> Iterator[tuple[Any, defaultdict[str, 
             for name in node.input[: _HANDED_ON[node.op_type]]:
                 for output in node.output:
                     roots[output] |= roots[name]
+        elif node.op_type in _LIMITS and _is_one_number(weights.get(node.input[1])):
+            roots[node.output[0]] |= roots[node.input[0]]
         elif node.op_type == "Where":  # negative numbers counted from the end
             for output in node.output:
                 roots[output] |= roots[node.input[2]]
+
+
+def _is_one_number(tensor: Any) -> bool:
+    return tensor is not None and all(size == 1 for size in tensor.dims)
 
 
 def _keys(attribute: Any) -> NDArray[Any]:
