@@ -127,6 +127,10 @@ def compare(model: Any, chosen: Chosen) -> Verdict:
     except ExportError as error:
         return Verdict("Keras fails", one_line(error, limit=300))
     rounding, notes = [], []
+
+    def told(error: MnistkitError) -> str:  # folder names are drawn
+        return one_line(error, limit=300).replace(f"{folder}/", "")
+
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         path.write_bytes(chosen.proto.SerializeToString())
@@ -142,10 +146,10 @@ def compare(model: Any, chosen: Chosen) -> Verdict:
             except ParityError as error:
                 if not _is_rounding(path, answers, sample, atol=atol):
                     where = first_difference(model, chosen, sample, atol)
-                    return Verdict("DIFFERENT", f"{one_line(error, limit=300).replace(f'{folder}/', '')}{where}")
+                    return Verdict("DIFFERENT", f"{told(error)}{where}")
                 rounding.append(one_line(error, limit=200))
             except MnistkitError as error:
-                return Verdict("DIFFERENT", f"{sample.name}: {one_line(error, limit=300).replace(f'{folder}/', '')}")
+                return Verdict("DIFFERENT", f"{sample.name}: {told(error)}")
     if notes:
         return Verdict("NaN differs", one_line(ParityError(notes[0]), limit=300))
     return Verdict("rounding", rounding[0]) if rounding else Verdict("equal")

@@ -174,7 +174,7 @@ class _Noise:
             except Exception as error:  # noqa: BLE001  # Keras refuses a size with whatever its backend raises
                 self._refused = error
                 continue
-            if sample is not None and _is_empty(sample, self._answers):
+            if sample is not None and sizes and _is_empty(sample, self._answers):
                 self._refused = ValueError(f"at length {'x'.join(map(str, sizes))} its answer is empty")
                 return best
             if sample is not None and (best is None or sample.left_out < best.left_out):
@@ -188,10 +188,8 @@ class _Noise:
 
 def _is_empty(sample: Sample, answers: KerasAnswers) -> bool:
     """Whether a free size is too small for the model: windows fit nowhere, and some backends answer with nothing."""
-    free = any(not isinstance(size, int) for tensor in answers.signature.inputs for size in tensor.shape[1:])
-    return free and any(
-        sample.expected[tensor.name].size == 0 and 0 not in tensor.shape for tensor in answers.signature.outputs
-    )
+    outputs = answers.signature.outputs
+    return any(sample.expected[tensor.name].size == 0 and 0 not in tensor.shape for tensor in outputs)
 
 
 def _by_rows(sample: Sample) -> Sample:

@@ -107,8 +107,8 @@ class Programs:
         size = min(self._batch_sizes[training], arrays.n)
         self._build()
         state = self._backend.state_of(self._model)
-        self._store.flags(self._model, (training, *_layout(arrays)))  # notes the first step after compile()
-        entry = self._store.entry((training, size, *_layout(arrays)), state)
+        layout = (training, *_layout(arrays))
+        entry = self._store.entry((*layout, size), state, self._store.flags(self._model, layout))
         self._put_on_device(entry, arrays, training=training)
         length = tree_leaves(self._on_device[training])[0].shape[0]
         is_late = bool(arrays.n % size) and epoch >= COMPILE_REST_FROM
@@ -150,8 +150,7 @@ class Programs:
 
     def _compile(self, entry: _Entry, arrays: Arrays, *, size: int, training: bool, epoch: int) -> None:
         if entry.program is None:
-            flags = self._store.flags(self._model, (training, *_layout(arrays)))
-            entry.program = self._backend.Program(self._model, training=training, flags=flags)
+            entry.program = self._backend.Program(self._model, training=training, flags=entry.flags)
             entry.ready.clear()
         on_device = self._on_device[training]
         length = tree_leaves(on_device)[0].shape[0]
@@ -173,8 +172,8 @@ class Programs:
 class _Entry:
     """A program with the state of the model that it was made for."""
 
-    def __init__(self, state: list[Any]) -> None:
-        self.state = state
+    def __init__(self, state: list[Any], flags: keras_hooks.TrainableFlags) -> None:
+        self.state, self.flags = state, flags
         self.program: Program | None = None
         self.ready: set[tuple[int, int, bool]] = set()  # number of samples, size of the rest, whether it has a program
         self.lengths: list[int] = []  # the numbers of samples that it is compiled for, the last one used at the end
@@ -211,11 +210,11 @@ class _Store:
             self._flags[layout] = keras_hooks.TrainableFlags(model)
         return self._flags[layout]
 
-    def entry(self, key: Any, state: list[Any]) -> _Entry:
+    def entry(self, key: Any, state: list[Any], flags: keras_hooks.TrainableFlags) -> _Entry:
         """Return the entry of a key, a new one where the model has changed."""
         entry = self.entries.pop(key, None)
         if entry is None or not _same(entry.state, state):
-            entry = _Entry(state)
+            entry = _Entry(state, flags)
         self.entries[key] = entry
         for old in [*self.entries][:-_KEPT_PROGRAMS]:
             del self.entries[old]

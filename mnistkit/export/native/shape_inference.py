@@ -24,7 +24,7 @@ from mnistkit.export.native.symbolic_dim import (
     make_tensor,
     second_size,
 )
-from mnistkit.export.native.value_types import computed
+from mnistkit.export.native.value_types import computed, copied_operation
 
 
 def infer(target: Any, args: Any, kwargs: Any) -> Any:
@@ -163,11 +163,7 @@ def _infer_sized(
         return value
 
     if attributes:
-        original, target = target, object.__new__(type(target))  # copy.copy would go through Keras' serialization
-        for name, value in vars(original).items():
-            object.__setattr__(target, name, value)
-        for name, value in attributes.items():
-            object.__setattr__(target, name, map_leaves(value, sized))
+        target = copied_operation(target, map_leaves(attributes, sized))
     args, kwargs = map_leaves((args, kwargs), sized)
 
     def outputs(args: Any, kwargs: Any) -> Any:

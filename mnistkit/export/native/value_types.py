@@ -70,11 +70,15 @@ class _Asked(keras.Operation):
 
     def call(self, args: Any, kwargs: Any, held: dict[str, Any]) -> Any:
         """Run a copy of the operation that holds these tensors."""
-        if not held:
-            return self._target.call(*args, **kwargs)
-        copied = object.__new__(type(self._target))
-        copied.__dict__.update(vars(self._target) | held)
-        return copied.call(*args, **kwargs)
+        return copied_operation(self._target, held).call(*args, **kwargs)
+
+
+def copied_operation(target: keras.Operation, attributes: dict[str, Any]) -> Any:
+    """Return a copy of an operation with some attributes replaced."""
+    copied = object.__new__(type(target))  # copy.copy would go through Keras' serialization
+    for name, value in (vars(target) | attributes).items():
+        object.__setattr__(copied, name, value)
+    return copied
 
 
 def concerns_wide(structure: Any) -> bool:

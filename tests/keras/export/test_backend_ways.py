@@ -4,6 +4,7 @@ import warnings
 
 import keras
 import numpy as np
+import onnx
 import pytest
 from comparing import session
 from keras import layers as L
@@ -61,8 +62,6 @@ def test_top_k_takes_the_first_of_equal_elements_and_the_report_says_so(tmp_path
 
 
 def session_of(path):
-    import onnx
-
     return session(onnx.load(path))
 
 

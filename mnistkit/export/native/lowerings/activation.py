@@ -35,12 +35,7 @@ def softplus(graph: Graph, _: Any, x: Any) -> Value:
 
 
 def _softplus(graph: Graph, value: Value) -> Value:
-    """Write Softplus, which onnxruntime has neither in double nor in half precision.
-
-    At opset 18 it puts Log(Exp(x) + 1) in place of one in half precision, which is infinite from 89 on.
-    """
-    if value.dtype in {"float16", "bfloat16"}:
-        return graph.cast(graph.pointwise("Softplus", graph.cast(value, "float32")), value.dtype)
+    """Write Softplus, which onnxruntime does not have in double precision."""
     if value.dtype != "float64":
         return graph.pointwise("Softplus", value)
     near = graph.pointwise("Exp", graph.pointwise("Neg", graph.pointwise("Abs", value)))

@@ -8,7 +8,6 @@ import keras
 import numpy as np
 
 from mnistkit.export.native.backend_behavior import normalizes_last_axes
-from mnistkit.export.native.casts import cast_as_backend
 from mnistkit.export.native.graph import Graph, Value
 from mnistkit.export.native.lowerings.elementwise import floating, floating_unless_overflowing
 from mnistkit.export.native.lowerings.reduction import normal_axes, reduce_node, variance_value
@@ -101,7 +100,7 @@ def layer_norm(graph: Graph, op: Any, x: Any, gamma: Any = None, beta: Any = Non
         offset = graph.reshape(graph.value(beta, value.dtype), sizes) if beta is not None else None
         inputs = [value, scale, offset] if offset is not None else [value, scale]
         out = graph.node("LayerNormalization", *inputs, axis=axes[0] - value.rank, epsilon=float(epsilon), shape=shape)
-        return cast_as_backend(graph, out, given)
+        return graph.cast(out, given)
     variance = variance_value(graph, value, axes, keepdims=True)
     small = graph.const(float(epsilon), value.dtype)
     factor = graph.pointwise("Reciprocal", graph.pointwise("Sqrt", graph.pointwise("Add", variance, small)))
@@ -112,7 +111,7 @@ def layer_norm(graph: Graph, op: Any, x: Any, gamma: Any = None, beta: Any = Non
         out = graph.pointwise("Mul", out, _scaling(graph, gamma, value, axes))
     if beta is not None and not op.rms_scaling:
         out = graph.pointwise("Add", out, _scaling(graph, beta, value, axes))
-    return cast_as_backend(graph, out, given)
+    return graph.cast(out, given)
 
 
 def _ones(graph: Graph, value: Value, sizes: tuple[int, ...]) -> Value:
@@ -130,7 +129,7 @@ def rms_norm(graph: Graph, op: Any, x: Any, scale: Any = None) -> Value:
     out = graph.pointwise("Mul", value, graph.pointwise("Reciprocal", root))
     if scale is not None:
         out = graph.pointwise("Mul", out, graph.value(scale, value.dtype))
-    return cast_as_backend(graph, out, given)
+    return graph.cast(out, given)
 
 
 @register_lowering("Normalize")

@@ -57,7 +57,7 @@ def _without_rest(
     """
     for axis, (size, window, stride) in enumerate(zip(sizes, kernel, strides, strict=True), first):
         if isinstance(size, SymbolicDim) and window < stride:
-            rest = graph.node("Min", graph.dim(-size % stride + window - stride), graph.ints(0))
+            rest = graph.node("Min", graph.dim(_beyond(size, window, stride)), graph.ints(0))
             end = graph.node("Add", graph.dim(size), rest)
             x = graph.node("Slice", x, graph.ints(0), end, graph.ints(axis), shape=x.shape)
     return x
@@ -71,11 +71,16 @@ def repeats_border() -> bool:
     return float(keras.ops.convert_to_numpy(mean)[0, 1, 0]) > 0.6  # noqa: PLR2004  1/2 or 2/3
 
 
+def _beyond(size: Any, window: int, stride: int) -> Any:
+    """Return how far the last window of ``same`` padding reaches beyond the end; negative where it ends before."""
+    return -size % stride + window - stride
+
+
 def _total_padding(graph: Graph, size: Any, window: int, stride: int) -> int | Value:
     """Return how many elements ``same`` padding adds to an axis; a value of shape (1,) where the size decides it."""
     if stride == 1:
         return window - 1
-    total = -size % stride + window - stride
+    total = _beyond(size, window, stride)
     return graph.node("Max", graph.dim(total), graph.ints(0)) if isinstance(size, SymbolicDim) else max(total, 0)
 
 
