@@ -118,7 +118,7 @@ class ThreadPatches(Generic[S]):
         original = vars(patch.owner)[patch.name]  # neither inherited nor bound
         installed = _Installed(patch, original)
         if isinstance(original, property):
-            installed.replacement = property(self._dispatch(original.fget, installed))
+            installed.replacement = original.getter(self._dispatch(original.fget, installed))
         else:
             installed.replacement = self._dispatch(original, installed)
         self._installed.append(installed)
@@ -149,10 +149,10 @@ class _Replacement:
 
 
 class ThreadPatch:
-    """One function of a module, to be replaced.
+    """One function or property, to be replaced.
 
     Args:
-        owner: Finds the module and the name of the function there, when a block begins.
+        owner: Finds its module or class and its name there, when a block begins.
     """
 
     def __init__(self, owner: Callable[[], tuple[Any, str]]) -> None:
@@ -160,8 +160,8 @@ class ThreadPatch:
         self._patches: ThreadPatches[_Replacement] = ThreadPatches()
 
     @contextlib.contextmanager
-    def __call__(self, replacement: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
-        """Replace the function in this thread within the block; give the original."""
+    def __call__(self, replacement: Callable[..., Any]) -> Iterator[Any]:
+        """Replace the function or property in this thread within the block; give the original."""
         with self._patches.act(_Replacement(replacement), self._table) as (original,):
             yield original
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 from typing import TYPE_CHECKING, Any
 
 from mnistkit.core.thread_patches import ThreadPatch
@@ -31,7 +30,7 @@ _UPDATE_STEP = Hook(
     ("keras:optimizers.Optimizer._backend_update_step",), "update one variable after the other", backend="torch"
 )
 
-_VALUE = Hook(("optimizer:_iterations._value",), "find the variables that a step reads")
+_VALUE = Hook(("keras:Variable.value",), "notice the variables that a step reads")
 
 HOOKS = (
     _SYMBOLIC_BUILD,
@@ -53,12 +52,21 @@ replaced_seed_generator = ThreadPatch(_SEED_GENERATOR.owner)
 """The function that makes PyTorch's generator from a Keras seed, in the calling thread."""
 
 
+def _owner_of_value() -> tuple[Any, str]:
+    """Find the class that defines the property, the backend's own or its base."""
+    cls, name = _VALUE.owner()
+    return next(base for base in cls.__mro__ if name in vars(base)), name
+
+
+_replaced_value = ThreadPatch(_owner_of_value)
+
+
 def missing(model: Any, *, backend: str) -> str | None:
     """Return the message about the first name that this Keras does not have, or None."""
     instances = {"model": model, "optimizer": model.optimizer}
     hooks = [hook for hook in HOOKS if hook.backend in (None, backend)]
     if model.optimizer is None:
-        hooks = [hook for hook in hooks if hook not in (_LEARNING_RATE, _VALUE)]
+        hooks = [hook for hook in hooks if hook is not _LEARNING_RATE]
     return first_missing(hooks, **instances)
 
 
@@ -110,13 +118,20 @@ def resumed_epoch(model: Any) -> int | None:
     return epoch
 
 
-def live_variables() -> list[tuple[Any, Any]]:
-    """Return every Keras variable of the process that has a value, with it; takes about a tenth of a second."""
-    import keras
+@contextlib.contextmanager
+def noted_reads() -> Iterator[dict[int, Any]]:
+    """Note the variables, by ``id``, whose value the calling thread reads within the block.
 
-    variables = [thing for thing in gc.get_objects() if issubclass(type(thing), keras.Variable)]
-    found = [(variable, getattr(variable, "_value", None)) for variable in variables]
-    return [(variable, value) for variable, value in found if value is not None]
+    No look at all objects of the process: whoever holds a tuple that another thread is still building breaks it there.
+    """
+    read: dict[int, Any] = {}
+
+    def note(variable: Any) -> Any:
+        read[id(variable)] = variable
+        return original.fget(variable)
+
+    with _replaced_value(note) as original:
+        yield read
 
 
 class TrainableFlags:

@@ -147,6 +147,33 @@ def _ports(process, talk, wait):
     raise AssertionError(f"not ready after {wait} s: {talk.read_text()}")
 
 
+def wait_for(condition, seconds=120):
+    """Wait until something is so; the limit only ends what would hang."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.05)
+
+
+def children(pid):
+    """The workers of a server; multiprocessing has one more process, which keeps track of what they share."""
+    found = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return [child for child in found if b"spawn_main" in _command_line(child)]
+
+
+def both_serve(server):
+    """Wait until each of two workers listens; gives their process numbers."""
+    wait_for(lambda: len(children(server.process.pid)) == 2)
+    wait_for(lambda: Path("/proc/net/tcp").read_text().count(f" 0100007F:{server.port:04X} 00000000:0000 0A ") == 2)
+    return children(server.process.pid)
+
+
+def _command_line(pid):
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
+
+
 def refused_start(folder, *flags):
     """Start a server that must not start; its exit code and what it said."""
     command = [sys.executable, "-m", "mnistkit.serve", "--port", "0", *map(str, flags)]

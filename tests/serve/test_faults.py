@@ -17,16 +17,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from served import ROOT, multipart, refused_start, tensor
+from served import ROOT, children, multipart, refused_start, tensor, wait_for
 
 ONE = {"inputs": [tensor(np.zeros((1, 784)))]}
-
-
-def wait_for(condition, seconds=30):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.05)
 
 
 def ignores_hangup(pid):
@@ -54,15 +47,6 @@ def test_sighup_while_it_starts(tmp_path, workers):
         process.wait()
 
 
-def children(pid):
-    found = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    names = {}
-    for child in found:
-        with contextlib.suppress(OSError):
-            names[child] = Path(f"/proc/{child}/cmdline").read_bytes()
-    return [child for child, name in names.items() if b"spawn_main" in name]
-
-
 def test_a_worker_that_cannot_start_waits_ever_longer_and_leaves_the_others_alone(started, tmp_path, asset):
     path = Path(shutil.copy(asset, tmp_path / "m.onnx"))
     with started("--workers", "2", "--model", path) as server:
@@ -71,16 +55,14 @@ def test_a_worker_that_cannot_start_waits_ever_longer_and_leaves_the_others_alon
         wait_for(lambda: "onnxruntime" in Path(f"/proc/{first}/maps").read_text())
         path.write_bytes(b"half-written")
         os.kill(second, signal.SIGKILL)
-        wait_for(lambda: "next try in 2 s" in server.talk.read_text(), 60)
+        wait_for(lambda: "next try in 2 s" in server.talk.read_text())
         tries = re.findall(r"cannot start, next try in ([\d.]+) s: .*m.onnx", server.talk.read_text())
         assert [float(seconds) for seconds in tries] == [0.5 * 2**number for number in range(len(tries))]
         assert first in children(server.process.pid)
         assert [server.infer(ONE, model="m").status for _ in range(10)] == [200] * 10
         shutil.copy(asset, path)
         victim = (set(children(server.process.pid)) - {first}).pop()
-        wait_for(
-            lambda: Path(f"/proc/{victim}/maps").read_text().count("onnxruntime") and len(workers_seen(server)) == 2, 60
-        )
+        wait_for(lambda: "onnxruntime" in Path(f"/proc/{victim}/maps").read_text() and len(workers_seen(server)) == 2)
         server.signal(signal.SIGTERM)
         assert server.process.wait(30) == 0
 

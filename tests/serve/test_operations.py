@@ -14,20 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from served import refused_start, tensor
+from served import both_serve, children, refused_start, tensor, wait_for
 
 ONE = {"inputs": [tensor(np.zeros((1, 784)))]}
 
 
 def row(number):
     return {"inputs": [tensor(np.full((1, 1024), float(number)), name="x")]}
-
-
-def wait_for(condition, seconds=15):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.05)
 
 
 class Load:
@@ -237,23 +230,9 @@ def test_watch_reloads_by_itself(started, asset, tmp_path):
         wait_for(lambda: any(event.get("event") == "reloaded" for event in server.events()))
 
 
-def children(pid):
-    """Its workers; multiprocessing has one more process, which keeps track of what they share."""
-    found = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return [child for child in found if b"spawn_main" in command_line(child)]
-
-
-def command_line(pid):
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    return b""
-
-
 def test_workers_survive_the_death_of_one(started):
     with started("--workers", "2") as server:
-        wait_for(lambda: len(children(server.process.pid)) == 2)
-        time.sleep(1.5)
-        victim = children(server.process.pid)[0]
+        victim = both_serve(server)[0]
         with Load(server) as load:
             wait_for(lambda: len(load.statuses) > 50)
             os.kill(victim, signal.SIGKILL)
@@ -275,13 +254,6 @@ def sockets(pid):
         with contextlib.suppress(OSError):
             names.append(str(link.readlink()))
     return sum(name.startswith("socket") for name in names)
-
-
-def both_serve(server):
-    """Wait until each of two workers listens; gives their process numbers."""
-    wait_for(lambda: len(children(server.process.pid)) == 2)
-    wait_for(lambda: Path("/proc/net/tcp").read_text().count(f" 0100007F:{server.port:04X} 00000000:0000 0A ") == 2)
-    return children(server.process.pid)
 
 
 def test_workers_share_a_burst_of_connections(started):
@@ -346,7 +318,7 @@ def alive(pid):
 def test_workers_reload(started, asset, tmp_path):
     path = Path(shutil.copy(asset, tmp_path / "m.onnx"))
     with started("--model", path, "--workers", "2") as server:
-        time.sleep(1)
+        both_serve(server)
         server.signal(signal.SIGHUP)
         wait_for(lambda: sum(event.get("event") == "reloaded" for event in server.events()) == 2)
 

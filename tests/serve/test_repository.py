@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tritonclient.grpc
 import tritonclient.http
-from served import refused_start, tensor
+from served import refused_start, tensor, wait_for
 from tritonclient.utils import InferenceServerException
 
 from mnistkit.core.errors import InputError, ModelFileError
@@ -323,17 +323,13 @@ def test_triton_clients_load_and_unload_in_all_workers(started, folder):
                 client.load_model("b", config="{}")
         client.close()
 
-        def ready():  # of the worker that a new connection comes to
-            return server.get("/v2/models/b/ready").status
+        def workers(event):
+            return {line["pid"] for line in server.events() if (line.get("event"), line.get("model")) == (event, "b")}
 
-        def all_say(status):
-            return all(ready() == status for _ in range(12))
-
-        while not all_say(404):
-            pass
+        wait_for(lambda: len(workers("unloaded")) == 2)
+        assert server.get("/v2/models/b/ready").status == 404
         client = tritonclient.http.InferenceServerClient(f"127.0.0.1:{server.port}")
         client.load_model("b")
         client.close()
-        while not all_say(200):
-            pass
+        wait_for(lambda: workers("reloaded") == workers("unloaded"))
         assert server.infer(ECHO, model="b").json["model_version"] == "2"

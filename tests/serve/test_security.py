@@ -7,20 +7,12 @@ import signal
 import socket
 import ssl
 import subprocess
-import time
 
 import numpy as np
 import pytest
-from served import tensor
+from served import tensor, wait_for
 
 ONE = {"inputs": [tensor(np.zeros((1, 784)))]}
-
-
-def wait_for(condition, seconds=20):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8000", "127.0.0.1", "127.0.0.1:1", "[::1]:8000"])

@@ -24,7 +24,7 @@ from mnistkit.training.jax.hooks import jaxpr_as_fun
 from mnistkit.training.pytree import tree_map
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     import numpy.typing as npt
 
@@ -113,8 +113,9 @@ class Program:
 
     def _trace(self, state: Any, data: PyTree, *, size: int) -> Any:
         spec = functools.partial(jax.tree.map, lambda a: jax.ShapeDtypeStruct((size, *a.shape[1:]), a.dtype))
-        traced = jax.jit(self._step).trace(state, spec(data))
-        _refuse_other_variables(traced.jaxpr.consts)
+        with keras_hooks.noted_reads() as read:
+            traced = jax.jit(self._step).trace(state, spec(data))
+        _refuse_other_variables(traced.jaxpr.consts, read.values())
         return traced.jaxpr
 
     def run(self, data: PyTree, order: npt.NDArray[np.int64], *, start: int, steps: int, size: int) -> None:
@@ -185,16 +186,14 @@ def _in_thread(compile_: Callable[[], Any]) -> Future[Any]:
     return future
 
 
-def _refuse_other_variables(constants: Sequence[Any]) -> None:
-    """Refuse Keras variables outside the model's lists.
+def _refuse_other_variables(constants: Sequence[Any], read: Iterable[Any]) -> None:
+    """Refuse Keras variables outside the model's lists, of those that a step read.
 
     ``model.fit`` takes them for constants too, but of another moment, and without compilation it reads them in every
     step. So a loss weight that a callback changes means what it means there.
     """
-    if not any(hasattr(constant, "shape") for constant in constants):
-        return  # the usual case, and looking at all variables of the process takes time
-    for variable, value in keras_hooks.live_variables():
-        if any(value is constant for constant in constants):
+    for variable in read:
+        if any(variable.value is constant for constant in constants):
             raise ValueError(f"a step reads the variable {variable.path}, which is not the model's own")
 
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
-from mnistkit.training.keras_hooks import flatten_layers, live_variables
+from mnistkit.training.keras_hooks import flatten_layers
 from mnistkit.training.torch.graph import written
 from mnistkit.training.torch.untraceable import UntraceableError
 from mnistkit.training.torch.writes import memory_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 
 class State(Protocol):
@@ -59,7 +59,9 @@ def buffers_of(model: Any) -> list[State]:
     return list(found.values())
 
 
-def captured_state(model: Any, module: Any, *, known: list[State], made: Callable[[Any], bool]) -> list[State]:
+def captured_state(
+    model: Any, module: Any, *, known: list[State], read: Iterable[State], made: Callable[[Any], bool]
+) -> list[State]:
     """Return the Keras variables and buffers that a trace holds as constants.
 
     They belong to none of the model's lists: a loss weight that a callback changes, a running mean in a loss.
@@ -68,6 +70,7 @@ def captured_state(model: Any, module: Any, *, known: list[State], made: Callabl
         model: the model.
         module: the traced step.
         known: state that is an input already.
+        read: the Keras variables that the step read.
         made: tells whether a tensor was made by the step itself.
 
     Raises:
@@ -81,14 +84,10 @@ def captured_state(model: Any, module: Any, *, known: list[State], made: Callabl
     if not outside:
         return []
     memory = set(outside.values())
-    found = [one for one in (*buffers_of(model), *_variables_of_tensors()) if memory_of(one.value) in memory]
+    found = [one for one in (*buffers_of(model), *read) if memory_of(one.value) in memory]
     explained = {memory_of(one.value) for one in [*known, *found]}
     changed = written(graph)
     if any(node in changed and address not in explained for node, address in outside.items()):
         raise UntraceableError("it changes a tensor that is neither a Keras variable nor a buffer")
     inputs = {memory_of(one.value) for one in known}
     return [one for one in found if memory_of(one.value) not in inputs]
-
-
-def _variables_of_tensors() -> list[Any]:
-    return [variable for variable, value in live_variables() if isinstance(value, torch.Tensor)]

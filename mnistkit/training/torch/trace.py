@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from mnistkit.training.keras_hooks import replaced_seed_generator, unfused_update
+from mnistkit.training.keras_hooks import noted_reads, replaced_seed_generator, unfused_update
 from mnistkit.training.pytree import tree_leaves, tree_map
 from mnistkit.training.torch.graph import written
 from mnistkit.training.torch.hooks import make_fx, untraced
@@ -127,6 +127,7 @@ def _trace_with(state: list[State], model: Any, batch: PyTree, *, training: bool
     model.train(training)
     try:
         with contextlib.ExitStack() as stack:
+            read = stack.enter_context(noted_reads())
             stack.enter_context(writes)
             stack.enter_context(UntraceableOperations())
             stack.enter_context(replaced_seed_generator(extractor.generator))
@@ -145,7 +146,7 @@ def _trace_with(state: list[State], model: Any, batch: PyTree, *, training: bool
     check_repeats(module.graph)
     _expose(module, extractor.random_ops)
     _check_seed_generators(module, state, extractor.random_ops)
-    captured = captured_state(model, module, known=state, made=writes.made)
+    captured = captured_state(model, module, known=state, read=read.values(), made=writes.made)
     return Trace(graph=module, state=state, random_ops=extractor.random_ops), captured
 
 

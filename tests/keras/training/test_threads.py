@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import time
 
 import keras
 import numpy as np
@@ -75,6 +77,39 @@ def test_threads_train_as_if_alone(capsys):
     assert (one != two).any()
     moved = [int(np.asarray(keras.ops.convert_to_numpy(v.value))[1]) for v in together[3].non_trainable_variables[-2:]]
     assert moved == [EPOCHS * 6, EPOCHS * 6]
+
+
+def tuples_while(job):
+    """Build tuples in another thread, slowly, while the job runs; raise what that thread raises."""
+    done = threading.Event()
+
+    def build():
+        while not done.is_set():
+            tuple(time.sleep(0.0005) for _ in range(50))
+
+    def run():
+        try:
+            job()
+        finally:
+            done.set()
+
+    at_once([build, run])
+
+
+def hold_all_objects():
+    for _ in range(100):
+        held = gc.get_objects()
+        time.sleep(0.02)
+        del held
+
+
+def test_tuples_that_another_thread_builds_meanwhile(monkeypatch, capsys):
+    # Python refuses to go on with a tuple that somebody else holds by now
+    with pytest.raises(SystemError):
+        tuples_while(hold_all_objects)
+    monkeypatch.setattr(gc, "get_objects", lambda: pytest.fail("other threads build tuples"))
+    tuples_while(lambda: fast(cnn()))
+    assert capsys.readouterr().err == ""
 
 
 def test_an_error_in_a_thread_is_seen():
