@@ -12,7 +12,7 @@ from mnistkit.core import keras_backend as backends
 from mnistkit.core.contract import IR_VERSION, OPSET
 from mnistkit.core.errors import ExportError, InputError, MissingExtraError, UnsupportedError
 from mnistkit.export.fallback.exporters import check_exporter, export_with
-from mnistkit.export.fallback.normalize import ir_version_for, normalize
+from mnistkit.export.fallback.normalize import ir_version_for, normalize, unknown_operations
 from mnistkit.export.native import convert
 from mnistkit.export.native.keras_hooks import flatten_layers
 from mnistkit.export.native.lower import NewerOpsetError, NoExporterError
@@ -178,4 +178,8 @@ def _stock(model: Any, name: str, reason: str, *, opset: int | None, batch: int 
     signature = signature_of_model(model, inputs=inputs)
     if batch is not None:
         signature = signature.with_batch(batch)
-    return Chosen(normalize(export_with(name, model, opset=opset), signature), signature, name, reason)
+    written = export_with(name, model, opset=opset)
+    unknown = unknown_operations(written)
+    if unknown:
+        raise ExportError(f"the exporter {name} leaves operations that ONNX does not have: {', '.join(unknown)}")
+    return Chosen(normalize(written, signature), signature, name, reason)

@@ -10,10 +10,12 @@ from mnistkit.core.contract import IR_VERSION, PRODUCER
 from mnistkit.core.errors import ExportError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from mnistkit.core.runtime import TensorInfo
     from mnistkit.export.signature import Signature
+
+_OF_ONNX = ("", "ai.onnx", "ai.onnx.ml")
 
 
 def normalize(model: onnx.ModelProto, signature: Signature) -> onnx.ModelProto:
@@ -39,6 +41,19 @@ def normalize(model: onnx.ModelProto, signature: Signature) -> onnx.ModelProto:
     model.producer_name, model.producer_version, model.domain, model.model_version = PRODUCER, "", "", 0
     model.ir_version = ir_version_for(model)
     return model
+
+
+def unknown_operations(model: onnx.ModelProto) -> list[str]:
+    """Names of operations that ONNX does not have, as tf2onnx leaves them in a file."""
+    own = {(function.domain, function.name) for function in model.functions}
+    found = {
+        node.op_type
+        for graph in _with_inner(model.graph)
+        for node in graph.node
+        if node.domain in _OF_ONNX and not onnx.defs.has(node.op_type, node.domain)
+        if (node.domain, node.op_type) not in own
+    }
+    return sorted(found)
 
 
 def rename(model: onnx.ModelProto, signature: Signature) -> None:
@@ -99,6 +114,17 @@ def _rename_all(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
         for slots in (node.input, node.output):
             for index, name in enumerate(slots):
                 slots[index] = names.get(name, name)
-        for attribute in node.attribute:
-            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                _rename_all(inner, names)
+    for inner in _inner(graph):
+        _rename_all(inner, names)
+
+
+def _inner(graph: onnx.GraphProto) -> list[onnx.GraphProto]:
+    """The bodies of loops and branches."""
+    attributes = [attribute for node in graph.node for attribute in node.attribute]
+    return [g for a in attributes for g in (*([a.g] if a.HasField("g") else []), *a.graphs)]
+
+
+def _with_inner(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    yield graph
+    for inner in _inner(graph):
+        yield from _with_inner(inner)

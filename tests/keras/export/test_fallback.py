@@ -7,7 +7,7 @@ import pytest
 import mnistkit
 from mnistkit import Classifier
 from mnistkit.core.comparison import compare, verify_file
-from mnistkit.core.errors import ExportError, MissingExtraError
+from mnistkit.core.errors import ExportError, MissingExtraError, UnsupportedError
 from mnistkit.core.keras_backend import EXPORTERS, is_installed
 from mnistkit.digits.model import build_model
 from mnistkit.export import export_onnx
@@ -105,6 +105,24 @@ def test_tf2onnx_whatever_the_backend(small, tmp_path):
     report = export_onnx(build_model(), tmp_path / "model.onnx", exporter="tf2onnx", profile="digits", data=small)
     assert report.exporter == "tf2onnx"
     assert report.largest <= report.atol
+
+
+def test_operations_that_onnx_does_not_have_are_refused_with_both_reasons(own, tmp_path, monkeypatch):
+    def leave(name, model, *, opset):
+        proto = export_with(name, model, opset=opset)
+        body = onnx.helper.make_graph([onnx.helper.make_node("StringToHashBucketFast", ["a"], ["b"])], "body", [], [])
+        proto.graph.node.append(onnx.helper.make_node("If", ["c"], ["d"], then_branch=body, else_branch=body))
+        return proto
+
+    model = with_own_layer()
+    assert export_onnx(model, tmp_path / "model.onnx").exporter == own
+    monkeypatch.setattr("mnistkit.export.choose.export_with", leave)
+    words = f"HardTanh.*; the exporter {own} leaves operations that ONNX does not have: StringToHashBucketFast$"
+    with pytest.raises(UnsupportedError, match=words):
+        export_onnx(model, tmp_path / "other.onnx")
+    with pytest.raises(ExportError, match=words.partition("; ")[2]):
+        export_onnx(model, tmp_path / "other.onnx", exporter=own)
+    assert not (tmp_path / "other.onnx").exists()
 
 
 @pytest.mark.parametrize("name", EXPORTERS)

@@ -63,3 +63,43 @@ def test_pictures_of_whole_numbers_are_resized_in_the_type_that_keras_answers_wi
     assert differing(model, conversion, images, tolerance=1.0) == []
     kinds = {name: x.dtype for name, x in zip(sorted(functions), call(model, images, []), strict=True)}
     assert kinds["nearest"] == "uint8"
+
+
+def test_enlarging_three_times_at_a_free_size_takes_the_places_that_keras_takes(monkeypatch):
+    model, conversion = written((None, None, 3), {"enlarged": L.UpSampling2D(3, interpolation="bilinear")})
+    images = pictures(224, 24) / 32
+    assert differing(model, conversion, images, tolerance=3e-5) == []
+    # the twin: the operator of ONNX, which computes the places in another order
+    monkeypatch.setattr(image, "_grows_by_power_of_two", lambda *_: True)
+    assert differing(model, convert(model), images, tolerance=3e-5) == ["enlarged"]
+
+
+def test_enlarging_twice_at_a_free_size_stays_an_operator():
+    for size in (2, (4, 1)):
+        _, conversion = written((None, None, 3), {"enlarged": L.UpSampling2D(size, interpolation="bilinear")})
+        assert [node.op_type for node in conversion.proto.graph.node].count("Resize") == 1
+
+
+def test_cubic_splines_are_the_backend_s_own(monkeypatch):
+    sizes = {"3x7": (3, 7), "10x11": (10, 11), "35x24": (35, 24)}
+    cubic = {name: L.Resizing(*size, interpolation="bicubic") for name, size in sizes.items()}
+    model, conversion = written((10, 10, 3), cubic)
+    assert differing(model, conversion, pictures(10, 10), tolerance=1e-3) == []
+    own = image._cubic(antialias=False)
+    other = image._Cubic(image._keys(-0.5), False, None if own.steps else 1024)
+    monkeypatch.setattr(image, "_cubic", lambda **_: other)
+    assert differing(model, convert(model), pictures(10, 10), tolerance=1e-3) == sorted(sizes)
+
+
+def test_pictures_of_whole_numbers_that_are_rounded_half_way():
+    """TensorFlow's order of operations is followed to the last bit; for the others the report says what may happen."""
+    model, conversion = written((10, 10, 3), {"resized": lambda x: ops.image.resize(x, (24, 35))}, "uint8")
+    images = np.random.default_rng(0).integers(0, 256, (8, 10, 10, 3)).astype("uint8")
+    assert differing(model, conversion, images, tolerance=1.0) == []
+    if keras.backend.backend() == "tensorflow":
+        assert differing(model, conversion, images) == []
+        assert conversion.notes == ()
+    else:
+        assert "bilinear resizing of uint8 may answer 1 more or less" in conversion.notes[0]
+    _, other = written((10, 10, 3), {"resized": lambda x: ops.image.resize(x, (24, 35))})
+    assert other.notes == ()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 
-from mnistkit.export.native.backend_behavior import nearest_pixels, nearest_rule, resized_type
+from mnistkit.export.native.backend_behavior import ask, nearest_pixels, nearest_rule, resized_type
 from mnistkit.export.native.graph import Array, Graph, Value
 from mnistkit.export.native.lowerings.creation import count_up
 from mnistkit.export.native.lowerings.elementwise import clip_to, is_float
@@ -85,8 +88,10 @@ def plain_resize(graph: Graph, op: PlainResize, images: Any) -> Value:
     free = any(isinstance(shape[axis], SymbolicDim) for axis in axes) or any(
         isinstance(size, SymbolicDim) for size in op.size
     )
+    to_last_bit = op.interpolation == "bilinear" and not op.antialias and work is not value and _interpolates()
     if op.interpolation == "bilinear" and not op.antialias:
-        out = _onnx_resize(graph, op, work, axes)
+        simple = not free or all(_grows_by_power_of_two(shape[a], n) for a, n in zip(axes, op.size, strict=True))
+        out = (_onnx_resize if simple and not to_last_bit else _interpolate)(graph, op, work, axes)
     elif free:
         what = f"{op.interpolation}{' with antialias' if op.antialias else ''}"
         raise UnsupportedOp(f"{what} resizing needs a fixed input height and width; use bilinear without antialias")
@@ -95,6 +100,11 @@ def plain_resize(graph: Graph, op: PlainResize, images: Any) -> Value:
     target = graph.spec[0].dtype
     if is_float(target):
         return out
+    if not to_last_bit:
+        graph.notes.add(
+            f"{op.interpolation} resizing of {value.dtype} may answer 1 more or less where a value lies half-way; "
+            "cast to float32 before it, if that matters"
+        )
     rounded = graph.pointwise("Round", out)
     if target == "uint8":  # bicubic goes beyond the brightest pixel
         rounded = clip_to(graph, rounded, low=0.0, high=255.0)
@@ -127,18 +137,32 @@ def _nearest_free(graph: Graph, own: Any, size: Any) -> Value:
     if rule is None:
         raise UnsupportedOp("nearest resizing of a free size is rounded in a way that is not known; fix the input size")
     half = graph.const(0.5, "float32")
-    steps = graph.node("Add", graph.cast(count_up(graph, size), "float32"), half, dtype="float32")
-    pixels, wanted = (graph.cast(graph.dim(x), "float32") for x in (own, size))
-    if rule == "product first":
-        places = graph.node("Div", graph.node("Mul", steps, pixels), wanted)
-    else:
-        places = graph.node("Mul", steps, graph.node("Div", pixels, wanted))
+    places = _free_places(graph, own, size, product_first=rule == "product first")
     if rule == "centers":
         centers = graph.node("Max", graph.node("Sub", places, half), graph.const(0.0, "float32"))
         places = graph.node("Add", centers, half)
     found = graph.cast(graph.node("Floor", places), "int64")
     last = graph.node("Sub", graph.dim(own), graph.ints(1))
     return graph.node("Min", found, last, dtype="int64", shape=(size,))
+
+
+def _free_places(graph: Graph, own: Any, size: Any, *, product_first: bool = False) -> Value:
+    """Where the middle of each pixel is taken from, in single precision."""
+    half = graph.const(0.5, "float32")
+    steps = graph.node("Add", graph.cast(count_up(graph, size), "float32"), half, dtype="float32")
+    pixels, wanted = (graph.cast(graph.dim(x), "float32") for x in (own, size))
+    if product_first:
+        return graph.node("Div", graph.node("Mul", steps, pixels), wanted)
+    return graph.node("Mul", steps, graph.node("Div", pixels, wanted))
+
+
+def _grows_by_power_of_two(own: Any, size: Any) -> bool:
+    """Whether the places between pixels have an exact form at every size, so that no order of operations counts."""
+    free = [isinstance(x, SymbolicDim) for x in (own, size)]
+    if not all(free):
+        return not any(free)
+    factors = {size.first_size / own.first_size, size.second_size / own.second_size}
+    return len(factors) == 1 and all(math.log2(factor).is_integer() for factor in factors)
 
 
 def _onnx_resize(graph: Graph, op: PlainResize, value: Value, axes: list[int]) -> Value:
@@ -192,43 +216,138 @@ def _lanczos(radius: float) -> Callable[[Array], Array]:
     return kernel
 
 
-def _cubic(*, antialias: bool) -> tuple[Callable[[Array], Array], float, bool]:
-    # backends differ: plain bicubic has a = -0.75 and repeats the border, or has a = -0.5 and leaves the outside out
-    impulse = np.zeros((1, 1, 8, 1), "float32")
+@dataclass(frozen=True, slots=True)
+class _Cubic:
+    """How a backend resizes by cubic splines.
+
+    Attributes:
+        kernel: Weights by distance.
+        repeats: Whether pixels outside are those of the border; else they are left out.
+        steps: Into how many steps between two pixels places are rounded; ``None`` for not at all.
+    """
+
+    kernel: Callable[[Array], Array]
+    repeats: bool
+    steps: int | None
+
+
+@functools.cache
+def _cubic(*, antialias: bool) -> _Cubic:
+    # backends differ: plain bicubic has a = -0.75 and repeats the border, or has a = -0.5 and leaves the outside out;
+    # TensorFlow reads the weights from a table of 1024 places between two pixels
+    ways = [_Cubic(_keys(-0.75), True, None), _Cubic(_keys(-0.5), False, None), _Cubic(_keys(-0.5), False, 1024)]
+    size, target = 8, 23
+    impulse = np.zeros((1, 1, size, 1), "float32")
     impulse[0, 0, 4] = 1.0
-    asked = keras.ops.image.resize(
-        impulse, (1, 16), interpolation="bicubic", antialias=antialias, data_format="channels_last"
-    )
-    answer = np.asarray(keras.ops.convert_to_numpy(asked)).ravel()
-    sharp, soft = _keys(-0.75), _keys(-0.5)
-    distance = np.abs((np.arange(16) + 0.5) / 2 - 0.5 - 4)
-    if np.abs(answer - sharp(distance)).max() < np.abs(answer - soft(distance)).max():
-        return sharp, 2.0, True
-    return soft, 2.0, False
+    asked = ask(
+        lambda x: keras.ops.image.resize(
+            x, (1, target), interpolation="bicubic", antialias=antialias, data_format="channels_last"
+        ),
+        impulse,
+    ).ravel()
+    return min(ways, key=lambda way: np.abs(_spread(size, target, way.kernel, 2.0, cubic=way)[:, 4] - asked).max())
 
 
 def weight_matrix(size: int, target: int, *, kernel: str, antialias: bool) -> Array:
-    """Return the ``(target, size)`` weights of one axis, as TensorFlow and JAX define them."""
-    function: Callable[[Array], Array]
-    repeat = False
+    """Return the ``(target, size)`` weights of one axis, as the backend defines them."""
+    stretch = max(size / target, 1.0) if antialias else 1.0
     if kernel == "bicubic":
-        function, radius, repeat = _cubic(antialias=antialias)
-    elif kernel in {"lanczos3", "lanczos5"}:
+        cubic = _cubic(antialias=antialias)
+        return _spread(size, target, cubic.kernel, 2.0, stretch=stretch, cubic=cubic)
+    if kernel in {"lanczos3", "lanczos5"}:
         radius = float(kernel[-1])
-        function = _lanczos(radius)
-    elif kernel == "bilinear":
-        function, radius = (lambda x: np.maximum(0.0, 1.0 - x)), 1.0
-    else:
-        raise UnsupportedOp(f"the interpolation {kernel!r} has no translation; use bilinear")
-    scale = size / target
-    stretch = max(scale, 1.0) if antialias else 1.0
-    centres = (np.arange(target) + 0.5) * scale - 0.5
+        return _spread(size, target, _lanczos(radius), radius, stretch=stretch)
+    if kernel == "bilinear":
+        return _spread(size, target, lambda x: np.maximum(0.0, 1.0 - x), 1.0, stretch=stretch)
+    raise UnsupportedOp(f"the interpolation {kernel!r} has no translation; use bilinear")
+
+
+def _spread(
+    size: int,
+    target: int,
+    kernel: Callable[[Array], Array],
+    radius: float,
+    *,
+    stretch: float = 1.0,
+    cubic: _Cubic | None = None,
+) -> Array:
+    centres = (np.arange(target) + 0.5) * (size / target) - 0.5
+    if cubic is not None and cubic.steps is not None:
+        centres = _places(size, target)
+        low = np.floor(centres)
+        centres = low + np.rint((centres - low) * cubic.steps) / cubic.steps
     reach = int(np.ceil(radius * stretch)) + 1
     places = np.arange(-reach, size + reach)
-    weights = function(np.abs(centres[:, None] - places[None, :]) / stretch)
+    weights = kernel(np.abs(centres[:, None] - places[None, :]) / stretch)
     inside = weights[:, reach:-reach].copy()
-    if repeat:
+    if cubic is not None and cubic.repeats:
         inside[:, 0] += weights[:, :reach].sum(axis=1)
         inside[:, -1] += weights[:, -reach:].sum(axis=1)
     total = inside.sum(axis=1, keepdims=True)
     return np.asarray(inside / np.where(total == 0, 1.0, total))
+
+
+def _places(size: int, target: int) -> Array:
+    """Where each pixel is taken from, in single precision and TensorFlow's order of operations."""
+    single = np.float32
+    scale = single(size) / single(target)
+    return np.asarray((np.arange(target, dtype=single) + single(0.5)) * scale - single(0.5))
+
+
+@functools.cache
+def _interpolates() -> bool:
+    """Say whether the backend resizes as `_interpolate` does, to the last bit; else it adds weighted pixels."""
+    picture = np.random.default_rng(0).uniform(0, 255, (1, 5, 6, 1)).astype("float32")
+    asked = ask(
+        lambda x: keras.ops.image.resize(x, (7, 9), interpolation="bilinear", data_format="channels_last"), picture
+    )
+    expected = picture
+    for axis, target in ((2, 9), (1, 7)):
+        low, high, share = _neighbors(expected.shape[axis], target)
+        before, after = (np.take(expected, index, axis) for index in (low, high))
+        expected = before + (after - before) * share.reshape([-1 if i == axis else 1 for i in range(4)])
+    return bool(np.array_equal(asked, expected))
+
+
+def _neighbors(size: int, target: int) -> tuple[Array, Array, Array]:
+    """The two pixels between which each one lies, and how near it is to the second."""
+    places = _places(size, target)
+    low = np.floor(places)
+    first, second = (np.clip(index, 0, size - 1).astype("int64") for index in (low, low + 1))
+    return first, second, np.asarray(places - low, "float32")
+
+
+def _free_neighbors(graph: Graph, own: Any, size: Any) -> tuple[Value, Value, Value]:
+    """The same in the graph, where a size is free."""
+    places = graph.node("Sub", _free_places(graph, own, size), graph.const(0.5, "float32"))
+    floor = graph.node("Floor", places)
+    border, last = graph.const(0, "int64"), graph.node("Sub", graph.dim(own), graph.ints(1))
+    low = graph.cast(floor, "int64")
+    first, second = (
+        graph.node("Min", graph.node("Max", index, border), last, dtype="int64", shape=(size,))
+        for index in (low, graph.node("Add", low, graph.const(1, "int64")))
+    )
+    return first, second, graph.node("Sub", places, floor, shape=(size,))
+
+
+def _interpolate(graph: Graph, op: PlainResize, value: Value, axes: list[int]) -> Value:
+    """Bilinear in the order of operations of TensorFlow, and with the places of all backends.
+
+    A Resize computes the places in another order: on an axis of hundreds of pixels the difference is seen.
+    """
+    shape = list(value.shape or ())
+    for axis, size in reversed([*zip(axes, op.size, strict=True)]):
+        own = shape[axis]
+        if isinstance(own, SymbolicDim) or isinstance(size, SymbolicDim):
+            first, second, share = _free_neighbors(graph, own, size)
+        else:
+            lower, upper, shares = _neighbors(int(own), int(size))
+            first, second = (graph.const(index, "int64", name_hint="pixels") for index in (lower, upper))
+            share = graph.const(shares, "float32")
+        shape[axis] = size
+        before, after = (graph.node("Gather", value, index, axis=axis, shape=tuple(shape)) for index in (first, second))
+        behind = [*range(1, len(shape) - axis)]
+        weights = graph.cast(graph.node("Unsqueeze", share, graph.ints(*behind)) if behind else share, value.dtype)
+        step = graph.node("Mul", graph.node("Sub", after, before), weights, shape=tuple(shape))
+        value = graph.node("Add", before, step, shape=tuple(shape))
+    return value
