@@ -68,6 +68,13 @@ def in_alpha(page, level):
     return picture
 
 
+def erased(page, level):
+    """Ink on a transparent canvas, and the stripe of an eraser that paints in the color of the page."""
+    picture = in_alpha(page, level)
+    picture[-8:-2, : SIDE // 2] = [255 - level, 255 - level, 255 - level, 255]
+    return picture
+
+
 INVERSE = {  # of what a reader does for each EXIF orientation
     1: lambda page: page,
     2: np.fliplr,
@@ -94,6 +101,8 @@ WAYS = {
     "up right": lambda page: moved(page, -0.4, 0.4),
     "dark ink in alpha": lambda page: in_alpha(page, 0),
     "light ink in alpha": lambda page: in_alpha(page, 255),
+    "dark ink and a white eraser": lambda page: erased(page, 0),
+    "light ink and a black eraser": lambda page: erased(page, 255),
     **{f"EXIF {turn}": lambda page, turn=turn: exif(page, turn) for turn in INVERSE},
     "8 bit": lambda page: through(page, "PNG"),
     "16 bit": lambda page: through(page.astype(np.uint16) * 257, "PNG"),
@@ -124,6 +133,17 @@ def test_a_change_of_the_digit_is_seen(digits, expected, classifier):
     """The test above could not fail if the answer did not depend on the picture."""
     answers = [classifier.predict(read_picture(np.rot90(page, 2)))[0].digit for page in digits]
     assert answers != expected
+
+
+def test_an_eraser_is_no_ink(digits):
+    """Its stripe below the digit leaves the digit as it was; a stripe of ink does not."""
+    for page in digits[:10]:
+        plain = normalize(in_alpha(page, 0))
+        assert np.abs(normalize(erased(page, 0)) - plain).mean() < 0.02
+        inked = in_alpha(page, 0)
+        inked[-8:-2] = [0, 0, 0, 255]
+        inked[40:-2, :8] = [0, 0, 0, 255]
+        assert np.abs(normalize(inked) - plain).mean() > 0.05
 
 
 def test_negative_is_exact(digits):

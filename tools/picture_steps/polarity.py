@@ -30,6 +30,7 @@ def flatten(w: GraphBuilder, planes: Value) -> Value:
     spread = w.Sqrt(w.Div(mean(w, w.Mul(alpha2, w.Pow(w.Sub(solid, typical), 2))), visible))
     mean_color = w.Div(w.ReduceMean(color, axes=[1, 2], keepdims=1), visible)
     page = w.Where(w.Greater(spread, 0.08), mean_color, w.Cast(w.Less(typical, 0.5), to=1))
+    page = erased_page(w, page, solid=solid, alpha=alpha2, visible=visible)
     shown = w.Add(color, w.Mul(page, w.Sub(1, alpha)))
     # The direction in color space along which the picture varies most, found from luma by two steps of power
     # iteration: yellow on white differs in blue alone.
@@ -41,6 +42,25 @@ def flatten(w: GraphBuilder, planes: Value) -> Value:
         direction = w.MatMul(covariance, direction)
         direction = w.Div(direction, w.Max(w.ReduceSum(w.Abs(direction), keepdims=1), 1e-9))
     return gray_along(w, shown, direction)
+
+
+def erased_page(w: GraphBuilder, page: Value, *, solid: Value, alpha: Value, visible: Value) -> Value:
+    """The page behind a drawing, white or black where an eraser has painted in that color over a transparent canvas.
+
+    The stripes of an eraser are as opaque as ink. Ink is dark and its page white, unless there is twice as much white
+    beside black. What covers most of the canvas is no drawing.
+    """
+
+    def share(where: Value) -> Value:
+        return w.Div(mean(w, w.Mul(alpha, w.Cast(where, to=1))), visible)
+
+    white, dark, black = share(w.Greater(solid, 0.9)), share(w.Less(solid, 0.6)), share(w.Less(solid, 0.1))
+    drawn = w.Less(visible, 0.4)
+    mostly_white = w.Greater(white, w.Mul(dark, 2))
+    on_white = w.And(w.Greater(w.Min(white, dark), 0.03), w.Not(mostly_white))
+    on_black = w.And(w.Greater(black, 0.03), mostly_white)
+    page = w.Where(w.And(drawn, on_white), 1, page)
+    return w.Where(w.And(drawn, on_black), 0, page)
 
 
 def ink_bright(w: GraphBuilder, gray: Value, size: Size) -> Value:
