@@ -70,6 +70,12 @@ def casts_saturate(source: str, target: str) -> bool:
 
 
 @functools.cache
+def upper_limit_wins() -> bool:
+    """Say whether ``clip`` by a lower limit above the upper one answers the upper one; TensorFlow answers the lower."""
+    return bool(ask(lambda x: keras.ops.clip(x, 1.0, -1.0), np.zeros(1, "float32"))[0] < 0)
+
+
+@functools.cache
 def infinities_are_close() -> bool:
     """Say whether ``isclose`` takes equal infinities for close; TensorFlow subtracts them, which is NaN."""
     return bool(ask(keras.ops.isclose, np.asarray([np.inf], "float32"), np.asarray([np.inf], "float32"))[0])

@@ -14,7 +14,13 @@ from keras_versions import lacks_layer
 from mnistkit.export import export_onnx
 from mnistkit.export.equal_elements import NOTE, first_of_equal
 from mnistkit.export.native import convert, find_unsupported
-from mnistkit.export.native.backend_behavior import casts_saturate, infinities_are_close, reflects_again
+from mnistkit.export.native.backend_behavior import (
+    casts_saturate,
+    infinities_are_close,
+    reflects_again,
+    upper_limit_wins,
+)
+from mnistkit.export.native.lowerings import elementwise
 
 BACKEND = keras.backend.backend()
 
@@ -46,6 +52,32 @@ def assert_as_keras(function, *arrays, **options):
     expected, got = both(function, *arrays, **options)
     assert got.dtype == expected.dtype
     np.testing.assert_allclose(got, expected, rtol=1e-3 if expected.dtype == "float16" else 1e-6)
+
+
+# -- limits -----------------------------------------------------------------------------------------------------------
+
+NUMBERS = np.asarray([[-3.0, -1.0, 0.0, 1.5, 2.0, 7.0]], "float32")
+LOW, HIGH = np.full((1, 6), 2.0, "float32"), np.full((1, 6), -1.0, "float32")
+
+
+@pytest.mark.parametrize("wins", [upper_limit_wins(), not upper_limit_wins()], ids=["as Keras", "the twin"])
+def test_limits_that_cross_answer_what_the_backend_answers(wins, monkeypatch):
+    monkeypatch.setattr(elementwise, "upper_limit_wins", lambda: wins)
+    cases = [
+        (Apply(lambda x: ops.clip(x, 2, -1)), NUMBERS),
+        (Apply(lambda x, low: ops.clip(x, low, -1)), NUMBERS, LOW),
+        (Apply(lambda x, high: ops.clip(x, 2, high)), NUMBERS, HIGH),
+        (Apply(lambda x, low, high: ops.clip(x, low, high)), NUMBERS, LOW, HIGH),
+    ]
+    for function, *arrays in cases:
+        expected, got = both(lambda *inputs, function=function: function(list(inputs)), *arrays)
+        assert set(expected.ravel()) == {-1.0 if upper_limit_wins() else 2.0}
+        assert np.array_equal(got, expected) == (wins == upper_limit_wins())
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="the other backends refuse the limit or take another type")
+def test_limits_beyond_the_type_of_the_numbers():
+    assert_as_keras(lambda x: ops.clip(x, -2, 2), np.asarray([[0, 1, 3, 208, 255]], "uint8"))
 
 
 # -- equal elements ---------------------------------------------------------------------------------------------------

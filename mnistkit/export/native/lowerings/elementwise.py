@@ -12,6 +12,7 @@ from mnistkit.export.native.backend_behavior import (
     floats_are_single_beside_doubles,
     integers_are_rounded_as_floats,
     overflows,
+    upper_limit_wins,
 )
 from mnistkit.export.native.casts import cast_as_backend
 from mnistkit.export.native.graph import Graph, Value
@@ -427,12 +428,18 @@ def clip(graph: Graph, op: Any, x: Any) -> Value:
     value = graph.cast(value, "int32") if value.dtype == "bool" else value
     if is_float(graph.spec[0].dtype):  # whole numbers between limits that are none
         value = graph.cast(value, graph.spec[0].dtype)
-    for limit, name in ((op.x_min, "Max"), (op.x_max, "Min")):
-        if limit is None or isinstance(limit, (int, float)):
-            continue
-        value = graph.pointwise(name, value, graph.value(limit, value.dtype))
-    low, high = (limit if isinstance(limit, (int, float)) else None for limit in (op.x_min, op.x_max))
-    return value if low is None and high is None else clip_to(graph, value, low=low, high=high)
+    constant = [isinstance(limit, (int, float)) for limit in (op.x_min, op.x_max)]
+    if all(constant):
+        low, high = (np.asarray(limit).astype(value.dtype) for limit in (op.x_min, op.x_max))
+        if not low > high:
+            return clip_to(graph, value, low=op.x_min, high=op.x_max)
+    steps = [("low", op.x_min), ("high", op.x_max)]
+    for end, limit in steps if upper_limit_wins() else reversed(steps):
+        if isinstance(limit, (int, float)):
+            value = clip_to(graph, value, **{"low": None, "high": None, end: limit})
+        elif limit is not None:
+            value = graph.pointwise("Max" if end == "low" else "Min", value, graph.value(limit, value.dtype))
+    return value
 
 
 def clip_to(graph: Graph, value: Value, *, low: float | None, high: float | None) -> Value:
