@@ -327,6 +327,13 @@ def callbacks(drawn: Configuration, model: Any, x: Any) -> list[Any]:
     return made[drawn.callback]()
 
 
+OF_ONE_BUFFER = ("donate the same buffer twice", "'NoneType' object is not callable")
+"""What Keras ends in under JAX where two variables share a buffer, as after averaged weights are put into a model.
+
+JAX refuses the step; a callback that looks at the variables then finds them empty.
+"""
+
+
 def train(drawn: Configuration, fitted: Callable[..., Any], *, noise: float = 0.0) -> tuple[Any, Any]:
     """Train a twin; return its state (arrays by name) and its History, or the error's type."""
     model = drawn.model()
@@ -351,7 +358,9 @@ def train(drawn: Configuration, fitted: Callable[..., Any], *, noise: float = 0.
         if drawn.again != "none":
             history |= {f"again {name}": value for name, value in _again(drawn, model, fitted).items()}
     except Exception as error:  # noqa: BLE001 - to be compared
-        history = {"error": type(error).__name__}
+        history = {
+            "error": "BufferOfTwo" if any(text in str(error) for text in OF_ONE_BUFFER) else type(error).__name__
+        }
         if not isinstance(error, ZeroDivisionError):
             return {}, history  # after an error in a step, JAX has taken the model's variables
     variables = [*model.variables, *model.optimizer.variables]
