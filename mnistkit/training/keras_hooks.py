@@ -145,6 +145,13 @@ class TrainableFlags:
         self._layers = [(layer, vars(layer).get("_trainable")) for layer in flatten_layers(model)]
         self._variables = [(variable, variable.trainable) for variable in model.variables]
 
+    def are_those_of(self, other: TrainableFlags) -> bool:
+        """Tell whether the same layers and variables were trainable then."""
+        mine, theirs = ((*flags._layers, *flags._variables) for flags in (self, other))  # noqa: SLF001 - its own class
+        return len(mine) == len(theirs) and all(
+            one is two and flag == flag_two for (one, flag), (two, flag_two) in zip(mine, theirs, strict=True)
+        )
+
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
         """Within the block the model is as trainable as it was then."""

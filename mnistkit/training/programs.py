@@ -108,7 +108,9 @@ class Programs:
         self._build()
         state = self._backend.state_of(self._model)
         layout = (training, *_layout(arrays))
-        entry = self._store.entry((*layout, size), state, self._store.flags(self._model, layout))
+        batch_size = self._batch_sizes[training]
+        flags = self._store.flags(self._model, layout, None if arrays.n % batch_size else batch_size)
+        entry = self._store.entry((*layout, size), state, flags)
         self._put_on_device(entry, arrays, training=training)
         length = tree_leaves(self._on_device[training])[0].shape[0]
         is_late = bool(arrays.n % size) and epoch >= COMPILE_REST_FROM
@@ -195,25 +197,34 @@ class _Store:
 
     def __init__(self) -> None:
         self.entries: dict[Any, _Entry] = {}
-        self._flags: dict[Any, keras_hooks.TrainableFlags] = {}
+        self._flags: dict[Any, dict[int | None, keras_hooks.TrainableFlags]] = {}
         self._compiled: list[Any] = []
 
-    def flags(self, model: Any, layout: Any) -> keras_hooks.TrainableFlags:
-        """Return what was trainable at the first step on data of this layout after ``compile``.
+    def flags(self, model: Any, layout: Any, size: int | None) -> keras_hooks.TrainableFlags:
+        """Return what was trainable at the first step on data of this kind after ``compile``.
 
         ``model.fit`` compiles a step at that moment under TensorFlow, and goes on training what was trainable then.
+
+        Args:
+            model: the model.
+            layout: of the data.
+            size: of all batches, None where the last one is smaller. A step that is compiled for one size serves no
+                other; the second is compiled for all.
         """
         compiled = keras_hooks.compiled_parts(model)[:3]
         if not _same(self._compiled, compiled):
             self._compiled, self._flags = compiled, {}
-        if layout not in self._flags:
-            self._flags[layout] = keras_hooks.TrainableFlags(model)
-        return self._flags[layout]
+        steps = self._flags.setdefault(layout, {})
+        if size not in steps:
+            size = None if steps else size
+        if size not in steps:
+            steps[size] = keras_hooks.TrainableFlags(model)
+        return steps[size]
 
     def entry(self, key: Any, state: list[Any], flags: keras_hooks.TrainableFlags) -> _Entry:
         """Return the entry of a key, a new one where the model has changed."""
         entry = self.entries.pop(key, None)
-        if entry is None or not _same(entry.state, state):
+        if entry is None or not _same(entry.state, state) or not entry.flags.are_those_of(flags):
             entry = _Entry(state, flags)
         self.entries[key] = entry
         for old in [*self.entries][:-_KEPT_PROGRAMS]:

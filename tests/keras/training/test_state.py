@@ -155,6 +155,37 @@ def test_a_layer_frozen_between_two_calls_stands_still_where_it_does_in_model_fi
     assert_same_state(ours, theirs)
 
 
+@pytest.mark.skipif(BACKEND == "jax", reason="model.fit raises: the lists of variables have other lengths")
+@pytest.mark.parametrize(
+    "calls",
+    [
+        [(32, 8), (30, 8)],
+        [(30, 8), (32, 8)],
+        [(32, 8), (30, 6)],
+        [(32, 8), (30, 8), (32, 8), (24, 6)],
+        [(5, 8), (32, 8)],
+        [(32, 8), (32, 8)],
+    ],
+    ids=str,
+)
+def test_a_layer_frozen_between_calls_with_other_batches(calls):
+    """Under TensorFlow ``model.fit`` compiles a step where batches have another size, or the last one is smaller."""
+
+    def trained(fitted):
+        model = net(keras.layers.Dense(4))
+        stood = []
+        for n, size in calls:
+            before = model.layers[-1].get_weights()[0]
+            fitted(model, *(array[:n] for array in DATA), batch_size=size, shuffle=False, verbose=0)
+            stood.append(np.array_equal(model.layers[-1].get_weights()[0], before))
+            model.layers[-1].trainable = not model.layers[-1].trainable
+        return model, stood
+
+    (ours, stood), (theirs, stands) = trained(fit), trained(lambda model, *data, **options: model.fit(*data, **options))
+    assert stood == stands
+    assert_same_state(ours, theirs)
+
+
 def python_layers():
     class Count(keras.layers.Layer):
         steps = 0
