@@ -192,7 +192,7 @@ def _read_model(model: str | os.PathLike[str] | bytes) -> tuple[str, bytes]:
 def _make_session(model: Runtime, device: str, *, threads: int | None, exact: bool, optimize: bool) -> Any:
     ort = load_onnxruntime()
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads or _cpu_count()
+    options.intra_op_num_threads = threads or usable_cpus()
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # what goes wrong is raised; the log would only repeat it
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -227,7 +227,7 @@ def _is_too_new(message: str) -> bool:
     return any(words in message for words in ("IR version", "under development", "only *guarantees* support"))
 
 
-def _cpu_count() -> int:
+def usable_cpus() -> int:
     """Processors this process may use; containers and taskset give fewer than the machine has."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -31,7 +31,7 @@ _NPY_NAMES = {
     "x_test": r"(x.?test|test.?(x|images?|data))",
     "y_test": r"(y.?test|test.?(y|labels?|targets?))",
 }
-_PICTURES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+PICTURE_ENDINGS = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
 
 def from_csv(path: Path) -> dict[str, NDArray[Any]]:
@@ -179,7 +179,7 @@ def _read_pictures(folder: Path) -> Pair:
     labels: list[int] = []
     is_small: list[bool] = []
     for label in range(CLASSES):
-        files = sorted(file for file in (folder / str(label)).iterdir() if file.suffix.lower() in _PICTURES)
+        files = sorted(file for file in (folder / str(label)).iterdir() if file.suffix.lower() in PICTURE_ENDINGS)
         if not files:
             raise DataError(f"{folder / str(label)}: no pictures of class {label}")
         for file in files:
