@@ -145,6 +145,7 @@ class _Reader:
 
     def __init__(self, classifier: Classifier, *, number: bool, min_confidence: float) -> None:
         self._classifier, self._number, self._least = classifier, number, min_confidence
+        self._is_whole = number or classifier.takes_pictures  # each picture is read by itself
 
     def read(self, source: PictureFiles | ImageRows, start: int) -> Iterator[list[Row]]:
         """The rows of each chunk from ``start`` on."""
@@ -157,7 +158,7 @@ class _Reader:
             waiting: deque[tuple[list[str], list[Future[Any]]]] = deque()
             try:
                 for paths in source.chunks(start):
-                    work = self._digits if self._number else _picture
+                    work = self._one if self._is_whole else _picture
                     waiting.append((paths, [pool.submit(work, path) for path in paths]))
                     if len(waiting) > 1:
                         yield self._rows_of_files(*waiting.popleft())
@@ -177,7 +178,7 @@ class _Reader:
     def _rows_of_files(self, paths: list[str], futures: list[Future[Any]]) -> list[Row]:
         found = [future.result() for future in futures]
         read = [one for one in found if not isinstance(one, PictureError)]
-        answers = iter(read if self._number or not read else self._answers(np.stack(read)))
+        answers = iter(read if self._is_whole or not read else self._answers(np.stack(read)))
         return [
             (path, None, None, str(one)) if isinstance(one, PictureError) else self._row(path, *next(answers))
             for path, one in zip(paths, found, strict=True)
@@ -190,12 +191,15 @@ class _Reader:
         labels = self._classifier.labels
         return [(labels[digit], confidence) for digit, confidence in zip(digits.tolist(), sure.tolist(), strict=True)]
 
-    def _digits(self, path: str) -> tuple[str, float] | PictureError:
+    def _one(self, path: str) -> tuple[str, float] | PictureError:
         try:
-            found = self._classifier.read_digits(path)
+            if not self._number:
+                found = self._classifier.predict_picture(path)
+                return found.label, round(found.confidence, 6)
+            digits = self._classifier.read_digits(path)
         except PictureError as error:
             return error
-        return found.text.replace("\n", " / "), round(min(digit.confidence for digit in found.digits), 6)
+        return digits.text.replace("\n", " / "), round(min(digit.confidence for digit in digits.digits), 6)
 
     def _row(self, name: str, label: str, confidence: float) -> Row:
         if confidence < self._least:

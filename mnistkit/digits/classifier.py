@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnistkit.core.contract import read_labels
-from mnistkit.core.errors import InputError, ModelFileError
+from mnistkit.core.errors import InputError, ModelFileError, NoDigitError
 from mnistkit.core.runtime import Runtime, TensorInfo, cast
 from mnistkit.digits.contract import CLASSES, DIGITS, SIDE
 from mnistkit.digits.scaling import UNIT, Scaling, measure, read_scaling
@@ -72,7 +72,8 @@ class Classifier:
     """Reads digits with an ONNX model; safe in threads, picklable, and usable after a fork.
 
     Takes files exported by mnistkit and foreign ones of the same kind: one image input of 784 numbers in any layout
-    (flat, 28x28, channels first or last, free or fixed batch), one output of ten probabilities or logits.
+    (flat, 28x28, channels first or last, free or fixed batch), one output of ten probabilities or logits. Takes the
+    files of ``export --picture`` too, which have the steps from a picture to 28x28 inside.
 
     Args:
         model: Path of an ``.onnx`` file, its bytes, or a `Runtime` that has it open (which then keeps its device and
@@ -107,15 +108,19 @@ class Classifier:
         else:
             source = default_model() if model is None else model
             self._runtime = Runtime(source, device=device, threads=threads, exact=exact)
-        self._input = _image_input(self._runtime)
-        self._output = _class_output(self._runtime)
+        self.takes_pictures = _is_picture_model(self._runtime)
+        """Whether the file itself takes pictures of any size, as ``export --picture`` writes it."""
+        self._input = self._runtime.inputs[0] if self.takes_pictures else _image_input(self._runtime)
+        self._output = "probabilities" if self.takes_pictures else _class_output(self._runtime).name
         self.labels: tuple[str, ...] = read_labels(self._runtime.metadata) or DIGITS
         """Names of the ten classes."""
         if len(self.labels) != CLASSES:
             raise ModelFileError(f"{self._runtime.name}: {len(self.labels)} labels for {CLASSES} classes")
+        if scale is not None and self.takes_pictures:
+            raise InputError(f"scale: {self._runtime.name} takes pictures of 0 to 255; leave it out")
         self._scaling = UNIT
-        self._scaling = self._find_scaling(scale)
-        self._is_logits = _gives_logits(self._raw(_probe()), self._runtime.name)
+        self._scaling = UNIT if self.takes_pictures else self._find_scaling(scale)
+        self._is_logits = not self.takes_pictures and _gives_logits(self._raw(_probe()), self._runtime.name)
 
     def __repr__(self) -> str:
         accuracy = self._runtime.metadata.get("test_accuracy")
@@ -186,6 +191,32 @@ class Classifier:
         """Read each image; arguments and errors as for `probabilities`."""
         return [self._prediction(row) for row in self.probabilities(images)]
 
+    def predict_picture(self, source: Source) -> Prediction:
+        """Read the digit of one picture of any size and polarity.
+
+        Args:
+            source: As for `mnistkit.read_picture`: a file, its bytes, a uint8 array ``[h, w]`` or
+                ``[h, w, channels]``, or a Pillow image.
+
+        Raises:
+            NoDigitError: Nothing is drawn on the picture.
+            PictureError: The picture cannot be read.
+            InputError: An array has the wrong type or shape.
+        """
+        return self.see_picture(source)[0]
+
+    def see_picture(self, source: Source) -> tuple[Prediction, NDArray[np.float32]]:
+        """As `predict_picture`, with the 28x28 image that the model saw, float32 in [0, 1]."""
+        from mnistkit.digits.pictures import decode, name_of, read_picture
+
+        if not self.takes_pictures:
+            image28 = read_picture(source)
+            return self.predict(image28)[0], image28
+        found = self._runtime.run({self._input.name: np.ascontiguousarray(decode(source))})
+        if not found["ink_fraction"] > 0:
+            raise NoDigitError(f"{name_of(source)}: no digit found; nothing stands out from the background")
+        return self._prediction(found[self._output].copy()), found["image28"]
+
     def read_digits(self, source: Source) -> DigitString:
         """Read all digits of a picture, in a row or rows; see `mnistkit.digits.numbers.read_digits`."""
         from mnistkit.digits.numbers import read_digits
@@ -204,6 +235,9 @@ class Classifier:
 
     def _raw(self, batch: NDArray[np.float32]) -> NDArray[Any]:
         """The model's own answers, ``[n, 10]``, however it wants its images laid out."""
+        if self.takes_pictures:
+            pictures = np.rint(255 * batch).astype(np.uint8).reshape(len(batch), SIDE, SIDE, 1)
+            return np.stack([self._runtime.run({self._input.name: one})[self._output] for one in pictures])
         step = self._input.shape[0] if isinstance(self._input.shape[0], int) else _BATCH
         sizes = [size if isinstance(size, int) else SIDE for size in self._input.shape[1:]]
         rows = []
@@ -212,7 +246,7 @@ class Classifier:
             missing = step - len(part) if isinstance(self._input.shape[0], int) else 0
             padded = np.pad(part, ((0, missing), (0, 0)))
             feeds = {self._input.name: cast(padded.reshape(len(padded), *sizes), self._input)}
-            rows.append(self._runtime.run(feeds)[self._output.name].reshape(len(padded), CLASSES)[: len(part)])
+            rows.append(self._runtime.run(feeds)[self._output].reshape(len(padded), CLASSES)[: len(part)])
         return np.concatenate(rows)
 
 
@@ -275,6 +309,13 @@ def _scaled(flat: NDArray[Any]) -> NDArray[Any]:
         return flat.astype(np.float32) / 255
     masks = flat.max(axis=1, keepdims=True) <= 1
     return np.where(masks, flat, flat / 255)
+
+
+def _is_picture_model(runtime: Runtime) -> bool:
+    """Whether a file has the outputs of ``export --picture`` and takes a uint8 picture."""
+    given = [(info.dtype, len(info.shape)) for info in runtime.inputs]
+    wanted = {"probabilities", "image28", "ink_fraction"}
+    return given == [("uint8", 3)] and wanted <= {info.name for info in runtime.outputs}
 
 
 def _image_input(runtime: Runtime) -> TensorInfo:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from mnistkit.core.errors import MnistkitError, PictureError
 from mnistkit.digits.contract import DIGITS
-from mnistkit.digits.pictures import read_picture
 
 if TYPE_CHECKING:
     import os
@@ -141,8 +140,7 @@ def read_files(
     """
     for source in sources:
         try:
-            image28 = read_picture(source)
-            prediction = classifier.predict(image28)[0]
+            prediction, image28 = classifier.see_picture(source)
         except PictureError as error:
             yield Reading(str(source), None, error)
             continue

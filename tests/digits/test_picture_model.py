@@ -1,5 +1,6 @@
 """The combined file: the same answers as the two halves, and a refusal for what is no classifier."""
 
+import copy
 import json
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 from PIL import Image
 
 from mnistkit.core.comparison import verify_file
-from mnistkit.core.errors import ModelFileError, ParityError
+from mnistkit.core.errors import InputError, ModelFileError, NoDigitError, ParityError
 from mnistkit.digits.classifier import Classifier
 from mnistkit.digits.pictures import decode, normalize
 
@@ -50,6 +51,32 @@ def test_three_ways_give_identical_probabilities(combined, picture):
     assert bare["probabilities"] == command["probabilities"] == here.probabilities.tolist()
     assert bare["digit"] == command["digit"] == here.digit
     assert bare["ink_fraction"] > 0
+
+
+def test_classifier_takes_the_combined_file(combined, picture, mnist, cli, tmp_path):
+    whole, half = Classifier(combined), Classifier()
+    assert (whole.takes_pictures, half.takes_pictures) == (True, False)
+    sources = [picture, picture.read_bytes(), Image.open(picture), mnist.x_test[3], 255 - mnist.x_test[5][..., None]]
+    for source in sources:
+        (one, seen), (other, also_seen) = whole.see_picture(source), half.see_picture(source)
+        assert one.probabilities.tolist() == other.probabilities.tolist()
+        assert seen.tolist() == also_seen.tolist()
+        assert whole.predict_picture(source).digit == half.predict_picture(source).digit == one.digit
+    # arrays of MNIST images go in as pictures, so that they are centered once more
+    images, labels = mnist.x_test[:100], mnist.y_test[:100]
+    assert np.mean(whole.probabilities(images).argmax(1) == labels) >= 0.97
+    assert copy.deepcopy(whole).predict(images[0])[0].digit == whole.predict(images[0] / 255)[0].digit
+    for reader in (whole, half):
+        with pytest.raises(NoDigitError, match="no digit found"):
+            reader.predict_picture(np.full((40, 40), 200, np.uint8))
+    with pytest.raises(InputError, match=r"picture.onnx takes pictures of 0 to 255; leave it out"):
+        Classifier(combined, scale=255)
+    assert cli("predict", "--quiet", picture).out == cli("predict", "--quiet", "--model", combined, picture).out
+    tables = [tmp_path / "half.csv", tmp_path / "whole.csv"]
+    cli("predict", picture, "--out", tables[0])
+    cli("predict", "--model", combined, picture, "--out", tables[1])
+    assert tables[0].read_text() == tables[1].read_text()
+    assert whole.read_digits(picture).text == half.read_digits(picture).text
 
 
 def test_nothing_drawn_is_no_ink(combined):
