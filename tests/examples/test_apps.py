@@ -1,0 +1,177 @@
+"""The examples give the same digits with the same probabilities, whatever language they are written in."""
+
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mnistkit import Classifier, load_data
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+NODE = shutil.which("node")
+needs_node = pytest.mark.skipif(
+    NODE is None or not (EXAMPLES / "node" / "node_modules").is_dir(),
+    reason="Node.js or the packages of examples/node are missing: run python tools/node_packages.py",
+)
+TOLERANCE = 1e-5
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Many kinds of picture: small and large, dark and light, gray, color, transparent, with a palette, turned."""
+    folder = tmp_path_factory.mktemp("pictures")
+    made = {}
+    for number, digit in enumerate(load_data().x_test[:70]):
+        page = np.pad(np.kron(digit, np.ones((1 + number % 7,) * 2, np.uint8)), 3 * (number % 5))
+        alpha = np.zeros((*page.shape, 4), np.uint8)
+        alpha[..., 3] = page
+        paper = Image.fromarray(255 - page)
+        made |= {f"{number}-{kind}.png": image for kind, image in {
+            "light": Image.fromarray(page),
+            "paper": paper,
+            "color": Image.merge("RGB", [paper, paper, Image.fromarray(255 - page // 2)]),
+            "alpha": Image.fromarray(alpha),
+            "palette": paper.quantize(16),
+        }.items() if number % 5 == ["light", "paper", "color", "alpha", "palette"].index(kind)}  # fmt: skip
+    turned = Image.Exif()
+    turned[0x112] = 6
+    made["turned.png"] = Image.fromarray(255 - np.rot90(np.kron(load_data().x_test[0], np.ones((5, 5), np.uint8))))
+    for name, image in made.items():
+        image.save(folder / name, exif=turned if name == "turned.png" else b"")
+    return [str(EXAMPLES / "digit.png"), *(str(folder / name) for name in made)]
+
+
+@pytest.fixture(scope="module")
+def expected(pictures):
+    classifier = Classifier()
+    return [classifier.predict_picture(path) for path in pictures]
+
+
+def assert_same(answers, expected):
+    assert [answer["digit"] for answer in answers] == [one.digit for one in expected]
+    for answer, one in zip(answers, expected, strict=True):
+        np.testing.assert_allclose(answer["probabilities"], one.probabilities, rtol=0, atol=TOLERANCE)
+
+
+def run(*command, code=0):
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    return done
+
+
+def test_python(pictures, expected):
+    done = run(sys.executable, EXAMPLES / "python" / "digit.py", "--json", *pictures)
+    assert_same(json.loads(done.stdout), expected)
+    shown = run(sys.executable, EXAMPLES / "python" / "digit.py", EXAMPLES / "digit.png").stdout
+    assert shown == f"{EXAMPLES / 'digit.png'}  7  (99.8%)\n"
+
+
+@pytest.fixture(scope="module")
+def client():
+    from fastapi.testclient import TestClient
+
+    spec = importlib.util.spec_from_file_location("fastapi_example", EXAMPLES / "fastapi" / "app.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return TestClient(module.app)
+
+
+def upload(client, content):
+    return client.post("/digit", files={"picture": ("picture.png", content, "image/png")})
+
+
+def test_fastapi(client, pictures, expected):
+    answers = [upload(client, Path(path).read_bytes()) for path in pictures]
+    assert {answer.status_code for answer in answers} == {200}
+    assert_same([answer.json() for answer in answers], expected)
+
+
+def test_fastapi_refuses(client, tmp_path):
+    Image.new("L", (50, 50), 200).save(tmp_path / "empty.png")
+    Image.new("1", (6000, 6000)).save(tmp_path / "large.png")
+    statuses = {
+        name: upload(client, content).status_code
+        for name, content in {
+            "empty": (tmp_path / "empty.png").read_bytes(),
+            "large": (tmp_path / "large.png").read_bytes(),
+            "text": b"no picture",
+            "torn": (EXAMPLES / "digit.png").read_bytes()[:200],
+            "long": b"x" * 10_000_001,
+        }.items()
+    }
+    assert statuses == {"empty": 422, "large": 413, "text": 415, "torn": 415, "long": 413}
+
+
+@needs_node
+def test_node(pictures, expected):
+    done = run(NODE, EXAMPLES / "node" / "digit.mjs", "--json", *pictures)
+    assert_same(json.loads(done.stdout), expected)
+    shown = run(NODE, EXAMPLES / "node" / "digit.mjs", EXAMPLES / "digit.png").stdout
+    assert shown == f"{EXAMPLES / 'digit.png'}  7  (99.8 %)\n"
+
+
+@needs_node
+def test_node_goes_on_after_a_bad_picture(tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    Image.new("L", (50, 50), 200).save(tmp_path / "empty.png")
+    files = [tmp_path / "bad.png", tmp_path / "empty.png", EXAMPLES / "digit.png"]
+    done = run(NODE, EXAMPLES / "node" / "digit.mjs", *files, code=1)
+    assert done.stdout == f"{EXAMPLES / 'digit.png'}  7  (99.8 %)\n"
+    assert len(done.stderr.splitlines()) == 2
+    assert "empty.png: no digit found" in done.stderr
+    assert "usage" in run(NODE, EXAMPLES / "node" / "digit.mjs", code=2).stderr
+
+
+@pytest.fixture
+def three_inputs(tmp_path):
+    """Floats, ids and truth values in; a sum and the ids out."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    inputs = [
+        ("x", TensorProto.FLOAT, ["n", 2]),
+        ("ids", TensorProto.INT64, ["n", 3]),
+        ("on", TensorProto.BOOL, ["n", 1]),
+    ]
+    nodes = [
+        helper.make_node("Cast", ["on"], ["on_float"], to=TensorProto.FLOAT),
+        helper.make_node("Add", ["x", "on_float"], ["sum"]),
+        helper.make_node("Identity", ["ids"], ["same"]),
+    ]
+    outputs = [("sum", TensorProto.FLOAT, ["n", 2]), ("same", TensorProto.INT64, ["n", 3])]
+    graph = helper.make_graph(
+        nodes, "g", *([helper.make_tensor_value_info(*one) for one in values] for values in (inputs, outputs))
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "m.onnx")
+    return tmp_path / "m.onnx"
+
+
+@needs_node
+def test_node_runs_any_file(three_inputs, tmp_path):
+    given = {"x": [[0.5, 1], [2, 3]], "ids": [[1, 2, 3], [2**40, 5, 6]], "on": [[True], [False]]}
+    (tmp_path / "inputs.json").write_text(json.dumps(given))
+    done = run(NODE, EXAMPLES / "node" / "run.mjs", three_inputs, tmp_path / "inputs.json")
+    assert json.loads(done.stdout) == {"sum": [[1.5, 2], [2, 3]], "same": given["ids"]}
+    cases = {
+        "input ids: expected an array, got none": {"x": given["x"], "on": given["on"]},
+        "input x: rows differ in length": {**given, "x": [[1, 2], [3]]},
+    }
+    for words, inputs in cases.items():
+        (tmp_path / "inputs.json").write_text(json.dumps(inputs))
+        assert (
+            run(NODE, EXAMPLES / "node" / "run.mjs", three_inputs, tmp_path / "inputs.json", code=1).stderr
+            == f"{words}\n"
+        )
+
+
+def test_another_model_is_seen(pictures, expected):
+    """The comparison above can fail."""
+    other = json.loads(run(sys.executable, EXAMPLES / "python" / "digit.py", "--json", *pictures[1:]).stdout)
+    with pytest.raises(AssertionError):
+        assert_same(other, expected[:-1])
