@@ -109,7 +109,7 @@ def read_in_bulk(
     Raises:
         InputError: Nothing to read, an unknown ending, or an array that has no such images.
         DataError: An array file is damaged.
-        OutputError: The table cannot be written, or another process is writing it.
+        OutputError: The table cannot be written, or another process writes it.
         ModelFileError: The model cannot be read.
         MissingExtraError: ``.parquet`` needs pyarrow.
     """
@@ -126,7 +126,8 @@ def read_in_bulk(
     reader = _Reader(Classifier(file, device=device), number=number, min_confidence=min_confidence)
     job = {
         "format": _FORMAT,
-        "model": hashlib.sha256(file.read_bytes()).hexdigest(),
+        "model": _digest(file),
+        "steps": _digest(Path(__file__).parent / "assets" / "picture.onnx"),
         "source": source.identity(),
         "number": number,
         "min_confidence": min_confidence,
@@ -138,6 +139,10 @@ def read_in_bulk(
                 progress(Progress(part.done, part.before, source.count, part.failed))
         part.finish(target)
         return BulkReport(target, part.done, part.failed, part.before, tuple(part.errors))
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 class _Reader:
