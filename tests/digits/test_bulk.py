@@ -219,7 +219,7 @@ def test_rows_of_another_job_are_not_gone_on_with(images, tmp_path):
 def test_killed_and_run_again(tmp_path, mnist):
     """A real process, killed while it reads."""
     path, out = tmp_path / "a.npy", tmp_path / "answers.csv"
-    np.save(path, np.tile(mnist.x_test[:5000], (10, 1, 1)))
+    np.save(path, np.tile(mnist.x_test[:5000], (5, 1, 1)))
     command = [sys.executable, "-m", "mnistkit", "predict", str(path), "--out", str(out)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     part = tmp_path / "answers.csv.part"
@@ -230,7 +230,7 @@ def test_killed_and_run_again(tmp_path, mnist):
     process.wait()
     assert not out.exists()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert re.fullmatch(r"wrote .*: 50,000 read, 0 not, [\d,]+ of them by an earlier run \([\d,]+/s\)\n", done.stdout)
+    assert re.fullmatch(r"wrote .*: 25,000 read, 0 not, [\d,]+ of them by an earlier run \([\d,]+/s\)\n", done.stdout)
     again = tmp_path / "again.csv"
     read_in_bulk([path], again)
     assert again.read_bytes() == out.read_bytes()
