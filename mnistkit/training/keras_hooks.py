@@ -70,8 +70,13 @@ def missing(model: Any, *, backend: str) -> str | None:
     return first_missing(hooks, **instances)
 
 
-def build(model: Any, batch: Any) -> bool:
+def build(model: Any, batch: Any, *, idle_optimizer: bool) -> bool:
     """Create the variables that a model, its loss, metrics and optimizer lack, as ``model.fit`` does.
+
+    Args:
+        model: the model.
+        batch: what it is called with.
+        idle_optimizer: whether an optimizer gets its variables also where nothing is trainable.
 
     Returns:
         Whether it took a batch to build from; ``model.fit`` takes it from its loader.
@@ -82,7 +87,11 @@ def build(model: Any, batch: Any) -> bool:
         taken.append(True)
         yield 0, 0, [batch]
 
-    model._symbolic_build(iterator=batches())  # noqa: SLF001 - this file is for such names
+    optimizer = model.optimizer
+    with _own_attribute(model, "optimizer", None):
+        model._symbolic_build(iterator=batches())  # noqa: SLF001 - this file is for such names
+    if optimizer is not None and not optimizer.built and (idle_optimizer or model.trainable_variables):
+        optimizer.build(model.trainable_variables)
     return bool(taken)
 
 

@@ -36,7 +36,7 @@ class Program(Protocol):
     tensor, or None where it lies on another device; ``state_of(model)``, what a step depends on beside its inputs;
     ``IN_EVERY_STEP``, whether ``model.fit`` runs the Python code of a model in every step; ``FIXED_LENGTH``,
     whether a program is compiled for one number of samples; ``FINALIZES_AFTER_ERRORS``, as
-    ``finalizes_after_errors`` says; ``FIT_BUILDS``, whether ``model.fit`` calls the model to build it before the
+    ``finalizes_after_errors`` says; ``FIT_BUILDS``, whether ``model.fit`` builds model and optimizer before the
     first step; and ``batch_was_taken()``, which does to the backend's global random generator what ``model.fit``
     does to build a model.
     """
@@ -165,7 +165,8 @@ class Programs:
         arrays = self._arrays[True]
         assert arrays is not None
         before = None if self._backend.FIT_BUILDS else PythonState(self._model, tensors=False)
-        if keras_hooks.build(self._model, tree_map(lambda leaf: leaf[: self._batch_sizes[True]], arrays.tree)):
+        batch = tree_map(lambda leaf: leaf[: self._batch_sizes[True]], arrays.tree)
+        if keras_hooks.build(self._model, batch, idle_optimizer=self._backend.FIT_BUILDS):
             self._backend.batch_was_taken()
             if before is not None:  # model.fit does not call the model here
                 before.restore()

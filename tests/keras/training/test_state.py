@@ -186,6 +186,24 @@ def test_a_layer_frozen_between_calls_with_other_batches(calls):
     assert_same_state(ours, theirs)
 
 
+@pytest.mark.filterwarnings("ignore:The model does not have any trainable weights")
+def test_an_optimizer_with_nothing_to_train_has_the_variables_that_it_has_after_model_fit():
+    """Under TensorFlow it has none of its own then."""
+
+    def trained(fitted):
+        model = net()
+        model.trainable = False
+        optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam())
+        model.compile(optimizer, "categorical_crossentropy", jit_compile=False)
+        fitted(model, *DATA, batch_size=BATCH, shuffle=False, verbose=0)
+        return model
+
+    ours, theirs = trained(fit), trained(lambda model, *data, **options: model.fit(*data, **options))
+    assert len(ours.optimizer.variables) == len(theirs.optimizer.variables)
+    assert ours.optimizer.built == theirs.optimizer.built
+    assert_same_state(ours, theirs)
+
+
 def python_layers():
     class Count(keras.layers.Layer):
         steps = 0
