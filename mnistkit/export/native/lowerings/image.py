@@ -78,7 +78,7 @@ def _pad(op: Any, images: Any, *, axes: tuple[int, int], height: int, width: int
 
 @register_lowering(PlainResize)
 def plain_resize(graph: Graph, op: PlainResize, images: Any) -> Value:
-    """Nearest by index, bilinear by Resize; the others are exact as products, for fixed sizes."""
+    """Nearest by index, bilinear by Resize or between two pixels; the others are products, for fixed sizes."""
     value = graph.value(images)
     axes = [axis % value.rank for axis in op.axes]
     if op.interpolation == "nearest":
