@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import math
 import os
 import zipfile
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ import numpy as np
 
 from mnistkit.core.errors import DataError, InputError, MissingExtraError, one_line
 from mnistkit.core.install import install_hint
+from mnistkit.digits.contract import SIDE
 from mnistkit.digits.data_files import PICTURE_ENDINGS
 
 if TYPE_CHECKING:
@@ -163,7 +165,7 @@ def _image_rows(path: Path, array: str | None) -> ImageRows:
     name = None if names is None else _chosen(names, array, path)
     with _no_damage(path), _opened(path, name) as stream:
         shape, _ = _header(stream)
-    if len(shape) < 2:  # noqa: PLR2004 - rows of images
+    if len(shape) < 2 or math.prod(shape[1:]) != SIDE * SIDE:  # noqa: PLR2004 - rows of images
         raise DataError(f"{path}: expected images of shape (n, 28, 28) or (n, 784), got {shape}")
     return ImageRows(path, name, shape[0])
 

@@ -266,6 +266,9 @@ def test_what_is_refused_before_anything_is_read(images, folder, tmp_path):
     np.save(tmp_path / "objects.npy", np.array([{}]), allow_pickle=True)
     np.save(tmp_path / "columns.npy", np.asfortranarray(images))
     (tmp_path / "torn.npz").write_bytes((tmp_path / "two.npz").read_bytes()[:500])
+    with (tmp_path / "vast.npy").open("wb") as stream:
+        header = {"descr": "|u1", "fortran_order": False, "shape": (2, 10**12)}
+        np.lib.format.write_array_header_1_0(stream, header)
     (tmp_path / "empty").mkdir()
     cases = {
         "name pictures, a folder": ([], {}),
@@ -281,6 +284,7 @@ def test_what_is_refused_before_anything_is_read(images, folder, tmp_path):
             read_in_bulk(names, tmp_path / "answers.csv", **options)
     for words, name in (
         (r"shape \(n, 28, 28\) or \(n, 784\), got \(3,\)", "flat.npz"),
+        (r"\(n, 784\), got \(2, 1000000000000\)", "vast.npy"),
         ("Python objects", "objects.npy"),
         ("by columns; save np.ascontiguousarray", "columns.npy"),
         ("is no array file", "torn.npz"),
