@@ -159,12 +159,10 @@ def test_a_layer_frozen_between_two_calls_stands_still_where_it_does_in_model_fi
 @pytest.mark.parametrize(
     "calls",
     [
-        [(32, 8), (30, 8)],
+        [(32, 8), (30, 8), (32, 8), (24, 6)],
         [(30, 8), (32, 8)],
         [(32, 8), (30, 6)],
-        [(32, 8), (30, 8), (32, 8), (24, 6)],
         [(5, 8), (32, 8)],
-        [(32, 8), (32, 8)],
     ],
     ids=str,
 )
