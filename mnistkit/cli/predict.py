@@ -26,7 +26,6 @@ EXAMPLES = (
     "mnistkit predict images.npz --out answers.parquet",
 )
 
-_SHOWN = ".shown.png"  # how the files that --show writes end
 _SURE = 0.9  # a reading above is likely of one digit
 _SECONDS_BETWEEN = 0.5  # two lines of progress
 _LIKELY = 0.7  # marks that are read with less are parts of one digit, or no digits
@@ -201,11 +200,13 @@ def _which(model: dict[str, Any], *, packaged: bool) -> str:
 
 def _without_shown(pictures: Sequence[str]) -> list[str]:
     """The pictures without those that ``--show`` wrote beside others of them; alone they are read as any picture."""
-    wanted = [name for name in pictures if not name.endswith(_SHOWN)]
+    from mnistkit.digits.contract import SHOWN
+
+    wanted = [name for name in pictures if not name.endswith(SHOWN)]
     if not wanted:
         return list(pictures)
     for name in pictures:
-        if name.endswith(_SHOWN):
+        if name.endswith(SHOWN):
             print(f"mnistkit: {name}: skipped, it was written by --show", file=sys.stderr)
     return wanted
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from mnistkit.core.errors import DataError, InputError, MissingExtraError, one_line
 from mnistkit.core.install import install_hint
-from mnistkit.digits.contract import SIDE
+from mnistkit.digits.contract import SHOWN, SIDE
 from mnistkit.digits.data_files import PICTURE_ENDINGS
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_SHOWN = ".shown.png"  # what `predict --show` writes beside a picture
 _ARRAYS = {".npz", ".npy", ".parquet"}
 _IMAGES = ("images", "image", "x_test", "x")  # names of an array of images among others, the first found is taken
 _PICTURES_AT_ONCE = 256  # read before what is known of them is written
@@ -132,13 +131,13 @@ def _files(name: str) -> list[str]:
             os.path.join(folder, file)  # noqa: PTH118 - a hundred thousand Paths take seconds
             for folder, _, files in os.walk(name)
             for file in files
-            if file.lower().endswith(tuple(PICTURE_ENDINGS)) and not file.endswith(_SHOWN)
+            if file.lower().endswith(tuple(PICTURE_ENDINGS)) and not file.endswith(SHOWN)
         ]
         if not inside:
             raise InputError(f"{name}: no pictures in this folder ({', '.join(sorted(PICTURE_ENDINGS))})")
         return sorted(inside)
     if not path.exists() and glob.has_magic(name):
-        inside = [file for file in glob.glob(name, recursive=True) if not file.endswith(_SHOWN)]  # noqa: PTH207 - the user's pattern
+        inside = [file for file in glob.glob(name, recursive=True) if not file.endswith(SHOWN)]  # noqa: PTH207 - the user's pattern
         inside = [file for file in inside if Path(file).is_file()]
         if not inside:
             raise InputError(f"{name}: no file has such a name")

@@ -10,3 +10,5 @@ CLASSES = 10
 SIDE = 28
 DIGITS: tuple[str, ...] = tuple("0123456789")
 """Names of the ten classes, unless a data set brings others."""
+SHOWN = ".shown.png"
+"""How the files end that ``predict --show`` writes beside pictures."""

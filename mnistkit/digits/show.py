@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from mnistkit.core.files import check_writable, replacing
+from mnistkit.digits.contract import SHOWN
 from mnistkit.digits.pictures import decode
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def as_characters(image28: npt.NDArray[np.float32]) -> str:
 
 def shown_path(source: str | os.PathLike[str]) -> Path:
     """Where `save` puts the PNG for a picture: ``digit.jpg`` is shown in ``digit.shown.png``."""
-    return Path(source).with_suffix(".shown.png")
+    return Path(source).with_suffix(SHOWN)
 
 
 def save(source: str | os.PathLike[str], image28: npt.NDArray[np.float32], prediction: Prediction) -> Path:
