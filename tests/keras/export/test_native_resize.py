@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 from comparing import call, session
 from keras import layers as L
 from keras import ops, tree
@@ -103,3 +104,18 @@ def test_pictures_of_whole_numbers_that_are_rounded_half_way():
         assert "bilinear resizing of uint8 may answer 1 more or less" in conversion.notes[0]
     _, other = written((10, 10, 3), {"resized": lambda x: ops.image.resize(x, (24, 35))})
     assert other.notes == ()
+
+
+@pytest.mark.parametrize("layer", [L.Resizing(9, 8), L.UpSampling2D(3, interpolation="bilinear")], ids=lambda x: x.name)
+def test_free_sizes_at_the_ends_of_the_type(layer, monkeypatch):
+    model, conversion = written((None, None, 3), {"resized": layer})
+    limit = np.finfo("float32").max * 0.45
+    images = np.random.default_rng(0).choice([-limit, limit], (2, 7, 5, 3)).astype("float32")
+    assert differing(model, conversion, images, tolerance=1e-4 * limit) == []
+    own = image._interpolates()
+    images *= 2
+    assert np.isfinite(call(model, images, [])[0]).all() == (not own)  # TensorFlow takes the difference of two pixels
+    monkeypatch.setattr(image, "_interpolates", lambda: not own)
+    wrong = session(convert(model).proto)
+    answer = wrong.run(None, {wrong.get_inputs()[0].name: images})[0]
+    assert np.isfinite(answer).all() == own

@@ -331,9 +331,10 @@ def _free_neighbors(graph: Graph, own: Any, size: Any) -> tuple[Value, Value, Va
 
 
 def _interpolate(graph: Graph, op: PlainResize, value: Value, axes: list[int]) -> Value:
-    """Bilinear in the order of operations of TensorFlow, and with the places of all backends.
+    """Bilinear with the places of the backend, in TensorFlow's order of operations under TensorFlow.
 
-    A Resize computes the places in another order: on an axis of hundreds of pixels the difference is seen.
+    A Resize computes the places in another order: on an axis of hundreds of pixels the difference is seen. The
+    difference of two pixels, which TensorFlow takes, is infinite at the ends of the type, and not with the others.
     """
     shape = list(value.shape or ())
     for axis, size in reversed([*zip(axes, op.size, strict=True)]):
@@ -348,6 +349,14 @@ def _interpolate(graph: Graph, op: PlainResize, value: Value, axes: list[int]) -
         before, after = (graph.node("Gather", value, index, axis=axis, shape=tuple(shape)) for index in (first, second))
         behind = [*range(1, len(shape) - axis)]
         weights = graph.cast(graph.node("Unsqueeze", share, graph.ints(*behind)) if behind else share, value.dtype)
-        step = graph.node("Mul", graph.node("Sub", after, before), weights, shape=tuple(shape))
-        value = graph.node("Add", before, step, shape=tuple(shape))
+        if _interpolates():
+            step = graph.node("Mul", graph.node("Sub", after, before), weights, shape=tuple(shape))
+            value = graph.node("Add", before, step, shape=tuple(shape))
+        else:
+            rest = graph.node("Sub", graph.const(1.0, value.dtype), weights)
+            parts = [
+                graph.node("Mul", pixel, share, shape=tuple(shape))
+                for pixel, share in ((before, rest), (after, weights))
+            ]
+            value = graph.node("Add", *parts, shape=tuple(shape))
     return value
