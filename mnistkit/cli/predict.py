@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnistkit.cli.common import add_device, add_json, print_json
@@ -97,12 +98,13 @@ def _check_names(options: argparse.Namespace) -> None:
     Raises:
         InputError: A folder, an array file, or ``--array``.
     """
-    from mnistkit.digits.bulk_sources import is_for_tables
+    from mnistkit.digits.contract import ARRAY_ENDINGS
 
     if options.array is not None:
         raise InputError("--array goes with --out")
     for name in options.pictures:
-        if is_for_tables(name):
+        path = Path(name)
+        if path.is_dir() or (path.suffix.lower() in ARRAY_ENDINGS and path.is_file()):
             raise InputError(f"{name}: a folder or an array is read into a table; add --out answers.csv")
 
 
@@ -221,7 +223,7 @@ def _hint_at_number(classifier: Classifier, reading: Reading) -> None:
     if found.number is None or len(found.number.digits) < 2:  # noqa: PLR2004
         return
     # one digit in two strokes may look like two; both are then unlike any digit
-    least = min(digit.confidence for digit in found.number.digits)
+    least = found.number.least_confidence
     if reading.prediction.confidence < _SURE or least > _LIKELY:
         marks = f"{len(found.number.digits)} marks"
         print(f"mnistkit: {reading.source}: has {marks}; --number reads them one by one", file=sys.stderr)

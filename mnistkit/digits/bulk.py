@@ -204,7 +204,7 @@ class _Reader:
             digits = self._classifier.read_digits(path)
         except PictureError as error:
             return error
-        return digits.text.replace("\n", " / "), round(min(digit.confidence for digit in digits.digits), 6)
+        return digits.text.replace("\n", " / "), round(digits.least_confidence, 6)
 
     def _row(self, name: str, label: str, confidence: float) -> Row:
         if confidence < self._least:

@@ -16,15 +16,14 @@ import numpy as np
 
 from mnistkit.core.errors import DataError, InputError, MissingExtraError, one_line
 from mnistkit.core.install import install_hint
-from mnistkit.digits.contract import SHOWN, SIDE
+from mnistkit.digits.contract import ARRAY_ENDINGS, SHOWN, SIDE
 from mnistkit.digits.data_files import PICTURE_ENDINGS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
-_ARRAYS = {".npz", ".npy", ".parquet"}
 _IMAGES = ("images", "image", "x_test", "x")  # names of an array of images among others, the first found is taken
 _PICTURES_AT_ONCE = 256  # read before what is known of them is written
 _ROWS_AT_ONCE = 4096
@@ -48,10 +47,7 @@ class PictureFiles:
 
     def identity(self) -> str:
         """A digest of the names, sizes and dates: another one means other pictures."""
-        digest = hashlib.sha256()
-        for path in self.paths:
-            digest.update(f"{path}\0{_stamp(path)}\0".encode("utf-8", "surrogateescape"))
-        return digest.hexdigest()
+        return _digest(f"{path}\0{_stamp(path)}\0" for path in self.paths)
 
     def chunks(self, start: int) -> Iterator[list[str]]:
         """The files from ``start`` on, `at_once` at a time."""
@@ -76,7 +72,7 @@ class ImageRows:
 
     def identity(self) -> str:
         """A digest of the file's name, size and date, and of the array's name."""
-        return hashlib.sha256(f"{self.path}\0{self.name}\0{_stamp(self.path)}".encode()).hexdigest()
+        return _digest([f"{self.path}\0{self.name}\0{_stamp(self.path)}"])
 
     def chunks(self, start: int) -> Iterator[NDArray[Any]]:
         """The images from ``start`` on, `at_once` at a time.
@@ -85,16 +81,8 @@ class ImageRows:
             DataError: The file is damaged.
         """
         read = _parquet_chunks if self.path.suffix.lower() == ".parquet" else _numpy_chunks
-        try:
+        with _told(self.path, "is damaged"):
             yield from read(self, start)
-        except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
-            raise DataError(f"{self.path}: is damaged ({one_line(error, limit=120)}); get the file again") from error
-
-
-def is_for_tables(name: str | os.PathLike[str]) -> bool:
-    """Whether a name stands for many images: a folder, or an array file."""
-    path = Path(name)
-    return path.is_dir() or (path.suffix.lower() in _ARRAYS and path.is_file())
 
 
 def find_source(names: Sequence[str | os.PathLike[str]], *, array: str | None = None) -> PictureFiles | ImageRows:
@@ -114,7 +102,7 @@ def find_source(names: Sequence[str | os.PathLike[str]], *, array: str | None = 
     found: list[str] = []
     for given in names:
         name = os.fspath(given)
-        if Path(name).suffix.lower() in _ARRAYS and Path(name).is_file():
+        if Path(name).suffix.lower() in ARRAY_ENDINGS and Path(name).is_file():
             if len(names) > 1:
                 raise InputError(f"{name}: an array file is read alone; name it without other files")
             return _image_rows(Path(name), array)
@@ -145,6 +133,13 @@ def _files(name: str) -> list[str]:
     return [name]  # a missing file is told with the others that cannot be read
 
 
+def _digest(texts: Iterable[str]) -> str:
+    digest = hashlib.sha256()
+    for text in texts:
+        digest.update(text.encode("utf-8", "surrogateescape"))  # names need not be UTF-8
+    return digest.hexdigest()
+
+
 def _stamp(path: str | Path) -> str:
     try:
         status = os.stat(path)  # noqa: PTH116 - a hundred thousand Paths take seconds
@@ -159,10 +154,10 @@ def _stamp(path: str | Path) -> str:
 def _image_rows(path: Path, array: str | None) -> ImageRows:
     if path.suffix.lower() == ".parquet":
         return _parquet_rows(path, array)
-    with _no_damage(path):
+    with _told(path, "is no array file"):
         names = _names_in(path)
     name = None if names is None else _chosen(names, array, path)
-    with _no_damage(path), _opened(path, name) as stream:
+    with _told(path, "is no array file"), _opened(path, name) as stream:
         shape, _ = _header(stream)
     if len(shape) < 2 or math.prod(shape[1:]) != SIDE * SIDE:  # noqa: PLR2004 - rows of images
         raise DataError(f"{path}: expected images of shape (n, 28, 28) or (n, 784), got {shape}")
@@ -170,11 +165,12 @@ def _image_rows(path: Path, array: str | None) -> ImageRows:
 
 
 @contextmanager
-def _no_damage(path: Path) -> Iterator[None]:
+def _told(path: Path, what: str) -> Iterator[None]:
+    """Say of what goes wrong within the block what the file is."""
     try:
         yield
     except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: is no array file ({one_line(error, limit=120)}); get the file again") from error
+        raise DataError(f"{path}: {what} ({one_line(error, limit=120)}); get the file again") from error
 
 
 def _names_in(path: Path) -> list[str] | None:

@@ -12,3 +12,5 @@ DIGITS: tuple[str, ...] = tuple("0123456789")
 """Names of the ten classes, unless a data set brings others."""
 SHOWN = ".shown.png"
 """How the files end that ``predict --show`` writes beside pictures."""
+ARRAY_ENDINGS = frozenset({".npz", ".npy", ".parquet"})
+"""Of files with many images, which are read into a table."""

@@ -125,6 +125,11 @@ class DigitString:
         return "\n".join(self.rows)
 
     @property
+    def least_confidence(self) -> float:
+        """Probability of the least sure digit."""
+        return min(digit.confidence for digit in self.digits)
+
+    @property
     def confidence(self) -> float:
         """Probability that all digits are right, taking them as independent."""
         return math.prod(digit.confidence for digit in self.digits)

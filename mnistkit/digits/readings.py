@@ -163,7 +163,7 @@ def read_numbers(
         except PictureError as error:
             yield NumberReading(str(source), None, error)
             continue
-        least = min(digit.confidence for digit in number.digits)
+        least = number.least_confidence
         if least < min_confidence:
             guess = number.text.replace("\n", " / ")
             yield NumberReading(str(source), None, _doubt(source, guess, least, min_confidence))

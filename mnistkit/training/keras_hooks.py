@@ -156,6 +156,8 @@ class TrainableFlags:
 
     def are_those_of(self, other: TrainableFlags) -> bool:
         """Tell whether the same layers and variables were trainable then."""
+        if self is other:
+            return True
         mine, theirs = ((*flags._layers, *flags._variables) for flags in (self, other))  # noqa: SLF001 - its own class
         return len(mine) == len(theirs) and all(
             one is two and flag == flag_two for (one, flag), (two, flag_two) in zip(mine, theirs, strict=True)

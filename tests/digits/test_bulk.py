@@ -335,6 +335,12 @@ def test_names_that_are_no_text(folder, tmp_path):
         assert [row["source"] for row in csv.DictReader(stream)] == names
 
 
+def test_an_array_file_whose_name_is_no_text(images, tmp_path):
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.npy")
+    np.save(path, images)
+    assert read_in_bulk([path], tmp_path / "answers.csv").count == ROWS
+
+
 # -- the command ------------------------------------------------------------------------------------------------------
 
 

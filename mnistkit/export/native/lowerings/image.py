@@ -355,8 +355,8 @@ def _interpolate(graph: Graph, op: PlainResize, value: Value, axes: list[int]) -
         else:
             rest = graph.node("Sub", graph.const(1.0, value.dtype), weights)
             parts = [
-                graph.node("Mul", pixel, share, shape=tuple(shape))
-                for pixel, share in ((before, rest), (after, weights))
+                graph.node("Mul", pixel, weight, shape=tuple(shape))
+                for pixel, weight in ((before, rest), (after, weights))
             ]
             value = graph.node("Add", *parts, shape=tuple(shape))
     return value
