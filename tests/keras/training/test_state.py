@@ -142,6 +142,7 @@ def test_a_layer_frozen_between_two_calls_stands_still_where_it_does_in_model_fi
     """Under TensorFlow ``model.fit`` goes on with the step that it has, and compiles one for data of another kind."""
 
     def trained(fitted):
+        keras.utils.set_random_seed(3)  # a layer draws the seed of its weights when it is made
         model = net(keras.layers.Dense(4))
         options = {"batch_size": BATCH, "shuffle": False, "verbose": 0}
         fitted(model, *DATA, sample_weight=weights, **options)
@@ -170,6 +171,7 @@ def test_a_layer_frozen_between_calls_with_other_batches(calls):
     """Under TensorFlow ``model.fit`` compiles a step where batches have another size, or the last one is smaller."""
 
     def trained(fitted):
+        keras.utils.set_random_seed(3)  # a layer draws the seed of its weights when it is made
         model = net(keras.layers.Dense(4))
         stood = []
         for n, size in calls:
