@@ -1,0 +1,4 @@
+"""What people get of an exported file beside the file itself: a page, a folder for a model hub, a report.
+
+Everything here begins with an ``.onnx`` file and needs neither Keras nor a backend.
+"""
