@@ -46,6 +46,11 @@ def _torch(x):
         "padded": functional.pad(x, (1, 2), value=1.0),
         "convolved": functional.conv2d(x.unsqueeze(1).expand(-1, 2, -1, -1), ones, torch.ones(2), padding=1),
         "pooled": functional.max_pool2d(x.unsqueeze(1), 2) - functional.avg_pool2d(x.unsqueeze(1), 2),
+        "doubled": functional.interpolate(x, scale_factor=2) + functional.interpolate(x, 8, mode="linear"),
+        "resized": functional.interpolate(x[:, None], (7, 3))
+        + functional.interpolate(x[:, None], (7, 3), mode="bilinear"),
+        "by ends": functional.interpolate(x[:, None], (7, 3), mode="bilinear", align_corners=True)
+        + functional.interpolate(x[:, None], scale_factor=(1.8, 0.9), mode="bilinear"),
         "hot": functional.one_hot(torch.argmax(x, dim=2), 4),
         "sum of whole": torch.sum(x.int(), dim=1),
         "typed": (x > 0).to(torch.float32),

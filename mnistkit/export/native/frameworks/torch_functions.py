@@ -6,6 +6,7 @@ import math
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 from keras import ops
 
 from mnistkit.export.native.frameworks.common import (
@@ -334,6 +335,49 @@ def _pool(name: str) -> Any:
     return pool
 
 
+def _interpolate(
+    x: Any,
+    size: Any = None,
+    scale_factor: Any = None,
+    mode: str = "nearest",
+    align_corners: bool | None = None,
+    recompute_scale_factor: bool | None = None,
+    antialias: bool = False,
+) -> Any:
+    """Resize the axes behind the first two, axis by axis."""
+    if mode not in {"nearest", "linear", "bilinear", "trilinear"} or antialias:
+        raise UnsupportedOp(f"torch.nn.functional.interpolate with mode={mode!r}; write keras.ops.image.resize")
+    count = rank(x) - 2
+    given = scale_factor if size is None else size
+    wanted = list(given) if isinstance(given, (tuple, list)) else [given] * count
+    for axis, want in enumerate(wanted, 2):
+        x = _resize_axis(x, axis, want if size is None else None, want, linear=mode != "nearest", ends=align_corners)
+    return x
+
+
+def _resize_axis(x: Any, axis: int, factor: Any, size: Any, *, linear: bool, ends: bool | None) -> Any:
+    length = x.shape[axis]
+    if not linear and factor is not None and factor == int(factor):
+        return ops.repeat(x, int(factor), axis=axis)
+    if type(length) is not int:
+        raise UnsupportedOp("torch.nn.functional.interpolate of an axis whose length is free; give it a fixed size")
+    size = size if factor is None else math.floor(length * factor)
+    # torch divides by the factor that it was given, which differs from the quotient of the sizes
+    step = length / size if factor is None else 1 / factor
+    places = np.arange(size, dtype="float64")
+    if not linear:
+        nearest = np.floor(places.astype("float32") * np.float32(step)).astype("int32")
+        return ops.take(x, np.minimum(nearest, length - 1), axis=axis)
+    if ends:
+        places = places * ((length - 1) / (size - 1) if size > 1 else 0)
+    else:
+        places = np.maximum((places + 0.5) * step - 0.5, 0)
+    low = np.minimum(np.floor(places).astype("int32"), length - 1)
+    high = np.minimum(low + 1, length - 1)
+    share = (places - low).astype("float32").reshape(-1, *[1] * (rank(x) - axis - 1))
+    return ops.take(x, low, axis=axis) * (1 - share) + ops.take(x, high, axis=axis) * share
+
+
 def _pixel_shuffle(x: Any, upscale_factor: int) -> Any:
     batch, channels, height, width = x.shape
     r = upscale_factor
@@ -454,6 +498,7 @@ FUNCTIONS: Functions = {
     "mish": lambda x: x * ops.tanh(ops.softplus(x)),
     "embedding": lambda indices, weight: ops.take(weight, indices, axis=0),
     "conv1d": _conv(1), "conv2d": _conv(2), "conv3d": _conv(3), "pixel_shuffle": _pixel_shuffle,
+    "interpolate": _interpolate,
     "max_pool1d": _pool("max_pool"), "max_pool2d": _pool("max_pool"), "max_pool3d": _pool("max_pool"),
     "avg_pool1d": _pool("average_pool"), "avg_pool2d": _pool("average_pool"), "avg_pool3d": _pool("average_pool"),
     "zeros_like": _filled_like(0), "ones_like": _filled_like(1),
