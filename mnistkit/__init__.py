@@ -16,9 +16,9 @@ Train any compiled Keras model faster than ``model.fit``, with the same result:
     fit(model, x, y, epochs=2, batch_size=32)
 
 Other names: ``verify`` runs the golden pairs inside an exported file again, ``evaluate`` tests a file on a data set,
-``load_data`` gives MNIST as arrays, ``StatefulSession`` runs a file whose recurrent layers keep their state, ``errors``
-holds every error that mnistkit raises on purpose. The tutorial's training is `mnistkit.digits.train.train`. The same on
-the command line: ``mnistkit --help``.
+``load_data`` gives MNIST as arrays, ``Runtime`` runs any ``.onnx`` file, ``StatefulSession`` runs one whose recurrent
+layers keep their state, ``errors`` holds every error that mnistkit raises on purpose. The tutorial's training is
+`mnistkit.digits.train.train`. The same on the command line: ``mnistkit --help``.
 
 Importing this package loads nothing else. What is used first is loaded then; Keras only by what needs it.
 """
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from mnistkit import errors
     from mnistkit.core.comparison import verify_file as verify
     from mnistkit.core.errors import MnistkitError
+    from mnistkit.core.runtime import Runtime
     from mnistkit.core.stateful import StatefulSession
     from mnistkit.digits.classifier import Classifier, Prediction
     from mnistkit.digits.data import Dataset, load_data
@@ -64,6 +65,7 @@ __all__ = [
     "Dataset",
     "MnistkitError",
     "Prediction",
+    "Runtime",
     "StatefulSession",
     "errors",
     "evaluate",
@@ -79,14 +81,15 @@ _HOMES = {
     "Dataset": "digits.data",
     "MnistkitError": "core.errors",
     "Prediction": "digits.classifier",
+    "Runtime": "core.runtime",
     "StatefulSession": "core.stateful",
     "fit": "training",
     "load_data": "digits.data",
     "read_picture": "digits.pictures",
 }
 _PACKAGES = (
-    "cli", "core", "digits", "doctor", "errors", "evaluate", "export", "info", "predict", "serve", "train", "training",
-    "verify",
+    "cli", "core", "digits", "doctor", "errors", "evaluate", "export", "info", "predict", "publish", "serve", "train",
+    "training", "verify",
 )  # fmt: skip
 
 

@@ -39,6 +39,7 @@ LIGHT = [
     "core.runtime",
     "core.startup_lines",
     "core.stateful",
+    "core.tensors",
     "digits",
     "digits.classifier",
     "digits.data",

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from mnistkit.core.runtime import Runtime, TensorInfo
+    from mnistkit.core.runtime import Runtime
+    from mnistkit.core.tensors import TensorInfo
 
 EXAMPLES = ("mnistkit info exports/mnist.onnx", "mnistkit info exports/mnist.onnx --json")
 _WIDTH = 28

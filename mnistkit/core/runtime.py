@@ -9,9 +9,9 @@ from __future__ import annotations
 import importlib
 import os
 import warnings
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -20,39 +20,27 @@ from mnistkit.core.errors import DeviceError, InputError, MissingExtraError, Mod
 from mnistkit.core.files import sniff_kind
 from mnistkit.core.fork_safety import keep_alive_across_fork
 from mnistkit.core.install import install_hint
+from mnistkit.core.tensors import TensorInfo, find_mismatch, tensor_info
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
     from types import ModuleType
 
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
 _MAX_FILE_BYTES = 2 * 1024**3 - 1  # protobuf's own limit for one message
 _EXTERNAL = b"\x0a\x08location\x12"  # the protobuf entry that names a file of external weights
-_DTYPES = {
-    "tensor(float)": "float32",
-    "tensor(float16)": "float16",
-    "tensor(double)": "float64",
-    "tensor(bool)": "bool",
-    **{f"tensor({kind}{bits})": f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)},
-}
-
-
-@dataclass(frozen=True, slots=True)
-class TensorInfo:
-    """Declared name, element type and shape of an input or output; a free dimension is its name or ``None``."""
-
-    name: str
-    dtype: str
-    shape: tuple[int | str | None, ...]
-
-    def __str__(self) -> str:
-        sizes = ", ".join("?" if size is None else str(size) for size in self.shape)
-        return f"{self.name}: {self.dtype} [{sizes}]"
 
 
 class Runtime:
     """A loaded ``.onnx`` file, ready to run; safe in threads, picklable, and usable after a fork.
+
+    Runs any ONNX model, from mnistkit or not, with little more work than onnxruntime's own call. `inputs` and `outputs`
+    say what it takes and returns, `metadata` what an exported file says of itself.
+
+        >>> model = Runtime("lstm.onnx")
+        >>> model.run(signal)  # one input and one output: arrays alone
+        >>> model.run({"age": ages, "words": words})["risk"]  # several: by name
 
     Args:
         model: Path of the file, or its bytes.
@@ -84,6 +72,10 @@ class Runtime:
         self._device, self._threads, self._exact, self._optimize = device, threads, exact, optimize
         self._open()
 
+    def __repr__(self) -> str:
+        takes, gives = (", ".join(map(str, tensors)) for tensors in (self.inputs, self.outputs))
+        return f"Runtime({self.name!r}, {self.providers[0]}: {takes} -> {gives})"
+
     @property
     def source(self) -> bytes | str:
         """What the session is made from: the bytes, or the path where the weights lie in a file beside it."""
@@ -96,8 +88,8 @@ class Runtime:
             self, self._device, threads=self._threads, exact=self._exact, optimize=self._optimize
         )
         self._pid = os.getpid()
-        self.inputs = tuple(_tensor_info(node) for node in self._session.get_inputs())
-        self.outputs = tuple(_tensor_info(node) for node in self._session.get_outputs())
+        self.inputs = tuple(tensor_info(node) for node in self._session.get_inputs())
+        self.outputs = tuple(tensor_info(node) for node in self._session.get_outputs())
         self._names = [output.name for output in self.outputs]
         entries = self._session.get_modelmeta().custom_metadata_map
         self.metadata: dict[str, str] = {
@@ -109,27 +101,53 @@ class Runtime:
         """Execution providers that the session really uses, in order of preference."""
         return tuple(self._session.get_providers())
 
-    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Run the model once.
+    @overload
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]: ...
+    @overload
+    def run(self, feeds: ArrayLike) -> NDArray[Any]: ...
+    def run(self, feeds: Mapping[str, NDArray[Any]] | ArrayLike) -> dict[str, NDArray[Any]] | NDArray[Any]:
+        """Run the model once: arrays by name give arrays by name, one array gives one array.
 
         Args:
-            feeds: One array for every input, by name, of the declared dtype and shape.
+            feeds: One array for every input, by name, of the declared dtype and shape. For a model with one input and
+                one output also the array alone; a list of numbers becomes an array of the declared dtype.
 
         Returns:
-            One array for every output, by name.
+            One array for every output, by name; the array alone for an array alone.
 
         Raises:
-            InputError: onnxruntime refuses the arrays.
+            InputError: A name, dtype or shape is not as declared, or onnxruntime fails on the values.
         """
+        if isinstance(feeds, dict):
+            return dict(zip(self._names, self.run_outputs(self._names, feeds), strict=True))
+        if isinstance(feeds, Mapping):
+            return self.run(dict(feeds))
+        if len(self.inputs) > 1 or len(self.outputs) > 1:
+            takes, gives = ", ".join(map(str, self.inputs)), ", ".join(self._names)
+            raise InputError(f"{self.name}: give a dict of arrays by name; it takes {takes} and answers with {gives}")
+        name, dtype = self.inputs[0].name, self.inputs[0].dtype
+        if not isinstance(feeds, np.ndarray):
+            try:
+                feeds = np.asarray(feeds, dtype=None if dtype == "tensor(string)" else dtype)
+            except (TypeError, ValueError, OverflowError) as error:
+                raise InputError(f"{self.name}: {name}: no array of {dtype}: {one_line(error, limit=200)}") from error
+        return self.run_outputs(self._names, {name: feeds})[0]
+
+    def run_outputs(self, names: Sequence[str], feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """As `run`, of some outputs alone and in their order: less work where a call takes microseconds."""
         if self._pid != os.getpid():
             self._open()  # the parent's threads do not exist in a forked child; see `mnistkit.core.fork_safety`
         try:
-            return dict(zip(self._names, self._session.run(self._names, dict(feeds)), strict=True))
+            answers: list[NDArray[Any]] = self._session.run(names, feeds)
         except Exception as error:  # onnxruntime's exceptions share no public base
             kind = type(error).__name__
             if kind in {"InvalidArgument", "Fail", "RuntimeException", "ValueError", "RuntimeError"}:
-                raise InputError(f"{self.name}: onnxruntime refuses the input: {one_line(error, limit=300)}") from error
+                reason = (
+                    find_mismatch(self.inputs, feeds) or f"onnxruntime refuses the input: {one_line(error, limit=300)}"
+                )
+                raise InputError(f"{self.name}: {reason}") from error
             raise
+        return answers
 
     def __getstate__(self) -> dict[str, Any]:
         keep = ("name", "_content", "_path", "_device", "_threads", "_exact", "_optimize")
@@ -274,10 +292,6 @@ def both_packages() -> bool:
             continue
         found += 1
     return found > 1
-
-
-def _tensor_info(node: Any) -> TensorInfo:
-    return TensorInfo(node.name, _DTYPES.get(node.type, node.type), tuple(node.shape))
 
 
 def cast(array: NDArray[Any], info: TensorInfo) -> NDArray[Any]:

@@ -8,13 +8,15 @@ import numpy as np
 
 from mnistkit.core.contract import read_states
 from mnistkit.core.errors import InputError, ModelFileError
-from mnistkit.core.runtime import Runtime, TensorInfo
+from mnistkit.core.runtime import Runtime
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
+
+    from mnistkit.core.tensors import TensorInfo
 
 
 class StatefulSession:

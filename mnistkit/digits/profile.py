@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from mnistkit.core.runtime import TensorInfo
+    from mnistkit.core.tensors import TensorInfo
     from mnistkit.digits.data import Dataset
     from mnistkit.export.profile import Names, ProfileSample
     from mnistkit.export.signature import Signature

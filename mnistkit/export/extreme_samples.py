@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-    from mnistkit.core.runtime import TensorInfo
+    from mnistkit.core.tensors import TensorInfo
     from mnistkit.export.answers import KerasAnswers
 
 MAGNITUDES = (1e2, 1e4)

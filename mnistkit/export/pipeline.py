@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from mnistkit.core.runtime import TensorInfo
+    from mnistkit.core.tensors import TensorInfo
     from mnistkit.export.atomic_save import ExternalData
     from mnistkit.export.choose import Chosen
     from mnistkit.export.profile import Profile

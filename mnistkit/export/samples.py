@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from mnistkit.core.runtime import TensorInfo
+    from mnistkit.core.tensors import TensorInfo
     from mnistkit.export.answers import KerasAnswers
     from mnistkit.export.profile import ProfileSample
     from mnistkit.export.signature import Signature

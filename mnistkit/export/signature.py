@@ -10,7 +10,7 @@ import onnx
 
 from mnistkit.core.contract import BATCH
 from mnistkit.core.errors import ExportError, InputError
-from mnistkit.core.runtime import TensorInfo
+from mnistkit.core.tensors import TensorInfo
 from mnistkit.export.native.signature import signature as input_signature
 from mnistkit.export.native.signature import state_variables
 from mnistkit.export.native.size_decisions import FreeSizeError

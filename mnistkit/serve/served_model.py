@@ -13,7 +13,7 @@ import numpy as np
 
 from mnistkit.core.comparison import verify_file
 from mnistkit.core.errors import InputError, MnistkitError, ModelFileError
-from mnistkit.core.runtime import Runtime, TensorInfo
+from mnistkit.core.runtime import Runtime
 from mnistkit.digits.classifier import Classifier, as_images
 from mnistkit.serve.batcher import Batcher
 from mnistkit.serve.http import bad_request
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from mnistkit.core.tensors import TensorInfo
     from mnistkit.serve.protocol.inference import Layout
     from mnistkit.serve.settings import Settings
 

@@ -5,13 +5,15 @@ import os
 import pickle  # noqa: TID251  # a Runtime travels to worker processes by pickle; mnistkit itself reads none
 import shutil
 import threading
+import types
 
 import numpy as np
 import onnxruntime
 import pytest
 
 from mnistkit.core.errors import DeviceError, InputError, ModelFileError
-from mnistkit.core.runtime import Runtime, TensorInfo, both_packages
+from mnistkit.core.runtime import Runtime, both_packages
+from mnistkit.core.tensors import TensorInfo
 from mnistkit.digits.pictures import read_picture
 
 HAS_CUDA = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
@@ -182,13 +184,54 @@ def test_onnxruntime_broken(python, tmp_path, content, words):
 # --- running --------------------------------------------------------------------------------------------------------
 
 
-def test_wrong_arrays_are_refused_with_the_file_named(runtime):
-    with pytest.raises(InputError, match=r"mnist\.onnx: onnxruntime refuses the input"):
-        runtime.run({"image": np.zeros((1, 783), np.float32)})
-    with pytest.raises(InputError, match="refuses the input"):
-        runtime.run({"picture": np.zeros((1, 784), np.float32)})
-    with pytest.raises(InputError, match="refuses the input"):
-        runtime.run({"image": np.zeros((1, 784), np.float64)})
+ROWS = np.zeros((2, 784), np.float32)
+WRONG = {
+    "a name": ({"imgae": ROWS}, r"no input is called 'imgae'; did you mean image\?"),
+    "one too many": (
+        {"image": ROWS, "mask": ROWS},
+        r"no input is called 'mask'; it takes image: float32 \[batch, 784\]",
+    ),
+    "none": ({}, r"input image: float32 \[batch, 784\] is missing"),
+    "a type": (ROWS.astype("float64"), r"image: expected float32, got float64; array.astype\('float32'\) converts"),
+    "a size": (ROWS[:, 1:], r"expected image: float32 \[batch, 784\], got shape \[2, 783\]"),
+    "an axis": (ROWS[0], r"expected image: float32 \[batch, 784\], got shape \[784\]"),
+    "text": ("seven", r"image: no array of float32: could not convert"),
+    "an object": ({"image": object()}, r"image: expected an array, got object; numpy.asarray"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_arrays_are_refused_in_plain_words(runtime, case):
+    feeds, words = WRONG[case]
+    with pytest.raises(InputError, match=rf"mnist\.onnx: {words}") as caught:
+        runtime.run(feeds)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_array_alone_gives_an_array_alone(runtime, feeds):
+    named = runtime.run(feeds)["probabilities"]
+    np.testing.assert_array_equal(runtime.run(feeds["image"]), named)
+    np.testing.assert_array_equal(runtime.run(feeds["image"].tolist()), named)
+    np.testing.assert_array_equal(runtime.run(types.MappingProxyType(feeds))["probabilities"], named)
+    np.testing.assert_array_equal(runtime.run_outputs(["probabilities"], feeds)[0], named)
+
+
+def test_several_inputs_go_by_name_and_share_their_sizes():
+    import onnx
+
+    a, b, total = (
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["batch", 3]) for name in ("a", "b", "sum")
+    )
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Add", ["a", "b"], ["sum"])], "sum", [a, b], [total])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    runtime = Runtime(model.SerializeToString())
+    two, three = np.ones((2, 3), np.float32), np.ones((3, 3), np.float32)
+    np.testing.assert_array_equal(runtime.run({"a": two, "b": two})["sum"], 2 * two)
+    with pytest.raises(InputError, match=r"give a dict of arrays by name; it takes a: .*, b: .* and answers with sum"):
+        runtime.run(two)
+    with pytest.raises(InputError, match=r"batch is 2 in a and 3 in b; give both the same"):
+        runtime.run({"a": two, "b": three})
+    assert "a: float32 [batch, 3], b: float32 [batch, 3] -> sum" in repr(runtime)
 
 
 @pytest.mark.parametrize("threads", [0, -1])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mnistkit import Classifier
-from mnistkit.core.errors import InputError
+from mnistkit.core.errors import InputError, ModelFileError
 from mnistkit.digits import classifier as inference
 from mnistkit.digits.classifier import as_images, default_model
 
@@ -214,8 +214,44 @@ def test_an_array_of_another_size_names_read_picture(classifier):
             classifier.predict(np.zeros(shape, np.uint8))
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 70, 300])
+def test_arrays_that_need_no_conversion_are_read_as_all_others(classifier, mnist, count):
+    levels = np.ascontiguousarray(mnist.x_test[:count])
+    rows = (levels / np.float32(255)).reshape(count, 784)
+    slow = classifier.probabilities(levels[..., None])  # with a channel axis: step by step
+    for given in (levels, rows, np.where(rows == 0, np.float32(-0.0), rows)):
+        np.testing.assert_array_equal(classifier.probabilities(given), slow)
+        assert [str(one) for one in classifier.predict(given)] == [
+            str(one) for one in classifier.predict(levels[..., None])
+        ]
+    np.testing.assert_array_equal(rows, (levels / np.float32(255)).reshape(count, 784))  # nothing is written into
+
+
+@pytest.mark.parametrize("count", [1, 3, 300])
+@pytest.mark.parametrize("wrong", [np.nextafter(np.float32(1), np.float32(2)), -1e-30, np.nan, np.inf, -np.inf])
+def test_one_number_out_of_range_is_found_among_all(classifier, mnist, count, wrong):
+    rows = (mnist.x_test[:count] / np.float32(255)).reshape(count, 784)
+    rows[count // 2, 391] = wrong
+    with pytest.raises(InputError, match=r"floats must lie in \[0, 1\]"):
+        classifier.predict(rows)
+
+
+@pytest.mark.parametrize("count", [1, 5, 300])
+def test_a_model_that_begins_to_answer_nan_is_refused(asset, mnist, count):
+    broken = Classifier(asset)
+    broken._runtime.run_outputs = lambda *_: [np.full((count, 10), np.nan, np.float32)]
+    with pytest.raises(ModelFileError, match="answers with NaN or infinity"):
+        broken.predict(np.ascontiguousarray(mnist.x_test[:count]))
+
+
 def test_dark_ink_on_light_paper_is_warned_of(classifier, mnist):
-    for dark in (255 - mnist.x_test[:3], 1 - mnist.x_test[0].astype(np.float32) / 255):
+    for dark in (
+        255 - mnist.x_test[:3],
+        255 - mnist.x_test[:1],
+        255 - mnist.x_test[:20],
+        1 - mnist.x_test[0].astype(np.float32) / 255,
+        1 - mnist.x_test[:2].reshape(2, 784).astype(np.float32) / 255,
+    ):
         with pytest.warns(UserWarning, match="dark ink on light paper"):
             classifier.predict(dark)
     for images in (mnist.x_test[:50], np.ones((28, 28)), np.random.default_rng(0).random((20, 784))):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mnistkit.core.errors import InputError
-from mnistkit.core.runtime import TensorInfo
+from mnistkit.core.tensors import TensorInfo
 from mnistkit.digits import profile as digits
 from mnistkit.export import profile as profiles
 from mnistkit.export.profile import LabeledClassifier, choose_profile, register_profile

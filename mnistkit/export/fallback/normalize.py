@@ -12,7 +12,7 @@ from mnistkit.core.errors import ExportError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from mnistkit.core.runtime import TensorInfo
+    from mnistkit.core.tensors import TensorInfo
     from mnistkit.export.signature import Signature
 
 _OF_ONNX = ("", "ai.onnx", "ai.onnx.ml")

@@ -31,7 +31,7 @@ from mnistkit.serve.protocol.datatypes import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from mnistkit.core.runtime import TensorInfo
+    from mnistkit.core.tensors import TensorInfo
     from mnistkit.serve.settings import Settings
 
 LENGTH_HEADER = "inference-header-content-length"

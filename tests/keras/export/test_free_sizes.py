@@ -12,7 +12,7 @@ from keras import layers as L
 from keras import ops
 
 from mnistkit.core.errors import ExportError, UnsupportedError
-from mnistkit.core.runtime import TensorInfo
+from mnistkit.core.tensors import TensorInfo
 from mnistkit.export import export_onnx
 from mnistkit.export.answers import KerasAnswers
 from mnistkit.export.collect_samples import drawn_samples
