@@ -1,4 +1,4 @@
-"""What a step reads from Python: attributes of layers, metrics and losses, and random generators outside Keras.
+"""What a step reads from Python: attributes, what functions read around them, and random generators outside Keras.
 
 ``model.fit`` runs this Python code in every step (PyTorch) or whenever it traces (JAX, TensorFlow); the trainer runs it
 once for each program. So a program counts only as long as the attributes are the same, and code that changes an
@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mnistkit.training.captured import PLAIN, Captured, captured_by
 from mnistkit.training.keras_hooks import flatten_layers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_PLAIN = (bool, int, float, str, type(None))
 _OF_RUNS = {
     *("compiled", "history", "stop_evaluating", "stop_predicting", "stop_training"),
     *("predict_function", "test_function", "train_function"),
 }
 """Attributes of a model that Keras changes while it trains."""
+_METHODS = ("call", "compute_loss", "update_state", "train_step")
 
 
 class PythonState:
@@ -38,6 +39,8 @@ class PythonState:
         things = [*flatten_layers(model), *_metrics_and_losses(model)]
         own = [thing for thing in things if type(thing).__module__.split(".")[0] not in ("keras", "builtins")]
         self._before = [(thing, dict(vars(thing))) for thing in own]
+        self._model = model
+        self._captured = _captured(model)
         generators = {
             f"{type(thing).__name__}.{name}": value
             for thing, before in self._before
@@ -56,6 +59,10 @@ class PythonState:
             for name, new in vars(thing).items():
                 if self._differs(before.get(name), new):
                     return f"{type(thing).__name__}.{name}"
+        now_captured = {(one.owner, one.name): one.value for one in _captured(self._model)}
+        for one in self._captured:
+            if not _is_same(one.value, now_captured.get((one.owner, one.name))):
+                return one.name
         return next((name for name, before, now, _ in self._random if not _same_state(before, now())), None)
 
     def restore(self) -> None:
@@ -69,17 +76,19 @@ class PythonState:
                     now[name] = before[name]
                 else:
                     del now[name]
+        for one in self._captured:
+            one.put(one.value)
         for _, before, _, put_back in self._random:
             put_back(before)
 
     def _differs(self, old: Any, new: Any) -> bool:
         import keras
 
-        if isinstance(old, _PLAIN) and isinstance(new, _PLAIN):
+        if isinstance(old, PLAIN) and isinstance(new, PLAIN):
             return not _is_same(old, new)
         if not self._tensors or old is new:
             return False
-        kinds = [isinstance(one, _PLAIN) or keras.ops.is_tensor(one) for one in (old, new)]
+        kinds = [isinstance(one, PLAIN) or keras.ops.is_tensor(one) for one in (old, new)]
         return all(kinds)
 
 
@@ -91,7 +100,7 @@ def settings(model: Any) -> list[Any]:
     optimizers = [model.optimizer, getattr(model.optimizer, "inner_optimizer", None)]
     layers = flatten_layers(model)[1:]
     things = [*layers, *_metrics_and_losses(model), *(one for one in optimizers if one is not None)]
-    of_model = {name: value for name, value in _settings_of(model).items() if isinstance(value, _PLAIN)}
+    of_model = {name: value for name, value in _settings_of(model).items() if isinstance(value, PLAIN)}
     found: list[Any] = [{name: value for name, value in of_model.items() if name not in _OF_RUNS}]
     for thing in things:
         own = _settings_of(thing)
@@ -99,7 +108,18 @@ def settings(model: Any) -> list[Any]:
             if hasattr(value, "get_config") and hasattr(value, "__dict__") and not hasattr(value, "variables"):
                 own.update({f"{name}.{inner}": part for inner, part in _settings_of(value).items()})
         found.append(own)
-    return found
+    return [*found, {(one.owner, one.name): one.value for one in _captured(model)}]
+
+
+def _captured(model: Any) -> list[Captured]:
+    """What the functions of a model read from Python around them: losses, metrics, and what its own classes do."""
+    import keras
+
+    functions = [one for one in keras.tree.flatten(model.loss) if callable(one)]
+    for thing in [*flatten_layers(model), *_metrics_and_losses(model)]:
+        functions += [value for name, value in vars(thing).items() if not name.startswith("_") and callable(value)]
+        functions += [getattr(type(thing), name) for name in _METHODS if hasattr(type(thing), name)]
+    return captured_by(functions)
 
 
 def _settings_of(thing: Any) -> dict[str, Any]:
@@ -108,7 +128,7 @@ def _settings_of(thing: Any) -> dict[str, Any]:
         for name, value in vars(thing).items()
         if (name == "_trainable" or not name.startswith("_"))
         and name not in ("training", "built")
-        and (isinstance(value, _PLAIN) or callable(value))
+        and (isinstance(value, PLAIN) or callable(value))
     }
 
 

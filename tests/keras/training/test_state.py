@@ -542,3 +542,50 @@ def test_a_metric_that_the_model_lists_twice(capsys):
     assert_same_state(fast, plain)
     assert_same_history(got, wanted)
     assert capsys.readouterr().err == ""
+
+
+class Box:
+    weight = 0.0  # of the class until a callback sets it
+
+
+@pytest.mark.parametrize("kind", ["attribute", "dictionary", "variable"])
+def test_a_number_that_a_loss_reads_and_a_callback_changes(kind, capsys):
+    """model.fit reads it in every step under PyTorch, and when it compiles elsewhere."""
+    set_weight = {}
+
+    def make():
+        box, table, number = Box(), {"weight": 0.0}, 0.0
+
+        def change(value):
+            nonlocal number
+            box.weight = table["weight"] = number = value
+
+        def weight():
+            return {"attribute": lambda: box.weight, "dictionary": lambda: table["weight"]}.get(kind, lambda: number)()
+
+        model = net(loss=lambda y, p: keras.ops.mean((p - y) ** 2, -1) + weight() * keras.ops.mean(p, -1))
+        set_weight[id(model)] = change
+        return model
+
+    def anneal(model):
+        return keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _: set_weight[id(model)](0.5 * epoch))
+
+    constant = losses(make)
+    changed = losses(make, anneal)
+    assert (constant[2] != pytest.approx(changed[2], abs=1e-4)) == (BACKEND == "torch")
+    assert_as_model_fit(make, callback=anneal)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_loss_that_counts_its_calls_goes_to_model_fit(capsys):
+    def make():
+        calls = [0]
+
+        def loss(y, p):
+            calls[0] += 1
+            return keras.ops.mean((p - y) ** 2, -1) / calls[0]
+
+        return net(loss=loss)
+
+    assert_as_model_fit(make)
+    assert "calls[0] changes in every step" in capsys.readouterr().err
