@@ -21,6 +21,7 @@ _OPSET_DOMAIN, _OPSET_VERSION = 1, 2
 _GRAPH_NODE, _GRAPH_INITIALIZER = 1, 5
 _TENSOR_DIMS, _TENSOR_TYPE = 1, 2
 _FLOATS = {1, 10, 11, 16}  # float32, float16, float64, bfloat16
+_WEIGHTS = {1: "float32", 2: "uint8", 3: "int8", 10: "float16", 11: "float64", 16: "bfloat16"}
 _LONGEST_VARINT = 10
 
 
@@ -71,6 +72,26 @@ def read_header(content: bytes) -> Header:
     return Header(ir_version, producer, opsets, nodes, parameters)
 
 
+def count_weights(content: bytes) -> dict[str, int]:
+    """Numbers in a file's initializers by element type: floats and bytes; indices and shapes are not counted.
+
+    Raises:
+        ModelFileError: The bytes are not those of an ONNX model.
+    """
+    counts: dict[str, int] = {}
+    try:
+        for number, value in _fields(memoryview(content)):
+            if number == _MODEL_GRAPH and isinstance(value, memoryview):
+                for part, inner in _fields(value):
+                    if part == _GRAPH_INITIALIZER and isinstance(inner, memoryview):
+                        kind, size = _type_and_size(inner)
+                        if kind in _WEIGHTS:
+                            counts[_WEIGHTS[kind]] = counts.get(_WEIGHTS[kind], 0) + size
+    except (ValueError, IndexError) as error:
+        raise ModelFileError(f"not an ONNX model ({error})") from error
+    return counts
+
+
 def _opset(data: memoryview) -> tuple[str, int]:
     domain, version = "", 0
     for number, value in _fields(data):
@@ -83,6 +104,12 @@ def _opset(data: memoryview) -> tuple[str, int]:
 
 def _size(tensor: memoryview) -> int:
     """Number of weights in an initializer; 0 for whole numbers, which are shapes and indices."""
+    kind, size = _type_and_size(tensor)
+    return size if kind in _FLOATS else 0
+
+
+def _type_and_size(tensor: memoryview) -> tuple[int, int]:
+    """ONNX' number of an initializer's element type, and how many elements it has."""
     sizes: list[int] = []
     kind = 0
     for number, value in _fields(tensor):
@@ -95,7 +122,7 @@ def _size(tensor: memoryview) -> int:
             while place < len(value):
                 size, place = _varint(value, place)
                 sizes.append(size)
-    return math.prod(sizes) if kind in _FLOATS else 0
+    return kind, math.prod(sizes)
 
 
 def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:

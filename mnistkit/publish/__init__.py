@@ -2,3 +2,7 @@
 
 Everything here begins with an ``.onnx`` file and needs neither Keras nor a backend.
 """
+
+from mnistkit.publish.hub import HubFolder, hub_folder, verify_hub_folder
+
+__all__ = ["HubFolder", "hub_folder", "verify_hub_folder"]
