@@ -1,4 +1,4 @@
-"""Install the packages of examples/node, where Node.js is: what its test needs.
+"""Install the packages of the examples in JavaScript, where Node.js is: what their tests need.
 
 python tools/node_packages.py
 """
@@ -10,16 +10,20 @@ import subprocess
 import sys
 from pathlib import Path
 
-FOLDER = Path(__file__).parents[1] / "examples" / "node"
+EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 def main() -> int:
     """Run npm, or say that it is not there."""
     npm = shutil.which("npm")
     if npm is None:
-        print("npm is not installed; the Node.js example is not tested", file=sys.stderr)
+        print("npm is not installed; the examples in JavaScript are not tested", file=sys.stderr)
         return 0
-    return subprocess.run([npm, "install", "--no-audit", "--no-fund"], cwd=FOLDER, check=False).returncode
+    for package in sorted(EXAMPLES.glob("*/package.json")):
+        code = subprocess.run([npm, "install", "--no-audit", "--no-fund"], cwd=package.parent, check=False).returncode
+        if code:
+            return code
+    return 0
 
 
 if __name__ == "__main__":

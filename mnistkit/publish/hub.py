@@ -7,7 +7,7 @@ onnx/model.onnx            the file as it was exported
 onnx/model_fp16.onnx       NAME-fp16.onnx, where it lies beside the file
 onnx/model_quantized.onnx  NAME-int8.onnx, likewise
 onnx/model_picture.onnx    takes pictures of any size; of classifiers of digits
-mnistkit.json              SHA-256 of each file
+mnistkit-folder.json       SHA-256 of each file
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from mnistkit.core.comparison import verify_file
 from mnistkit.core.contract import read_labels
 from mnistkit.core.errors import InputError, ModelFileError
-from mnistkit.core.folders import check_replaceable_folder, digest, read_manifest, replacing_folder
+from mnistkit.core.folders import check_folder, digest, read_list, replacing_folder
 from mnistkit.core.runtime import Runtime
 from mnistkit.publish.front_matter import read_accuracy
 from mnistkit.publish.hub_card import card
@@ -35,7 +35,7 @@ from mnistkit.publish.variants import add_picture, add_variants, check_type
 if TYPE_CHECKING:
     import os
 
-WRITER = "mnistkit export --hub"
+_KIND = "hub"
 _CARD, _CONFIG, _PREPROCESSOR, _MODEL = "README.md", "config.json", "preprocessor_config.json", "onnx/model.onnx"
 _LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 
@@ -53,6 +53,13 @@ class HubFolder:
     path: Path
     files: tuple[str, ...]
     notes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"wrote {self.path}: {', '.join(self.files)}"
+
+    def as_json(self) -> dict[str, Any]:
+        """The same for programs."""
+        return {"folder": str(self.path), "files": list(self.files), "notes": list(self.notes)}
 
 
 def hub_folder(
@@ -78,7 +85,7 @@ def hub_folder(
             f"license {license_id!r}: expected an identifier such as mit, apache-2.0 or cc-by-sa-4.0; "
             "https://huggingface.co/docs/hub/repositories-licenses lists them"
         )
-    check_replaceable_folder(folder, writer=WRITER)
+    check_folder(folder, kind=_KIND)
     facts = read_facts(model)
     notes = (
         [] if facts.provenance else [f"no {facts.path.name}.json beside the file: the card has no table of the check"]
@@ -89,7 +96,7 @@ def hub_folder(
         notes.append(
             f"no {_PREPROCESSOR} and no pipeline_tag: the file's preprocessing_parameters do not say scale and side"
         )
-    with replacing_folder(folder, writer=WRITER) as new:
+    with replacing_folder(folder, kind=_KIND) as new:
         onnx = new / "onnx"
         onnx.mkdir()
         shutil.copyfile(facts.path, new / _MODEL)
@@ -118,9 +125,9 @@ def verify_hub_folder(folder: str | os.PathLike[str]) -> None:
         ParityError: A golden pair is answered otherwise than at the export.
     """
     path = Path(folder)
-    written = read_manifest(path, writer=WRITER)
+    written = read_list(path, kind=_KIND)
     if not written:
-        raise ModelFileError(f"{path}: no folder that `{WRITER}` wrote")
+        raise ModelFileError(f"{path}: no folder that `mnistkit export --hub` wrote")
     for name in sorted(written):
         file = path / name
         if not file.is_file():

@@ -92,7 +92,7 @@ def _files(facts: ModelFacts, variants: Sequence[Variant], picture: Variant | No
     )
     if facts.image is not None:
         rows.append(("`preprocessor_config.json`", "from a picture to the numbers that the model takes", ""))
-    rows.append(("`mnistkit.json`", "SHA-256 of each file", ""))
+    rows.append(("`mnistkit-folder.json`", "SHA-256 of each file", ""))
     return ["## Files", table(("file", "", "size"), rows)]
 
 

@@ -8,13 +8,13 @@ import sys
 import pytest
 
 from mnistkit.core.errors import OutputError
-from mnistkit.core.folders import check_replaceable_folder, digest, replacing_folder
+from mnistkit.core.folders import check_folder, digest, replacing_folder
 
-WRITER = "mnistkit test"
+KIND = "test"
 
 
 def write(target, **files):
-    with replacing_folder(target, writer=WRITER) as new:
+    with replacing_folder(target, kind=KIND) as new:
         for name, text in files.items():
             (new / name).write_text(text)
 
@@ -27,34 +27,39 @@ def test_the_new_folder_takes_the_place_of_the_old(tmp_path):
     target = tmp_path / "a" / "page"
     write(target, one="1", two="2")
     write(target, two="two")
-    assert names(target) == ["mnistkit.json", "two"]
+    assert names(target) == ["mnistkit-folder.json", "two"]
     assert names(target.parent) == ["page"]
-    found = json.loads((target / "mnistkit.json").read_text())
-    assert found == {"written_by": WRITER, "files": {"two": digest(target / "two")}}
+    found = json.loads((target / "mnistkit-folder.json").read_text())
+    assert found == {"kind": KIND, "files": {"two": digest(target / "two")}}
 
 
-def test_an_empty_folder_is_taken(tmp_path):
+def test_an_empty_folder_is_taken_and_the_current_one_is_not(tmp_path, monkeypatch):
     write(tmp_path, one="1")
-    assert names(tmp_path) == ["mnistkit.json", "one"]
+    assert names(tmp_path) == ["mnistkit-folder.json", "one"]
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OutputError, match="it is the current folder"):
+        write(tmp_path, one="2")
 
 
 REFUSED = {
-    "a file": (lambda path: path.write_text("mine"), "it is no folder"),
-    "a link": (lambda path: path.symlink_to(path.parent), "it is no folder"),
+    "a file": (lambda path: path.write_text("mine"), "there is a file or link of this name"),
+    "a link": (lambda path: path.symlink_to(path.parent), "there is a file or link of this name"),
     "another file": (
         lambda path: (write(path, one="1"), (path / "mine").write_text("")),
-        r"holds other things \(mine\)",
+        r"holds files that this command did not write \(mine\)",
     ),
     "a changed file": (lambda path: (write(path, one="1"), (path / "one").write_text("2")), "one was changed since"),
-    "another's folder": (lambda path: (path.mkdir(), (path / "mine").write_text("")), r"holds other things \(mine\)"),
-    "folders alone": (lambda path: (path / "mine").mkdir(parents=True), r"holds other things \(folders\)"),
+    "another's folder": (
+        lambda path: (path.mkdir(), (path / "mine").write_text("")),
+        r"holds files that this command did not write \(mine\)",
+    ),
     "a damaged manifest": (
-        lambda path: (write(path, one="1"), (path / "mnistkit.json").write_text('{"written_by": "mnistkit test"}')),
-        r"holds other things \(one\)",
+        lambda path: (write(path, one="1"), (path / "mnistkit-folder.json").write_text('{"kind": "test"}')),
+        r"did not write \(mnistkit-folder.json, one\)",
     ),
     "another command's": (
-        lambda path: (write(path, one="1"), (path / "mnistkit.json").write_text('{"written_by": "x", "files": {}}')),
-        r"holds other things \(one\)",
+        lambda path: (write(path, one="1"), (path / "mnistkit-folder.json").write_text('{"kind": "x", "files": {}}')),
+        r"did not write \(mnistkit-folder.json, one\)",
     ),
 }
 
@@ -74,7 +79,7 @@ def test_after_a_failure_the_old_folder_stands_alone(tmp_path, error):
     write(tmp_path / "page", one="1")
 
     def write_half():
-        with replacing_folder(tmp_path / "page", writer=WRITER) as new:
+        with replacing_folder(tmp_path / "page", kind=KIND) as new:
             (new / "one").write_text("ha")
             raise error
 
@@ -88,7 +93,7 @@ def test_what_is_changed_meanwhile_is_left_alone(tmp_path):
     write(tmp_path / "page", one="1")
 
     def write_meanwhile():
-        with replacing_folder(tmp_path / "page", writer=WRITER) as new:
+        with replacing_folder(tmp_path / "page", kind=KIND) as new:
             (new / "one").write_text("2")
             (tmp_path / "page" / "one").write_text("mine")
 
@@ -102,12 +107,12 @@ def test_a_killed_process_leaves_the_old_folder(tmp_path):
     write(tmp_path / "page", one="1")
     code = (
         "import os, signal, sys\nfrom mnistkit.core.folders import replacing_folder\n"
-        "with replacing_folder(sys.argv[1], writer='mnistkit test') as new:\n"
+        "with replacing_folder(sys.argv[1], kind='test') as new:\n"
         "    (new / 'one').write_text('ha')\n    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     ended = subprocess.run([sys.executable, "-c", code, tmp_path / "page"], check=False)
     assert ended.returncode == -signal.SIGKILL
-    check_replaceable_folder(tmp_path / "page", writer=WRITER)
+    check_folder(tmp_path / "page", kind=KIND)
     assert (tmp_path / "page" / "one").read_text() == "1"
     write(tmp_path / "page", one="2")
     assert (tmp_path / "page" / "one").read_text() == "2"

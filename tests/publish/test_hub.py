@@ -22,7 +22,7 @@ from mnistkit.publish.front_matter import read_accuracy
 
 ROOT = Path(__file__).parents[2]
 PICTURE = ROOT / "examples" / "digit.png"
-FILES = ("README.md", "config.json", "mnistkit.json", "onnx/model.onnx", "onnx/model_picture.onnx",
+FILES = ("README.md", "config.json", "mnistkit-folder.json", "onnx/model.onnx", "onnx/model_picture.onnx",
          "preprocessor_config.json")  # fmt: skip
 
 
@@ -115,7 +115,7 @@ def test_its_python_reads_a_picture(made, copied, mnist):
 def test_it_is_the_same_every_time_but_for_the_latency_and_names_no_place(model, made, tmp_path):
     again = hub_folder(model, tmp_path / "again", license_id="mit").path
     assert [name for name in FILES if (again / name).read_bytes() != (made.path / name).read_bytes()] in (
-        ["README.md", "mnistkit.json"],
+        ["README.md", "mnistkit-folder.json"],
         [],
     )
     first, second = ((folder / "README.md").read_text(encoding="utf-8") for folder in (again, made.path))
@@ -143,7 +143,7 @@ def test_an_own_folder_is_replaced_as_a_whole_and_others_stay(model, copied, tmp
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
     (copied / "notes.txt").write_text("mine")
     before = {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()}
-    with pytest.raises(OutputError, match=r"holds other things \(notes.txt\); name a new folder"):
+    with pytest.raises(OutputError, match=r"did not write \(notes.txt\); name a new or empty folder"):
         hub_folder(model, copied)
     (copied / "notes.txt").unlink()
     (copied / "README.md").write_text("edited")
@@ -176,9 +176,9 @@ def change(file, old, new):
 
 def rewrite_manifest(folder, name):
     """As if the command had written the changed file."""
-    manifest = json.loads((folder / "mnistkit.json").read_text())
+    manifest = json.loads((folder / "mnistkit-folder.json").read_text())
     manifest["files"][name] = hub.digest(folder / name)
-    (folder / "mnistkit.json").write_text(json.dumps(manifest))
+    (folder / "mnistkit-folder.json").write_text(json.dumps(manifest))
 
 
 CHANGES = {
