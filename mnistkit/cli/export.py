@@ -1,4 +1,4 @@
-"""``mnistkit export``: a .keras file to verified ONNX."""
+"""``mnistkit export``: a .keras file to verified ONNX, and what is made of that."""
 
 from __future__ import annotations
 
@@ -17,12 +17,15 @@ from mnistkit.cli.common import (
     start_keras,
 )
 from mnistkit.cli.parser import one_of
+from mnistkit.cli.published import add_published, check_published, needs_pictures, publish, takes_file
 
 EXAMPLES = (
     "mnistkit export exports/mnist.keras",
     "mnistkit export my.keras -o my.onnx --opset 20 --batch 1",
     "mnistkit export my.keras --samples real-inputs.npz",
     "mnistkit export exports/mnist.keras --picture",
+    "mnistkit export exports/mnist.keras --web site",
+    "mnistkit export exports/mnist-cnn-picture.onnx --web site",
 )
 _EXPORTERS = ("auto", "native", "tf2onnx", "jax2onnx", "torch")
 
@@ -31,13 +34,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of this verb."""
     add = parser.add_argument
     default = str(Path("exports") / "mnist.keras")
-    add("model", nargs="?", default=default, metavar="MODEL", help="the .keras file of any Keras 3 model")
+    add(
+        "model",
+        nargs="?",
+        default=default,
+        metavar="MODEL",
+        help="the .keras file of any Keras 3 model; for --web also an .onnx file",
+    )
     add("-o", "--out", metavar="FILE", help="where the .onnx goes (default: beside the model)")
     add("--exporter", **one_of(_EXPORTERS, {"writer": "native"}), default="auto", help="what writes the graph")
     add("--profile", metavar="NAME", help="what the model is: digits or none (default: as its training says)")
     add("--opset", type=int, metavar="N", help="ONNX opset (default: 17, or the named exporter's own)")
     add("--no-optimize", action="store_true", help="write every operation as it is: fold and fuse nothing")
     add("--picture", action="store_true", help="also write NAME-picture.onnx, which takes pictures of any size")
+    add_published(parser)
     add("--batch", type=int, metavar="N", help="fix the batch axis to this size (default: free)")
     add("--input-names", type=_names, metavar="A,B", help="names for the inputs, in the model's order")
     add("--output-names", type=_names, metavar="A,B", help="names for the outputs, in the model's order")
@@ -72,7 +82,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Export, and print how the file was verified."""
+    """Export, and print how the file was verified; an .onnx file is taken as it is."""
+    check_published(options)
+    if takes_file(options):
+        made = publish(options, Path(options.model))
+        if options.json:
+            print_json({name: one.as_json() for name, one in made.items()})
+        else:
+            print(*made.values(), sep="\n")
+        return 0
     start_keras(options)
     if options.unsafe:
         print(f"mnistkit: running the Python code inside {options.model} (--unsafe)", file=sys.stderr)
@@ -100,7 +118,8 @@ def run(options: argparse.Namespace) -> int:
         unsafe=options.unsafe,
         stateful=options.stateful,
     )
-    if options.picture:
+    whole = None
+    if options.picture or (needs_pictures(options) and report.profile == digits.DigitClassifier.name):
         from mnistkit.digits.picture_model import export_picture_model
 
         whole = export_picture_model(report.path, report.path.with_name(f"{report.path.stem}-picture.onnx"))
@@ -114,6 +133,8 @@ def run(options: argparse.Namespace) -> int:
     if external:
         size = f"{external['size'] / 1e9:.1f} GB"
         print(f"mnistkit: the weights ({size}) are in {external['name']}; keep both files together", file=sys.stderr)
+    for one in publish(options, report.path, picture=whole).values():
+        print(f"mnistkit: {one}", file=sys.stderr)
     if options.json:
         print_json(report.provenance)
         return 0

@@ -110,7 +110,7 @@ class Classifier:
         else:
             source = default_model() if model is None else model
             self._runtime = Runtime(source, device=device, threads=threads, exact=exact)
-        self.takes_pictures = _is_picture_model(self._runtime)
+        self.takes_pictures = is_picture_model(self._runtime)
         """Whether the file itself takes pictures of any size, as ``export --picture`` writes it."""
         self._input = self._runtime.inputs[0] if self.takes_pictures else _image_input(self._runtime)
         self._output = "probabilities" if self.takes_pictures else _class_output(self._runtime).name
@@ -391,7 +391,7 @@ def _scaled(flat: NDArray[Any]) -> NDArray[Any]:
     return np.where(masks, flat, flat / 255)
 
 
-def _is_picture_model(runtime: Runtime) -> bool:
+def is_picture_model(runtime: Runtime) -> bool:
     """Whether a file has the outputs of ``export --picture`` and takes a uint8 picture."""
     given = [(info.dtype, len(info.shape)) for info in runtime.inputs]
     wanted = {"probabilities", "image28", "ink_fraction"}

@@ -49,7 +49,7 @@ def test_the_page_and_its_policy(server):
     docs = server.get("/docs")
     assert docs.headers["content-type"].startswith("text/html")
     assert docs.headers["content-security-policy"] == policy
-    for path in ("/page.css", "/page.js", "/pad.js", "/docs", "/docs.css", "/docs.js"):
+    for path in ("/page.css", "/page.js", "/pad.js", "/answer.js", "/input.js", "/docs", "/docs.css", "/docs.js"):
         part = server.get(path)
         assert part.status == 200
         assert b"http://" not in part.body

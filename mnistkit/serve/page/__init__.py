@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from importlib import resources
 from typing import Final
 
+from mnistkit.digits import page as shared
 from mnistkit.serve.http import Response
 
 _FOLDER = resources.files(__name__)
@@ -12,7 +14,7 @@ FILES: Final = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
-    "/pad.js": ("pad.js", "text/javascript; charset=utf-8"),
+    **{f"/{name}": (name, "text/javascript; charset=utf-8") for name in shared.SCRIPTS},
     "/docs": ("docs.html", "text/html; charset=utf-8"),
     "/docs.css": ("docs.css", "text/css; charset=utf-8"),
     "/docs.js": ("docs.js", "text/javascript; charset=utf-8"),
@@ -26,12 +28,23 @@ _HEADERS: Final = (
     ("referrer-policy", "no-referrer"),
     ("cache-control", "no-cache"),
 )
-_read: dict[str, bytes] = {}
+_SCRIPTS: Final = "\n".join(f'<script src="{name}" defer></script>' for name in (*shared.SCRIPTS, "page.js"))
 
 
 def response(path: str) -> Response:
     """One of the files."""
     name, kind = FILES[path]
-    if name not in _read:
-        _read[name] = _FOLDER.joinpath(name).read_bytes()
-    return Response(200, _read[name], kind, _HEADERS)
+    return Response(200, _read(name), kind, _HEADERS)
+
+
+@functools.cache
+def _read(name: str) -> bytes:
+    if name == "index.html":
+        return shared.drawing_page(
+            head='<link rel="stylesheet" href="page.css">',
+            footer='<a href="docs">What else the server answers</a>',
+            scripts=_SCRIPTS,
+        ).encode()
+    if name in {"page.css", *shared.SCRIPTS}:
+        return shared.read(name).encode()
+    return _FOLDER.joinpath(name).read_bytes()

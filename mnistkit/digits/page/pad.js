@@ -1,9 +1,10 @@
-// The drawing pad and the view of an answer. Knows nothing of where answers come from, so that the server's page and a
-// page that runs the model in the browser can share it.
+// The drawing pad. Knows nothing of where answers come from: the server's page and the page of `mnistkit export --web`
+// share it. A classic script, as all files here: a page that is opened from a disk may not load modules.
+"use strict";
 
 const STEP = 14; // canvas pixels that an arrow key moves the pen
 
-export class Pad {
+class Pad {
   // `changed` is called after every change, with true when the pad is empty.
   constructor(canvas, changed) {
     this.canvas = canvas;
@@ -19,6 +20,11 @@ export class Pad {
 
   get empty() {
     return this.strokes.length === 0 && this.picture === null;
+  }
+
+  // Whether a picture is shown and nothing is drawn over it.
+  get showsPicture() {
+    return this.strokes.length === 0 && this.picture !== null;
   }
 
   clear() {
@@ -41,13 +47,14 @@ export class Pad {
     this.#update();
   }
 
-  // What a reader gets: dark ink on white, whatever colours the screen shows.
-  blob() {
+  // What a reader gets: dark ink on white, whatever colors the screen shows.
+  copy(side) {
     const copy = document.createElement("canvas");
-    copy.width = this.canvas.width;
-    copy.height = this.canvas.height;
-    this.#draw(copy.getContext("2d"), "#fff", "#000", copy.width, copy.height);
-    return new Promise((resolve) => copy.toBlob(resolve, "image/png"));
+    copy.width = copy.height = side;
+    const context = copy.getContext("2d", { willReadFrequently: true });
+    context.scale(side / this.canvas.width, side / this.canvas.height);
+    this.#draw(context, "#fff", "#000", this.canvas.width, this.canvas.height);
+    return copy;
   }
 
   paint() {
@@ -59,7 +66,7 @@ export class Pad {
       this.context.textAlign = "center";
       this.context.fillStyle = style.color;
       this.context.globalAlpha = 0.35;
-      this.context.fillText("0 to 9, here", width / 2, height / 2);
+      this.context.fillText(this.canvas.dataset.hint, width / 2, height / 2);
       this.context.globalAlpha = 1;
     }
     if (this.pen.shown) {
@@ -159,65 +166,5 @@ export class Pad {
     else if (event.key === "z" && (event.ctrlKey || event.metaKey)) this.undo();
     else return;
     event.preventDefault();
-  }
-}
-
-export class Answer {
-  constructor({ digit, seen, bars, status }) {
-    Object.assign(this, { digit, seen, bars, status });
-    for (let number = 0; number < 10; number += 1) {
-      const row = document.createElement("li");
-      const label = document.createElement("span");
-      const meter = document.createElement("div");
-      const share = document.createElement("span");
-      label.textContent = number;
-      meter.className = "meter";
-      meter.setAttribute("role", "meter");
-      meter.setAttribute("aria-label", `probability of ${number}`);
-      meter.setAttribute("aria-valuemax", 100);
-      meter.append(document.createElement("div"));
-      row.append(label, meter, share);
-      bars.append(row);
-    }
-    this.nothing("Nothing drawn yet.");
-  }
-
-  // `seen` is 28 rows of 28 numbers in [0, 1]; `probabilities` ten numbers.
-  show({ label, digit, probabilities, confidence, seen }) {
-    this.digit.textContent = label;
-    this.digit.classList.remove("none");
-    this.#bars(probabilities, digit);
-    this.#picture(seen);
-    this.seen.setAttribute("aria-label", `What the model saw, read as ${label}`);
-    this.status.textContent = `${(confidence * 100).toFixed(1)} % sure`;
-  }
-
-  nothing(message) {
-    this.digit.textContent = "?";
-    this.digit.classList.add("none");
-    this.#bars(new Array(10).fill(0), -1);
-    this.#picture(null);
-    this.seen.setAttribute("aria-label", "What the model saw: nothing yet");
-    this.status.textContent = message;
-  }
-
-  #bars(probabilities, best) {
-    probabilities.forEach((share, number) => {
-      const row = this.bars.children[number];
-      row.classList.toggle("best", number === best);
-      row.children[1].setAttribute("aria-valuenow", (share * 100).toFixed(1));
-      row.children[1].firstChild.style.width = `${share * 100}%`;
-      row.children[2].textContent = best < 0 ? "" : `${(share * 100).toFixed(1)} %`;
-    });
-  }
-
-  #picture(rows) {
-    const context = this.seen.getContext("2d");
-    const image = context.createImageData(28, 28);
-    for (let at = 0; at < 784; at += 1) {
-      const grey = rows ? Math.round(rows[Math.floor(at / 28)][at % 28] * 255) : 0;
-      image.data.set([grey, grey, grey, 255], at * 4);
-    }
-    context.putImageData(image, 0, 0);
   }
 }

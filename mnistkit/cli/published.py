@@ -1,0 +1,169 @@
+"""What ``mnistkit export`` makes beside a file: of the file that it has just written, or of an .onnx taken as it is.
+
+One entry in `_KINDS` is one flag.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from mnistkit.core.errors import InputError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+_KERAS = (b"PK\x03\x04", b"\x89HDF\r\n\x1a\n")  # how .keras and .h5 files begin
+_WITH_A_FILE = {"model", "json", "quiet", "verbose", "help"}  # flags that mean the same for an .onnx
+
+
+class Made(Protocol):
+    """What a maker gives back: ``str`` of it is the line for people."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The same for programs."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """One thing to make, asked for by the flag ``--NAME``.
+
+    Attributes:
+        help: Of the flag.
+        check: Called before the work begins; raises where it could not be made.
+        make: Makes it of an .onnx file. The second path is the file of the same model that takes pictures, if any.
+        takes_pictures: Whether it is made of that second file, which the export of a digit classifier then writes too.
+        options: More flags, which have a meaning only with this one: what `add_argument` takes.
+    """
+
+    help: str
+    check: Callable[[argparse.Namespace], None]
+    make: Callable[[argparse.Namespace, Path, Path | None], Made]
+    takes_pictures: bool
+    options: dict[str, dict[str, Any]]
+
+
+def add_published(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    for name, kind in _KINDS.items():
+        parser.add_argument(f"--{name}", metavar="DIR", help=kind.help)
+        for flag, arguments in kind.options.items():
+            parser.add_argument(flag, **arguments)
+
+
+def check_published(options: argparse.Namespace) -> None:
+    """Raise before the work begins where something that was asked for could not be made.
+
+    Raises:
+        MnistkitError: A flag lacks the one that it belongs to; or as the makers do.
+    """
+    for name, kind in _KINDS.items():
+        if getattr(options, name) is not None:
+            kind.check(options)
+            continue
+        for flag in kind.options:
+            if getattr(options, flag.removeprefix("--")) is not None:
+                raise InputError(f"{flag} belongs to --{name}; add --{name} DIR, or leave {flag} out")
+
+
+def is_published(options: argparse.Namespace) -> bool:
+    """Whether anything is to be made beside the file."""
+    return any(getattr(options, name) is not None for name in _KINDS)
+
+
+def needs_pictures(options: argparse.Namespace) -> bool:
+    """Whether something is to be made of the file that takes pictures, where the model is a digit classifier."""
+    return any(kind.takes_pictures and getattr(options, name) is not None for name, kind in _KINDS.items())
+
+
+def takes_file(options: argparse.Namespace) -> bool:
+    """Whether MODEL is an .onnx file, which is taken as it is; flags of the export have no meaning then.
+
+    Raises:
+        InputError: There are some.
+    """
+    if not is_published(options) or not _is_onnx(Path(options.model)):
+        return False
+    others = _other_flags(options)
+    if others:
+        raise InputError(
+            f"{', '.join(others)}: {options.model} is exported already and taken as it is; leave these flags out, or "
+            "give the .keras file"
+        )
+    return True
+
+
+def publish(options: argparse.Namespace, file: Path, *, picture: Path | None = None) -> dict[str, Made]:
+    """Make all that was asked for.
+
+    Args:
+        options: Of the command line.
+        file: An exported .onnx file.
+        picture: The file of the same model that takes pictures, if any.
+
+    Returns:
+        What was made, by the name of its flag.
+    """
+    wanted = {name: kind for name, kind in _KINDS.items() if getattr(options, name) is not None}
+    return {name: kind.make(options, file, picture) for name, kind in wanted.items()}
+
+
+def _is_onnx(path: Path) -> bool:
+    """By its content where that says it: a Keras file may have any name."""
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(8)
+    except OSError:
+        head = b""
+    return path.suffix == ".onnx" and not head.startswith(_KERAS)
+
+
+def _other_flags(options: argparse.Namespace) -> list[str]:
+    """The flags that were given and are about the export alone."""
+    from mnistkit.cli.parser import build_parser
+
+    known = _WITH_A_FILE | set(_KINDS)
+    known |= {flag.removeprefix("--") for kind in _KINDS.values() for flag in kind.options}
+    actions = build_parser(verbs=("export",)).verbs["export"]._actions  # noqa: SLF001  # argparse lists them nowhere else
+    return [
+        action.option_strings[-1]
+        for action in actions
+        if action.dest not in known and getattr(options, action.dest, action.default) != action.default
+    ]
+
+
+# --- the kinds ------------------------------------------------------------------------------------------------------
+
+
+def _check_web(options: argparse.Namespace) -> None:
+    from mnistkit.publish.web import check_web_folder
+
+    check_web_folder(options.web, ort=options.ort)
+
+
+def _make_web(options: argparse.Namespace, file: Path, picture: Path | None) -> Made:
+    from mnistkit.publish.web import web_folder
+
+    made = web_folder(picture or file, options.web, ort=options.ort)
+    if made.hint and not options.quiet:
+        print(f"mnistkit: {made.hint}", file=sys.stderr)
+    return made
+
+
+_KINDS: dict[str, _Kind] = {
+    "web": _Kind(
+        help="also make a folder with a page that runs the model in the browser, for any web host; takes an .onnx too",
+        check=_check_web,
+        make=_make_web,
+        takes_pictures=True,
+        options={
+            "--ort": {
+                "metavar": "DIR",
+                "help": "with --web: a folder with the npm package onnxruntime-web (default: npm downloads it)",
+            }
+        },
+    ),
+}
