@@ -26,6 +26,7 @@ EXAMPLES = (
     "mnistkit export exports/mnist.keras --picture",
     "mnistkit export exports/mnist.keras --web site",
     "mnistkit export exports/mnist-cnn-picture.onnx --web site",
+    "mnistkit export exports/mnist-cnn.onnx --hub hub/mnist-cnn --license mit",
 )
 _EXPORTERS = ("auto", "native", "tf2onnx", "jax2onnx", "torch")
 
@@ -39,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         default=default,
         metavar="MODEL",
-        help="the .keras file of any Keras 3 model; for --web also an .onnx file",
+        help="the .keras file of any Keras 3 model; for --web and --hub also an .onnx file",
     )
     add("-o", "--out", metavar="FILE", help="where the .onnx goes (default: beside the model)")
     add("--exporter", **one_of(_EXPORTERS, {"writer": "native"}), default="auto", help="what writes the graph")

@@ -153,6 +153,21 @@ def _make_web(options: argparse.Namespace, file: Path, picture: Path | None) -> 
     return made
 
 
+def _check_hub(options: argparse.Namespace) -> None:
+    from mnistkit.publish.hub import check_hub_folder
+
+    check_hub_folder(options.hub, license_id=options.license)
+
+
+def _make_hub(options: argparse.Namespace, file: Path, picture: Path | None) -> Made:  # noqa: ARG001  # finds it itself
+    from mnistkit.publish.hub import hub_folder
+
+    made = hub_folder(file, options.hub, license_id=options.license)
+    for note in made.notes if not options.quiet else ():
+        print(f"mnistkit: {note}", file=sys.stderr)
+    return made
+
+
 _KINDS: dict[str, _Kind] = {
     "web": _Kind(
         help="also make a folder with a page that runs the model in the browser, for any web host; takes an .onnx too",
@@ -163,6 +178,18 @@ _KINDS: dict[str, _Kind] = {
             "--ort": {
                 "metavar": "DIR",
                 "help": "with --web: a folder with the npm package onnxruntime-web (default: npm downloads it)",
+            }
+        },
+    ),
+    "hub": _Kind(
+        help="also make a folder for a model hub: card, configuration and the files; takes an .onnx too",
+        check=_check_hub,
+        make=_make_hub,
+        takes_pictures=False,
+        options={
+            "--license": {
+                "metavar": "ID",
+                "help": "with --hub: license of the model, such as mit or apache-2.0 (default: the card asks for it)",
             }
         },
     ),

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mnistkit.core.errors import ModelFileError
-from mnistkit.export.provenance import provenance_path
 from mnistkit.publish.markdown import table, text
 
 if TYPE_CHECKING:
@@ -20,19 +18,8 @@ _MNIST = (
 
 
 def training(facts: ModelFacts) -> list[str]:
-    """Data and settings; nothing where they are not known.
-
-    Raises:
-        ModelFileError: The JSON is damaged.
-    """
-    if not facts.training:
-        return []
-    try:
-        return ["## Training", _training_table(facts)]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ModelFileError(
-            f"{provenance_path(facts.path)}: what it says of the training is damaged ({error!r}); export it again"
-        ) from error
+    """Data and settings; nothing where they are not known."""
+    return ["## Training", _training_table(facts)] if facts.training else []
 
 
 def _training_table(facts: ModelFacts) -> str:
@@ -50,24 +37,17 @@ def _training_table(facts: ModelFacts) -> str:
 
 
 def verification(facts: ModelFacts) -> list[str]:
-    """The check of the export, and the golden pairs.
-
-    Raises:
-        ModelFileError: The JSON is damaged.
-    """
-    parts = ["## Verification"]
-    pairs = f"`onnx/model.onnx` carries {len(facts.golden)} golden pairs: inputs with the answers that were verified. "
-    if facts.provenance:
-        try:
-            parts += list(_verified(facts.provenance))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ModelFileError(
-                f"{provenance_path(facts.path)}: its verification is damaged ({error!r}); export the model again"
-            ) from error
-    parts.append(
-        f"{pairs}`mnistkit verify onnx/model.onnx`, of the Python package mnistkit, runs them again without Keras."
+    """The check of the export, and the golden pairs."""
+    count = f"{len(facts.golden)} golden pair{'s' if len(facts.golden) > 1 else ''}"
+    again = (
+        f"`onnx/model.onnx` carries {count}: inputs with the answers that were verified. `mnistkit verify "
+        "onnx/model.onnx`, of the Python package mnistkit, runs them again without Keras."
     )
-    return parts
+    return [
+        "## Verification",
+        *(_verified(facts.provenance) if facts.provenance else ()),
+        again,
+    ]
 
 
 def _verified(provenance: dict[str, Any]) -> Iterable[str]:

@@ -41,8 +41,8 @@ def front_matter(facts: ModelFacts, *, license_id: str | None) -> str:
 
 
 def pipeline_tag(facts: ModelFacts) -> str | None:
-    """The hub's name of the task, ``None`` where the file does not say that it classifies images."""
-    return TASK if facts.labels and facts.image is not None else None
+    """The hub's name of the task, ``None`` where the file does not say that it classifies pictures."""
+    return TASK if facts.classifies_images else None
 
 
 def read_accuracy(card: str) -> str | None:

@@ -29,7 +29,7 @@ from mnistkit.publish.hub_card import card
 from mnistkit.publish.hub_config import config, preprocessor_config
 from mnistkit.publish.image_input import read_image_input
 from mnistkit.publish.latency import measure_latency
-from mnistkit.publish.model_facts import read_facts
+from mnistkit.publish.model_facts import read_facts, telling_damage
 from mnistkit.publish.variants import add_picture, add_variants, check_type
 
 if TYPE_CHECKING:
@@ -80,18 +80,13 @@ def hub_folder(
         InputError: The license is no identifier.
         OutputError: The folder holds other things, or cannot be written.
     """
-    if license_id is not None and not _LICENSE.fullmatch(license_id):
-        raise InputError(
-            f"license {license_id!r}: expected an identifier such as mit, apache-2.0 or cc-by-sa-4.0; "
-            "https://huggingface.co/docs/hub/repositories-licenses lists them"
-        )
-    check_folder(folder, kind=_KIND)
+    check_hub_folder(folder, license_id=license_id)
     facts = read_facts(model)
     notes = (
         [] if facts.provenance else [f"no {facts.path.name}.json beside the file: the card has no table of the check"]
     )
     if license_id is None:
-        notes.append("the license is not stated: fill it in at the top of README.md, or give it")
+        notes.append("the license is not stated: give it with --license, or fill it in at the top of README.md")
     if facts.labels and facts.image is None:
         notes.append(
             f"no {_PREPROCESSOR} and no pipeline_tag: the file's preprocessing_parameters do not say scale and side"
@@ -109,12 +104,28 @@ def hub_folder(
         if facts.image is not None:
             _write_json(new / _PREPROCESSOR, preprocessor_config(facts.image))
         latency = measure_latency(new / _MODEL, facts.golden[0].inputs)
-        text = card(facts, variants=variants, picture=picture, latency=latency, license_id=license_id)
+        with telling_damage(facts.path):
+            text = card(facts, variants=variants, picture=picture, latency=latency, license_id=license_id)
         (new / _CARD).write_text(text, encoding="utf-8", newline="\n")
         _check_contents(new)
     target = Path(folder)
     files = sorted(file.relative_to(target).as_posix() for file in target.rglob("*") if file.is_file())
     return HubFolder(target, tuple(files), tuple(notes))
+
+
+def check_hub_folder(folder: str | os.PathLike[str], *, license_id: str | None = None) -> None:
+    """Raise before a long export what `hub_folder` would raise after it.
+
+    Raises:
+        InputError: The license is no identifier.
+        OutputError: The folder holds other things, or cannot be written.
+    """
+    if license_id is not None and not _LICENSE.fullmatch(license_id):
+        raise InputError(
+            f"license {license_id!r}: expected an identifier such as mit, apache-2.0 or cc-by-sa-4.0; "
+            "https://huggingface.co/docs/hub/repositories-licenses lists them"
+        )
+    check_folder(folder, kind=_KIND)
 
 
 def verify_hub_folder(folder: str | os.PathLike[str]) -> None:

@@ -24,11 +24,12 @@ _SHOWN_LABELS = 20
 def card(
     facts: ModelFacts, *, variants: Sequence[Variant], picture: Variant | None, latency: Latency, license_id: str | None
 ) -> str:
-    """``README.md`` as text."""
+    """``README.md`` as text; what other programs may have damaged in the JSON raises as Python has it."""
     parts = [
         front_matter(facts, license_id=license_id),
         f"# {text(facts.name)}",
         _summary(facts, picture),
+        "<!-- Say here what the model is for, and what it is not for. -->",
         *_overview(facts, latency),
         *_files(facts, variants, picture),
         *usage(facts, picture),
@@ -77,7 +78,7 @@ def _overview(facts: ModelFacts, latency: Latency) -> list[str]:
 
 
 def _files(facts: ModelFacts, variants: Sequence[Variant], picture: Variant | None) -> list[str]:
-    rows = [("`onnx/model.onnx`", "the model", _size(facts))]
+    rows = [("`onnx/model.onnx`", "the model, with its golden pairs", _size(facts))]
     if facts.external is not None:
         rows.append((f"`onnx/{text(facts.external.name)}`", "its weights; keep it beside the model", ""))
     rows += [(f"`onnx/{one.file}`", _variant(one), bytes_in_words(one.size)) for one in variants]
@@ -117,14 +118,26 @@ def _limits(facts: ModelFacts, variants: Sequence[Variant], picture: Variant | N
 
 
 def _test_set(facts: ModelFacts) -> str:
-    if not facts.is_tested_on_its_data:
-        return "the test set that was given at the export"
-    return "MNIST's 10,000 test images" if facts.is_mnist else f"the test images of {text(facts.data_name)}"
+    rows = _tested_rows(facts)
+    count = f"{rows:,} " if rows else "the "
+    if facts.is_tested_on_its_data:
+        return f"{count}test images of {'MNIST' if facts.is_mnist else text(facts.data_name)}"
+    return f"{count}inputs with known answers that were given at the export"
+
+
+def _tested_rows(facts: ModelFacts) -> int | None:
+    """How many inputs the accuracy was measured on, where the export ran them all at once."""
+    if not facts.provenance:
+        return None
+    rows = facts.provenance["verification"]["rows"]
+    size = max((row["batch_size"] for row in rows if row["sample"] == rows[0]["sample"]), default=None)
+    return size if any(row["rows"] == row["batch_size"] == size for row in rows) else None
 
 
 def _golden_shapes(facts: ModelFacts) -> str:
-    shapes = [f"`{text(name)}` {list(array.shape)}" for name, array in facts.golden[0].inputs.items()]
-    return ", ".join(shapes)
+    """What the latency is measured on."""
+    inputs = facts.golden[0].inputs
+    return ", ".join(f"`{text(tensor.name)}` {list(inputs[tensor.name].shape)}" for tensor in facts.inputs)
 
 
 def _tensor(tensor: TensorInfo) -> str:

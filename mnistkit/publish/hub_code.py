@@ -69,10 +69,11 @@ import json
 
 import numpy as np
 import onnxruntime
-from PIL import Image
+from PIL import Image, ImageOps
 
 session = onnxruntime.InferenceSession("onnx/model.onnx")
-with Image.open("picture.png") as picture:
+with Image.open("picture.png") as file:
+    picture = ImageOps.exif_transpose(file)
     small = picture.convert("{mode}").resize(({image.width}, {image.height}), Image.Resampling.BILINEAR)
 levels = np.asarray(small, np.float32)
 batch = (levels{axes} * {image.scale!r}{offset}).astype(np.{image.dtype}).reshape(1, {", ".join(map(str, image.shape))})
@@ -100,10 +101,7 @@ console.log(model.config.id2label[best], scores[best]);"""
 
 def python_arrays(facts: ModelFacts) -> str:
     """Zeros of the right types and shapes in, all outputs out."""
-    feeds = "\n".join(
-        f"    {json.dumps(name, ensure_ascii=False)}: {_numpy(array)},"
-        for name, array in facts.golden[0].inputs.items()
-    )
+    feeds = "\n".join(f"    {json.dumps(name, ensure_ascii=False)}: {_numpy(array)}," for name, array in _inputs(facts))
     return f"""\
 import numpy as np
 import onnxruntime
@@ -142,9 +140,13 @@ for (const [name, {{ dims, data }}] of Object.entries(outputs)) console.log(name
 
 def _tensors(facts: ModelFacts, constructor: str) -> str:
     return "\n".join(
-        f"  {_key(name)}: new {constructor}({_tensor(array)}, {list(array.shape)}),"
-        for name, array in facts.golden[0].inputs.items()
+        f"  {_key(name)}: new {constructor}({_tensor(array)}, {list(array.shape)})," for name, array in _inputs(facts)
     )
+
+
+def _inputs(facts: ModelFacts) -> list[tuple[str, NDArray[Any]]]:
+    """The inputs of the first golden pair, in the file's order."""
+    return [(tensor.name, facts.golden[0].inputs[tensor.name]) for tensor in facts.inputs]
 
 
 def _numpy(array: NDArray[Any]) -> str:

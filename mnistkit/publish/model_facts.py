@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mnistkit.core.comparison import verify_file
 from mnistkit.core.contract import read_labels, read_states
-from mnistkit.core.errors import ModelFileError
+from mnistkit.core.errors import MnistkitError, ModelFileError, one_line
 from mnistkit.core.folders import digest
 from mnistkit.core.golden import decode_golden
 from mnistkit.core.onnx_header import Header, read_header
@@ -19,6 +20,7 @@ from mnistkit.publish.image_input import ImageInput, read_image_input
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Iterator
 
     from mnistkit.core.golden import GoldenPair
     from mnistkit.core.runtime import TensorInfo
@@ -88,6 +90,11 @@ class ModelFacts:
         return (self.training.get("data") or {}).get("sha256") == MNIST_SHA256
 
     @property
+    def classifies_images(self) -> bool:
+        """Whether the file says that pictures go in, and gives one score for each of its classes."""
+        return bool(self.labels) and self.image is not None and len(self.outputs[0].shape) == 2  # noqa: PLR2004
+
+    @property
     def is_tested_on_its_data(self) -> bool:
         """Whether the accuracy is the one that the training measured on its own test set.
 
@@ -117,9 +124,12 @@ def read_facts(model: str | os.PathLike[str]) -> ModelFacts:
         provenance = read_provenance(path)
     except ModelFileError:
         provenance = {}
+    with telling_damage(path):
+        external = _external(path, provenance, inside=isinstance(runtime.source, bytes))
+        training = _training(path, provenance, runtime.metadata)
     facts = ModelFacts(
         path=path,
-        external=_external(path, provenance, inside=isinstance(runtime.source, bytes)),
+        external=external,
         header=read_header(path.read_bytes()),
         inputs=runtime.inputs,
         outputs=runtime.outputs,
@@ -129,10 +139,27 @@ def read_facts(model: str | os.PathLike[str]) -> ModelFacts:
         image=read_image_input(runtime.metadata, runtime.inputs),
         golden=tuple(decode_golden(runtime.metadata)),
         provenance=provenance,
-        training=_training(path, provenance, runtime.metadata),
+        training=training,
     )
-    _check_provenance(facts)
+    with telling_damage(path):
+        _check_provenance(facts)
     return facts
+
+
+@contextlib.contextmanager
+def telling_damage(path: Path) -> Iterator[None]:
+    """Say of what goes wrong within the block that the JSON beside the file is not as an export writes it.
+
+    Raises:
+        ModelFileError: In the place of what Python raises when a key is missing or of another type.
+    """
+    try:
+        yield
+    except MnistkitError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        reason = f"{type(error).__name__}: {one_line(error, limit=80)}"
+        raise ModelFileError(f"{provenance_path(path)}: it is damaged ({reason}); export the model again") from error
 
 
 def _external(path: Path, provenance: dict[str, Any], *, inside: bool) -> Path | None:

@@ -132,6 +132,9 @@ def _compare(facts: ModelFacts, path: Path) -> tuple[float, float]:
     names = {"inputs": {one.name for one in facts.inputs}, "outputs": {one.name for one in facts.outputs}}
     if names != {"inputs": {x.name for x in runtime.inputs}, "outputs": {x.name for x in runtime.outputs}}:
         raise ModelFileError(f"{path}: its inputs or outputs are not those of {facts.path.name}; convert it again")
+    weights = runtime.metadata.get("weights_sha256")
+    if weights is not None and weights != facts.metadata.get("weights_sha256"):
+        raise ModelFileError(f"{path}: it was made from other weights than {facts.path.name}; convert it again")
     declared = {tensor.name: tensor for tensor in runtime.inputs}
     largest, same = 0.0, []
     for pair in facts.golden:

@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from exported_files import colors, three_inputs
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
@@ -69,7 +70,7 @@ def test_it_holds_what_the_hub_expects(made):
     assert card.startswith("---\nlicense: mit\nlibrary_name: onnx\npipeline_tag: image-classification\ntags:\n- onnx\n")
     assert "datasets:\n- ylecun/mnist\nmetrics:\n- accuracy\n" in card
     assert read_accuracy(card) == "0.9968"
-    for told in ("0.9968 on MNIST's 10,000 test images", "| Parameters | 129,546 |", "opset 17, IR version 8",
+    for told in ("0.9968 on 10,000 test images of MNIST", "| Parameters | 129,546 |", "opset 17, IR version 8",
                  "1 thread, onnxruntime ", "| test images | 1, 2, 3, 64, 10000 | 2.2e-06 | 9.3e-05 |",
                  "mnistkit verify onnx/model.onnx", "| optimizer | adamw |", "Ink is bright"):  # fmt: skip
         assert told in card, told
@@ -223,15 +224,18 @@ def test_a_json_about_another_file_is_refused(model, tmp_path):
     beside.write_text(text.replace("bf4cd0a1", "00000000"))
     with pytest.raises(ModelFileError, match="about another file of this name"):
         hub_folder(model, tmp_path / "hub")
-    beside.write_text(text.replace('"largest"', '"smallest"'))
-    with pytest.raises(ModelFileError, match="its verification is damaged"):
-        hub_folder(model, tmp_path / "hub")
+    damaged = [('"largest"', '"smallest"'), ('"onnxruntime": 0.9968', '"onnxruntime": []'),
+               ('"batch_size"', '"size"'), ('"settings": {', '"settings": [1], "a": {')]  # fmt: skip
+    for old, new in damaged:
+        beside.write_text(text.replace(old, new))
+        with pytest.raises(ModelFileError, match=r"onnx.json: it is damaged"):
+            hub_folder(model, tmp_path / "hub")
     assert not (tmp_path / "hub").exists()
     beside.unlink()
     found = hub_folder(model, tmp_path / "hub")
     assert found.notes[0].startswith("no mnist-cnn.onnx.json beside the file")
     card = (found.path / "README.md").read_text(encoding="utf-8")
-    assert "0.9968 on the test set that was given at the export" in card
+    assert "0.9968 on the inputs with known answers that were given at the export" in card
     assert "## Training" not in card
 
 
@@ -306,24 +310,24 @@ def test_files_that_are_not_what_their_name_says_are_refused(model, tmp_path):
     assert not (tmp_path / "hub").exists()
 
 
-def test_what_is_no_exported_file_is_refused(tmp_path, three_inputs):
+def test_what_is_no_exported_file_is_refused(tmp_path, foreign):
     with pytest.raises(ModelFileError, match="carries no golden pairs"):
-        hub_folder(three_inputs, tmp_path / "hub")
+        hub_folder(foreign, tmp_path / "hub")
     with pytest.raises(InputError, match="license 'My License'"):
-        hub_folder(three_inputs, tmp_path / "hub", license_id="My License")
+        hub_folder(foreign, tmp_path / "hub", license_id="My License")
     proto = onnx.load(ROOT / "exports" / "mnist-jax.onnx")
     proto.graph.initializer[0].CopyFrom(
         numpy_helper.from_array(
             numpy_helper.to_array(proto.graph.initializer[0]) * 1.1, proto.graph.initializer[0].name
         )
     )
-    onnx.save(proto, three_inputs)
+    onnx.save(proto, foreign)
     with pytest.raises(ParityError):
-        hub_folder(three_inputs, tmp_path / "hub")
+        hub_folder(foreign, tmp_path / "hub")
 
 
 @pytest.fixture
-def three_inputs(tmp_path):
+def foreign(tmp_path):
     """A file that mnistkit did not export."""
     inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 2])]
     outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 2])]
@@ -345,3 +349,73 @@ def test_weights_beside_the_file_come_along(model, tmp_path):
     assert "onnx/weights.bin" in found.files
     assert "onnx/weights.bin" in (found.path / "README.md").read_text(encoding="utf-8")
     verify_hub_folder(found.path)
+
+
+def test_any_file_has_a_card_with_python_that_runs(tmp_path):
+    found = hub_folder(three_inputs(tmp_path / "three.onnx"), tmp_path / "hub", license_id="mit")
+    assert found.files == ("README.md", "config.json", "mnistkit-folder.json", "onnx/model.onnx")
+    assert found.notes == ("no three.onnx.json beside the file: the card has no table of the check",)
+    card = (found.path / "README.md").read_text(encoding="utf-8")
+    assert "pipeline_tag" not in card
+    assert "model-index" not in card
+    assert "`x` float32 [n, 2]<br>`ids` int64 [n, 3]<br>`on it` bool [n, 1]" in card
+    (code,) = python_of(card)
+    assert run(code, found.path) == ["sum", "[[0.", "0.]", "[0.", "0.]]", "same", "[[0", "0", "0]", "[0", "0", "0]]"]
+    assert json.loads((found.path / "config.json").read_text())["model_type"] == "custom"
+    verify_hub_folder(found.path)
+
+
+@pytest.mark.parametrize("layout", ["hwc", "chw"])
+def test_a_classifier_of_pictures_has_its_own_classes_and_rules(tmp_path, layout):
+    model = colors(tmp_path / "colors.onnx", layout=layout, test_accuracy="0.7500")
+    found = hub_folder(model, tmp_path / "hub", license_id="mit").path
+    card = (found / "README.md").read_text(encoding="utf-8")
+    assert "pipeline_tag: image-classification" in card
+    assert "| Classes | red, gr&#124;een &lt;b>, blau ü |" in card
+    assert read_accuracy(card) == "0.7500"
+    rules = json.loads((found / "preprocessor_config.json").read_text())
+    assert (rules["rescale_factor"], rules["image_mean"], rules["image_std"]) == (1 / 127.5, [1.0] * 3, [1.0] * 3)
+    Image.new("RGB", (30, 20), (10, 20, 250)).save(found / "picture.png")
+    blue, ue, probability = run(*python_of(card), found)
+    assert (blue, ue) == ("blau", "ü")
+    levels = np.full((1, 8, 8, 3), (10, 20, 250), np.float32)
+    pixel_values = (levels * rules["rescale_factor"] - rules["image_mean"]) / rules["image_std"]
+    batch = pixel_values.transpose(0, 3, 1, 2) if layout == "chw" else pixel_values
+    answer = onnxruntime.InferenceSession(model).run(None, {"picture": batch.astype(np.float32)})[0]
+    assert abs(float(probability) - answer[0, 2]) < 1e-5
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [{"side": 8}, {"scale": 1.0}, {"side": 9, "scale": 1.0}, {"side": 8, "scale": "1"}, {"side": True, "scale": 1}],
+    ids=str,
+)
+def test_rules_that_the_file_does_not_say_are_not_invented(tmp_path, parameters):
+    found = hub_folder(colors(tmp_path / "colors.onnx", parameters=parameters), tmp_path / "hub")
+    assert "preprocessor_config.json" not in found.files
+    assert any(note.startswith("no preprocessor_config.json and no pipeline_tag") for note in found.notes)
+    card = (found.path / "README.md").read_text(encoding="utf-8")
+    assert "pipeline_tag" not in card
+    assert "Classifies its inputs into 3 classes" in card
+    assert next(iter(json.loads((found.path / "config.json").read_text())["id2label"].values())) == "red"
+
+
+def test_an_exported_file_is_taken_by_the_command_without_keras(model, tmp_path, cli, fails, python):
+    code = (
+        "import sys\nfrom mnistkit.cli import main\nassert main(sys.argv[1:]) == 0\n"
+        "assert not {'keras', 'onnx', 'torch', 'jax', 'tensorflow'} & set(sys.modules)"
+    )
+    ran = python("-c", code, "export", model, "--hub", "hub", "--license", "mit", cwd=tmp_path)
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out == f"wrote hub: {', '.join(FILES)}\n"
+    verify_hub_folder(tmp_path / "hub")
+    told = json.loads(cli("export", model, "--hub", tmp_path / "hub", "--json", "--quiet").out)
+    assert told["hub"]["files"] == list(FILES)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    assert "did not write (notes.txt)" in fails("export", model, "--hub", tmp_path / "mine")
+    assert "license 'MIT License': expected an identifier" in fails(
+        "export", model, "--hub", tmp_path / "hub", "--license", "MIT License"
+    )
+    assert "--license belongs to --hub" in fails("export", model, "--license", "mit")
+    assert "--opset: " in fails("export", model, "--hub", tmp_path / "hub", "--opset", "18")

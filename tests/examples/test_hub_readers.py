@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
+from exported_files import colors, three_inputs
 from PIL import Image
 
 from mnistkit import Classifier
@@ -96,18 +98,40 @@ def javascript_of(folder, picture):
         yield "transformers-js" if "transformers" in code else "node", script
 
 
+def run_card(packages, code, folder):
+    folder.mkdir()
+    (folder / "node_modules").symlink_to(EXAMPLES / packages / "node_modules")
+    (folder / "card.mjs").write_text(code, encoding="utf-8")
+    return run(NODE, folder / "card.mjs")
+
+
 @needs("node")
 @needs("transformers-js")
 def test_the_javascript_of_the_card_runs(folder, tmp_path):
     found = list(javascript_of(folder, EXAMPLES / "digit.png"))
     assert [packages for packages, _ in found] == ["node", "transformers-js"]
     for packages, code in found:
-        script = tmp_path / packages / "card.mjs"
-        script.parent.mkdir()
-        (script.parent / "node_modules").symlink_to(EXAMPLES / packages / "node_modules")
-        script.write_text(code)
-        digit, probability = run(NODE, script).split()
+        digit, probability = run_card(packages, code, tmp_path / packages).split()
         assert (digit, round(float(probability), 3)) == ("7", 0.998)
+
+
+@needs("node")
+@needs("transformers-js")
+def test_the_javascript_of_any_card_runs(tmp_path):
+    given = hub_folder(three_inputs(tmp_path / "three.onnx"), tmp_path / "three").path
+    zeros = [run_card(packages, code, tmp_path / packages) for packages, code in javascript_of(given, "")]
+    assert [sorted(set(re.findall(r"^\w+", shown, re.MULTILINE))) for shown in zeros] == [["same", "sum"]] * 2
+    Image.new("RGB", (30, 20), (10, 20, 250)).save(tmp_path / "blue.png")
+    for layout in ("hwc", "chw"):
+        model = colors(tmp_path / "colors.onnx", layout=layout)
+        given = hub_folder(model, tmp_path / layout).path
+        ((packages, code),) = javascript_of(given, tmp_path / "blue.png")
+        *name, probability = run_card(packages, code, tmp_path / f"{layout}-card").split()
+        levels = np.broadcast_to(np.float32([10, 20, 250]) / np.float32(127.5) - 1, (1, 8, 8, 3))
+        batch = levels if layout == "hwc" else levels.transpose(0, 3, 1, 2)
+        answer = onnxruntime.InferenceSession(model).run(None, {"picture": np.ascontiguousarray(batch)})[0]
+        assert name == ["blau", "ü"]
+        assert abs(float(probability) - answer[0, 2]) < TOLERANCE
 
 
 @needs_package("huggingface_hub")
