@@ -98,9 +98,10 @@ def _files(facts: ModelFacts, variants: Sequence[Variant], picture: Variant | No
 
 
 def _variant(one: Variant) -> str:
-    if one.difference is None or one.agreement is None:
-        return one.words
-    return f"the same model with {one.words}; answers differ by up to {one.difference:.2g} on the golden inputs"
+    accuracy = "" if one.accuracy is None else f", accuracy {one.accuracy:.4f}"
+    return (
+        f"the same model with {one.words}{accuracy}; answers differ by up to {one.difference:.2g} on the golden inputs"
+    )
 
 
 def _limits(facts: ModelFacts, variants: Sequence[Variant], picture: Variant | None) -> list[str]:
@@ -112,8 +113,10 @@ def _limits(facts: ModelFacts, variants: Sequence[Variant], picture: Variant | N
         )
     elif facts.labels:
         lines.append("The model always names one of its classes, also for inputs that belong to none.")
-    if facts.accuracy is not None and (variants or picture is not None):
-        lines.append("The accuracy is that of `onnx/model.onnx`; the other files were not measured on the test set.")
+    others = [one.file for one in (*variants, *([picture] if picture else ())) if one.accuracy is None]
+    if facts.accuracy is not None and others:
+        names = ", ".join(f"`onnx/{name}`" for name in others)
+        lines.append(f"The accuracy is that of `onnx/model.onnx`; not measured on the test set: {names}.")
     return ["## Limits", "\n".join(f"- {line}" for line in lines)] if lines else []
 
 
@@ -142,7 +145,8 @@ def _golden_shapes(facts: ModelFacts) -> str:
 
 def _tensor(tensor: TensorInfo) -> str:
     sizes = ", ".join("?" if size is None else str(size) for size in tensor.shape)
-    return f"`{text(tensor.name)}` {tensor.dtype} [{text(sizes)}]"
+    dtype = tensor.dtype.removeprefix("tensor(").removesuffix(")")  # string, which NumPy has no name for
+    return f"`{text(tensor.name)}` {dtype} [{text(sizes)}]"
 
 
 def _size(facts: ModelFacts) -> str:

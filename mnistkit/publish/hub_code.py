@@ -35,7 +35,8 @@ from PIL import Image, ImageOps
 
 session = onnxruntime.InferenceSession("onnx/model_picture.onnx")
 picture = np.asarray(ImageOps.exif_transpose(Image.open("picture.png")).convert("RGBA"))
-digit, probabilities, ink = session.run(["digit", "probabilities", "ink_fraction"], {"picture": picture})
+outputs = ["digit", "probabilities", "ink_fraction"]
+digit, probabilities, ink = session.run(outputs, {"picture": picture})
 print(int(digit) if ink > 0 else "nothing drawn", float(probabilities.max()))"""
 
 NODE_PICTURE = """\
@@ -45,18 +46,22 @@ import sharp from "sharp";
 const session = await ort.InferenceSession.create("onnx/model_picture.onnx");
 const upright = sharp("picture.png").rotate().raw({ depth: "uchar" });
 const { data, info } = await upright.toBuffer({ resolveWithObject: true });
-const picture = new ort.Tensor("uint8", new Uint8Array(data), [info.height, info.width, info.channels]);
+const shape = [info.height, info.width, info.channels];
+const picture = new ort.Tensor("uint8", new Uint8Array(data), shape);
 const { digit, probabilities, ink_fraction } = await session.run({ picture });
-console.log(ink_fraction.data[0] > 0 ? Number(digit.data[0]) : "nothing drawn", Math.max(...probabilities.data));"""
+const answer = ink_fraction.data[0] > 0 ? Number(digit.data[0]) : "nothing drawn";
+console.log(answer, Math.max(...probabilities.data));"""
 
 TRANSFORMERS_PICTURE = """\
 import { AutoModel, RawImage, Tensor } from "@huggingface/transformers";
 
-const model = await AutoModel.from_pretrained("USER/NAME", { model_file_name: "model_picture" });
+const options = { model_file_name: "model_picture" };
+const model = await AutoModel.from_pretrained("USER/NAME", options);
 const { data, width, height, channels } = await RawImage.read("picture.png");
 const picture = new Tensor("uint8", new Uint8Array(data), [height, width, channels]);
 const { digit, probabilities, ink_fraction } = await model({ picture });
-console.log(ink_fraction.data[0] > 0 ? Number(digit.data[0]) : "nothing drawn", Math.max(...probabilities.data));"""
+const answer = ink_fraction.data[0] > 0 ? Number(digit.data[0]) : "nothing drawn";
+console.log(answer, Math.max(...probabilities.data));"""
 
 
 def python_image(image: ImageInput, output: str) -> str:
@@ -123,7 +128,9 @@ const session = await ort.InferenceSession.create("onnx/model.onnx");
 const outputs = await session.run({{
 {_tensors(facts, "ort.Tensor")}
 }});
-for (const [name, {{ dims, data }}] of Object.entries(outputs)) console.log(name, dims, data);"""
+for (const [name, {{ dims, data }}] of Object.entries(outputs)) {{
+  console.log(name, dims, data);
+}}"""
 
 
 def transformers_arrays(facts: ModelFacts) -> str:
@@ -135,7 +142,9 @@ const model = await AutoModel.from_pretrained("USER/NAME");
 const outputs = await model({{
 {_tensors(facts, "Tensor")}
 }});
-for (const [name, {{ dims, data }}] of Object.entries(outputs)) console.log(name, dims, data);"""
+for (const [name, {{ dims, data }}] of Object.entries(outputs)) {{
+  console.log(name, dims, data);
+}}"""
 
 
 def _tensors(facts: ModelFacts, constructor: str) -> str:

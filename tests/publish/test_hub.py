@@ -273,9 +273,9 @@ def test_files_of_other_types_are_taken_for_what_they_are(model, tmp_path):
     found = hub_folder(model, tmp_path / "hub")
     assert {"onnx/model_fp16.onnx", "onnx/model_quantized.onnx"} <= set(found.files)
     card = (found.path / "README.md").read_text(encoding="utf-8")
-    assert re.search(
-        r"`onnx/model_quantized.onnx` \| the same model with 8-bit weights; answers differ by up to [\d.e-]+ on", card
-    )
+    told = r"8-bit weights, accuracy 0.99\d\d; answers differ by up to [\d.e-]+ on the golden inputs"
+    assert re.search(rf"`onnx/model_quantized.onnx` \| the same model with {told} \|", card)
+    assert "not measured on the test set: `onnx/model_picture.onnx`." in card
     verify_hub_folder(found.path)
 
 
