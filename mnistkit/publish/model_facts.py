@@ -15,6 +15,7 @@ from mnistkit.core.folders import digest
 from mnistkit.core.golden import decode_golden
 from mnistkit.core.onnx_header import Header, read_header
 from mnistkit.core.runtime import Runtime
+from mnistkit.digits.classifier import is_picture_model
 from mnistkit.export.provenance import provenance_path, read_provenance
 from mnistkit.publish.image_input import ImageInput, read_image_input
 
@@ -119,6 +120,11 @@ def read_facts(model: str | os.PathLike[str]) -> ModelFacts:
     """
     path = Path(model)
     runtime = Runtime(path, device="cpu", exact=True)
+    if is_picture_model(runtime):
+        raise ModelFileError(
+            f"{path}: it takes pictures, for which no accuracy was measured; give the classifier's file, and this one "
+            "goes along if it lies beside it as NAME-picture.onnx"
+        )
     verify_file(path, device="cpu")
     try:
         provenance = read_provenance(path)
