@@ -4,5 +4,6 @@ Everything here begins with an ``.onnx`` file and needs neither Keras nor a back
 """
 
 from mnistkit.publish.hub import HubFolder, hub_folder, verify_hub_folder
+from mnistkit.publish.web import WebFolder, web_folder
 
-__all__ = ["HubFolder", "hub_folder", "verify_hub_folder"]
+__all__ = ["HubFolder", "WebFolder", "hub_folder", "verify_hub_folder", "web_folder"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import tarfile
@@ -92,7 +93,7 @@ def _download() -> WebRuntime:
         ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603
         archives = list(Path(folder).glob("*.tgz"))
         if ended.returncode or len(archives) != 1:
-            reason = one_line(ValueError(ended.stderr or ended.stdout or "it wrote nothing"), limit=200)
+            reason = one_line(ValueError(_reason(ended.stderr) or "it wrote nothing"), limit=200)
             raise MissingExtraError(
                 f"npm could not download {_NAME} {VERSION} ({reason}); try again, or give --ort DIR with the unpacked "
                 "package"
@@ -104,6 +105,12 @@ def _download() -> WebRuntime:
                 "registry setting, or give --ort DIR with the unpacked package"
             )
         return _from_archive(archives[0])
+
+
+def _reason(text: str) -> str:
+    """What npm says, without the word before each line and the place of its log."""
+    lines = [re.sub(r"^npm (error|ERR!) ?", "", line) for line in text.splitlines()]
+    return " ".join(line for line in lines if "complete log of this run" not in line)
 
 
 def _from_archive(path: Path) -> WebRuntime:

@@ -7,11 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
-
-from mnistkit import Classifier, load_data
+from same_answers import assert_same
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NODE = shutil.which("node")
@@ -19,44 +17,6 @@ needs_node = pytest.mark.skipif(
     NODE is None or not (EXAMPLES / "node" / "node_modules").is_dir(),
     reason="Node.js or the packages of examples/node are missing: run python tools/node_packages.py",
 )
-TOLERANCE = 1e-5
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    """Many kinds of picture: small and large, dark and light, gray, color, transparent, with a palette, turned."""
-    folder = tmp_path_factory.mktemp("pictures")
-    made = {}
-    for number, digit in enumerate(load_data().x_test[:70]):
-        page = np.pad(np.kron(digit, np.ones((1 + number % 7,) * 2, np.uint8)), 3 * (number % 5))
-        alpha = np.zeros((*page.shape, 4), np.uint8)
-        alpha[..., 3] = page
-        paper = Image.fromarray(255 - page)
-        made |= {f"{number}-{kind}.png": image for kind, image in {
-            "light": Image.fromarray(page),
-            "paper": paper,
-            "color": Image.merge("RGB", [paper, paper, Image.fromarray(255 - page // 2)]),
-            "alpha": Image.fromarray(alpha),
-            "palette": paper.quantize(16),
-        }.items() if number % 5 == ["light", "paper", "color", "alpha", "palette"].index(kind)}  # fmt: skip
-    turned = Image.Exif()
-    turned[0x112] = 6
-    made["turned.png"] = Image.fromarray(255 - np.rot90(np.kron(load_data().x_test[0], np.ones((5, 5), np.uint8))))
-    for name, image in made.items():
-        image.save(folder / name, exif=turned if name == "turned.png" else b"")
-    return [str(EXAMPLES / "digit.png"), *(str(folder / name) for name in made)]
-
-
-@pytest.fixture(scope="module")
-def expected(pictures):
-    classifier = Classifier()
-    return [classifier.predict_picture(path) for path in pictures]
-
-
-def assert_same(answers, expected):
-    assert [answer["digit"] for answer in answers] == [one.digit for one in expected]
-    for answer, one in zip(answers, expected, strict=True):
-        np.testing.assert_allclose(answer["probabilities"], one.probabilities, rtol=0, atol=TOLERANCE)
 
 
 def run(*command, code=0):

@@ -5,6 +5,7 @@ import json
 
 import pytest
 from one_backend import once
+from web_package import make_package
 
 from mnistkit.cli import examine as doctor
 from mnistkit.core.comparison import verify_file
@@ -84,6 +85,22 @@ def test_json_of_an_export(cli, tmp_path, monkeypatch, small_npz, trained):
     ran = cli("export", trained.path, "--out", "mnist.onnx", "--data", small_npz, "--json")
     assert (ran.code, ran.err) == (0, "")
     assert json.loads(ran.out) == json.loads((tmp_path / "mnist.onnx.json").read_text(encoding="utf-8"))
+
+
+@once
+def test_a_page_is_made_of_the_exported_model(cli, fails, tmp_path, monkeypatch, small_npz, trained):
+    monkeypatch.chdir(tmp_path)
+    package = make_package(tmp_path / "ort")
+    arguments = ("export", trained.path, "--out", "out/m.onnx", "--data", small_npz, "--ort", package)
+    ran = cli(*arguments, "--web", "site")
+    assert ran.code == 0, ran.err
+    assert ran.out.endswith("wrote out/m.onnx, out/m.onnx.json\n")
+    assert "a page to draw on; open site/index.html" in ran.err
+    assert verify_file("out/m-picture.onnx")
+    assert '"page": "digits"' in (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
+    (tmp_path / "out" / "m.onnx").unlink()
+    assert "holds files that this command did not write" in fails(*arguments, "--web", "ort")
+    assert not (tmp_path / "out" / "m.onnx").exists()  # it was refused before the work
 
 
 WRONG = {
