@@ -95,6 +95,42 @@ def test_a_page_without_its_markers_is_an_error(tool, checkout):
     assert "no place for the table 'speed'" in ran.err
 
 
+def test_the_notebook_is_that_of_the_tutorial(tool):
+    ran = tool("notebook", "--check")
+    assert (ran.code, ran.out, ran.err) == (0, "", "")
+
+
+def test_the_notebook_is_executed_and_has_nothing_of_any_machine():
+    path = ROOT / "docs" / "tutorial.ipynb"
+    cells = [cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
+    kinds = [output["output_type"] for cell in cells for output in cell["outputs"]]
+    assert kinds.count("display_data") == len(list((ROOT / "docs" / "tutorial").glob("*.png"))) == 6
+    assert kinds.count("stream") >= 8
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    assert path.stat().st_size < 500_000
+    for secret in ("/home", "/tmp", "/opt", "site-packages", str(Path.home())):  # noqa: S108  # looked for
+        assert secret not in path.read_text(encoding="utf-8"), secret
+
+
+TUTORIAL_EDITS = {
+    "a line of code": ("keras.utils.set_random_seed(0)", "keras.utils.set_random_seed(1)"),
+    "a word": ("Always look at data", "Never look at data"),
+    "an output": ("labels [5 0 4 1 9 2 1 3]", "labels [5 0 4 1 9 2 1 4]"),
+    "a picture": ("(tutorial/samples.png)", "(tutorial/mistakes.png)"),
+}
+
+
+@pytest.mark.parametrize("case", TUTORIAL_EDITS)
+def test_a_changed_tutorial_is_noticed(tool, checkout, case):
+    page = checkout / "docs" / "tutorial.md"
+    text = page.read_text(encoding="utf-8")
+    before, after = TUTORIAL_EDITS[case]
+    assert text.count(before) == 1
+    page.write_text(text.replace(before, after), encoding="utf-8")
+    ran = tool("notebook", "--check", "--root", checkout)
+    assert (ran.code, outdated(ran, checkout)) == (1, ["docs/tutorial.ipynb"])
+
+
 def test_a_case_is_a_line_of_the_coverage_figures():
     path = ROOT / "benchmarks" / "results" / "coverage.json"
     lines = path.read_text(encoding="utf-8").splitlines()
@@ -118,7 +154,7 @@ def test_check_all_knows_every_tool(tool):
 def test_check_all_fails_when_one_tool_does(tool, tmp_path):
     folder = tmp_path / "tools"
     shutil.copytree(TOOLS, folder)
-    for name in ("docs_tables", "package_model", "picture_graphs"):
+    for name in ("docs_tables", "notebook", "package_model", "picture_graphs"):
         (folder / f"{name}.py").write_text("")
     assert tool(str(folder / "check_all")).code == 0
     (folder / "package_model.py").write_text("raise SystemExit(1)")

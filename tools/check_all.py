@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-TOOLS = ("docs_tables", "package_model", "picture_graphs")
+TOOLS = ("docs_tables", "notebook", "package_model", "picture_graphs")
 
 
 def main() -> int:

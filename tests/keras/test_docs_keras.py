@@ -1,35 +1,50 @@
 """The Python of the documentation runs, prints what it says, and exports what Keras computes."""
 
-import contextlib
-import io
-import re
-from pathlib import Path
-
+import doc_blocks
 import pytest
+from doc_blocks import ALL
 
-DOCS = Path(__file__).parents[2] / "docs"
-HANDLERS = re.findall(r"```python\n(.*?)```", (DOCS / "writing-a-handler.md").read_text(encoding="utf-8"), re.DOTALL)
-
-
-def run(code):
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        exec(compile(code, "writing-a-handler.md", "exec"), {"__name__": "docs"})  # noqa: S102  # our own page
-    return printed.getvalue().splitlines()
+HANDLERS = [block for block in ALL if block.page == "docs/writing-a-handler.md" and block.language == "python"]
+PAGES = [
+    page for page in doc_blocks.python_pages("keras") if ".zh-CN" not in page
+]  # the same code: test_translations.py
 
 
-@pytest.mark.parametrize("code", HANDLERS, ids=range(len(HANDLERS)))
-def test_the_handlers_export(code, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    assert run(code) == re.findall(r"print\(.*\)  # (.+)", code)
+@pytest.fixture
+def drawn(monkeypatch):
+    """How many pictures were drawn; none is shown."""
+    mpl = pytest.importorskip("matplotlib", reason="pip install matplotlib")
+    mpl.use("agg")
+    import matplotlib.pyplot as plt
+
+    seen = []
+
+    def show():
+        seen.append(len(plt.get_fignums()))
+        plt.close("all")
+
+    monkeypatch.setattr(plt, "show", show)
+    return seen
 
 
-def test_a_wrong_handler_is_refused(monkeypatch, tmp_path):
+@pytest.mark.parametrize("page", [page for page in PAGES if page != "docs/tutorial.md"])
+def test_the_python_of_a_page_prints_what_it_says(page, tmp_path):
+    assert doc_blocks.run([block for block in ALL if block.page == page], tmp_path) == []
+
+
+def test_the_tutorial_prints_what_it_says_on_every_backend(drawn, tmp_path):
+    assert doc_blocks.run([block for block in ALL if block.page == "docs/tutorial.md"], tmp_path) == []
+    assert drawn == [1] * doc_blocks.read("docs/tutorial.md").count("](tutorial/")
+    assert (tmp_path / "tutorial.onnx").is_file()
+
+
+def test_a_wrong_handler_is_refused(tmp_path):
     """The twin: the page's own handler with another operation."""
+    from dataclasses import replace
+
     from mnistkit.core.errors import ParityError
 
-    monkeypatch.chdir(tmp_path)
-    code = next(code for code in HANDLERS if '"Mul"' in code)
+    block = next(block for block in HANDLERS if '"Mul"' in block.code)
     with pytest.raises(ParityError):
-        run(code.replace('"Mul"', '"Add"'))
+        doc_blocks.run([replace(block, code=block.code.replace('"Mul"', '"Add"'))], tmp_path)
     assert not list(tmp_path.glob("*.onnx"))

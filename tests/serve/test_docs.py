@@ -23,6 +23,18 @@ def test_the_flags(text):
     assert flag_table() in text
 
 
+def test_the_python(text, tmp_path, asset):
+    import shutil
+
+    from doc_blocks import blocks, run
+
+    (tmp_path / "exports").mkdir()
+    shutil.copy(asset, tmp_path / "exports" / "mnist.onnx")
+    assert run(blocks(text, "docs/serving.md"), tmp_path) == []
+    with pytest.raises(ModuleNotFoundError):
+        run(blocks(text.replace("mnistkit.serve.asgi", "mnistkit.serve.asgii"), "docs/serving.md"), tmp_path)
+
+
 def test_the_speed(text):
     from serve import table
 

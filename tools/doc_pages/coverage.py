@@ -117,7 +117,7 @@ def table(subjects: dict[str, Any]) -> list[str]:
             ]
         lines.append(f"| {subject} | {len(labels)} | " + " | ".join(cells) + " |")
     if notes:
-        lines += ["", "Not covered, and why:", "", *(note.replace("|", "\\|") for note in notes)]
+        lines += ["", "Not covered, and why:", "", *(_escape(note) for note in notes)]
     stock_notes = [
         f"- {row['subject']}, {row['backend']}: {row['stock']}"
         for by_backend in subjects.values()
@@ -126,8 +126,13 @@ def table(subjects: dict[str, Any]) -> list[str]:
         if "stock" in row and not passed(row["stock"])
     ]
     if stock_notes:
-        lines += ["", "Where the stock exporter fails:", "", *(note.replace("|", "\\|") for note in stock_notes)]
+        lines += ["", "Where the stock exporter fails:", "", *(_escape(note) for note in stock_notes)]
     return lines
+
+
+def _escape(note: str) -> str:
+    """A note as plain words: frameworks write brackets that Markdown takes for links."""
+    return note.replace("|", "\\|").replace("](", "]\\(")
 
 
 def summary(rows: list[dict[str, Any]]) -> str:
