@@ -1,6 +1,10 @@
 """Every code block of every page is run or parsed, or says why not. Keras' pages: tests/keras/test_docs_keras.py."""
 
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import doc_blocks
 import pytest
@@ -27,6 +31,34 @@ def folder(tmp_path):
 @pytest.mark.parametrize("page", doc_blocks.python_pages("light"))
 def test_the_python_of_a_page_prints_what_it_says(page, folder):
     assert doc_blocks.run([block for block in ALL if block.page == page], folder) == []
+
+
+@pytest.mark.parametrize(("file", "change", "told"), [
+    ("mnist-cnn.onnx", {}, ""),
+    ("mnist-jax.onnx", {}, "accuracy 0.9453 is below 0.99"),
+    ("mnist-jax.onnx", {"float32 [batch, 784]": "float16 [batch, 784]"}, "inputs: "),
+    ("nowhere.onnx", {}, "nowhere.onnx"),
+])  # fmt: skip
+def test_the_script_for_ci_checks_a_model(file, change, told, folder):
+    (script,) = (block.code for block in ALL if block.page == "docs/how-to/ci-check.md" and block.language == "sh")
+    for before, after in change.items():
+        assert before in script
+        script = script.replace(before, after)
+    (folder / "check-model.sh").write_text(script)
+    command = folder / "mnistkit"
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m mnistkit "$@"\n')
+    command.chmod(0o755)
+    path = os.pathsep.join([str(folder), str(Path(sys.executable).parent), os.environ["PATH"]])
+    ended = subprocess.run(
+        ["sh", "check-model.sh", f"exports/{file}", "0.99"],
+        cwd=folder,
+        env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode == 0) is (not told), ended
+    assert told in ended.stderr
 
 
 def test_each_room_has_pages_and_blocks_that_are_not_run_say_why():
