@@ -113,7 +113,9 @@ def missing_or_extra(package, page):
 @pytest.mark.parametrize("package", PACKAGES)
 def test_the_reference_has_the_public_names_and_no_others(package):
     page = (ROOT / "docs" / "reference" / f"{package.rpartition('.')[2]}.md").read_text(encoding="utf-8")
-    assert missing_or_extra(package, page) == []
+    assert missing_or_extra(package, page) == [], (
+        f"::: lines that docs/reference/ lacks, or has too much, for {package}"
+    )
     assert missing_or_extra(package, page + "\n::: mnistkit.nowhere\n") != []
     if public(package):
         assert missing_or_extra(package, page.replace("::: ", "::", 1)) == public(package)[:1]
@@ -121,7 +123,9 @@ def test_the_reference_has_the_public_names_and_no_others(package):
 
 def test_every_page_is_in_the_navigation():
     named = set(re.findall(r"[\w./-]+\.md", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"))) - {"README.md"}
-    assert named == {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+    pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+    assert pages - named == set(), "not in the nav of mkdocs.yml"
+    assert named - pages == set(), "in the nav of mkdocs.yml, not in docs/"
 
 
 def test_the_notebook_is_valid():
