@@ -111,6 +111,20 @@ def commands(text):
     return [shlex.split(words.split("  #")[0]) for words in _COMMAND.findall(joined)]
 
 
+def check_words(page, text):
+    """The commands with flags in the prose of a page.
+
+    Raises:
+        ValueError: One cannot be parsed.
+    """
+    for span in re.findall(r"`([^`\n]+)`", _BLOCK.sub("", text)):
+        if re.match(r"(python -m mnistkit\.|mnistkit )[a-z]+ .*-", span):
+            try:
+                _parse_commands(span)
+            except ValueError as error:
+                raise ValueError(f"{page}, `{span}`: {error}") from error
+
+
 def check(block):
     """Whatever a block is, short of running it.
 

@@ -18,6 +18,17 @@ def test_the_blocks_of_a_page_are_right(page):
             check(block)
 
 
+@pytest.mark.parametrize("page", doc_blocks.PAGES)
+def test_the_commands_in_the_words_of_a_page_are_right(page):
+    doc_blocks.check_words(page, doc_blocks.read(page))
+
+
+def test_a_wrong_command_in_the_words_is_found():
+    text = "Run `mnistkit verify x.onnx --json`, `mnistkit --help` or `mnistkit serve --prot 80`."
+    with pytest.raises(ValueError, match=r"page.md, `mnistkit serve --prot 80`: unknown: --prot"):
+        doc_blocks.check_words("page.md", text)
+
+
 @pytest.fixture
 def folder(tmp_path):
     """What the pages name: pictures and exported files."""
