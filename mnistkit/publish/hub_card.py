@@ -13,7 +13,7 @@ from mnistkit.publish.variants import PICTURE
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mnistkit.core.runtime import TensorInfo
+    from mnistkit.core.tensors import TensorInfo
     from mnistkit.publish.latency import Latency
     from mnistkit.publish.model_facts import ModelFacts
     from mnistkit.publish.variants import Variant

@@ -12,7 +12,7 @@ from mnistkit.core.errors import ModelFileError, one_line
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from mnistkit.core.runtime import TensorInfo
+    from mnistkit.core.tensors import TensorInfo
 
 _CHANNELS = (1, 3)
 

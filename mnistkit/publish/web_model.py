@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from mnistkit.core.runtime import TensorInfo
+    from mnistkit.core.tensors import TensorInfo
 
 MAX_BYTES: Final = 1_000_000_000
 """A tab has 4 GB for WebAssembly, in which onnxruntime holds the weights up to three times."""
