@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mnistkit.cli.common import add_device, add_json, print_json
 
@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from mnistkit.core.runtime import Runtime
     from mnistkit.core.tensors import TensorInfo
 
 EXAMPLES = ("mnistkit info exports/mnist.onnx", "mnistkit info exports/mnist.onnx --json")
@@ -26,10 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print what is known of one file."""
+    from mnistkit.core.about import read_about
     from mnistkit.core.runtime import Runtime
 
     runtime = Runtime(options.file, device=options.device)
-    about = _about(options.file, runtime)
+    about = read_about(options.file, runtime).as_json()
     if options.json:
         print_json(about)
         return 0
@@ -51,29 +51,6 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _about(file: str, runtime: Runtime) -> dict[str, Any]:
-    from pathlib import Path
-
-    from mnistkit.core.onnx_header import read_header
-
-    content = Path(file).read_bytes()
-    header = read_header(content)
-    return {
-        "file": file,
-        "bytes": len(content),
-        "opsets": header.opsets,
-        "ir_version": header.ir_version,
-        "producer": header.producer,
-        "parameters": header.parameters,
-        "nodes": header.nodes,
-        "inputs": [str(tensor) for tensor in runtime.inputs],
-        "outputs": [str(tensor) for tensor in runtime.outputs],
-        "providers": list(runtime.providers),
-        "metadata": {key: value for key, value in sorted(runtime.metadata.items()) if key != "golden"},
-        "golden pairs": _count_golden(runtime.metadata),
-    }
-
-
 def _line(key: str, value: object) -> None:
     print(f"{key:<{_WIDTH}}{value}")
 
@@ -83,14 +60,3 @@ def _table(title: str, tensors: Sequence[TensorInfo]) -> None:
     for tensor in tensors:
         sizes = ", ".join("?" if size is None else str(size) for size in tensor.shape)
         _line(f"  {tensor.name}", f"{tensor.dtype:<10}[{sizes}]")
-
-
-def _count_golden(metadata: dict[str, str]) -> int | str:
-    """How many golden pairs a file carries; a damaged list is a fact about the file and no reason to say nothing."""
-    from mnistkit.core.errors import ModelFileError
-    from mnistkit.core.golden import decode_golden
-
-    try:
-        return len(decode_golden(metadata)) if "golden" in metadata else 0
-    except ModelFileError:
-        return "damaged"

@@ -54,7 +54,7 @@ def read_header(content: bytes) -> Header:
     opsets: dict[str, int] = {}
     data = memoryview(content)
     try:
-        for number, value in _fields(data):
+        for number, value in fields(data):
             if number == _MODEL_IR_VERSION and isinstance(value, int):
                 ir_version = value
             elif number == _MODEL_PRODUCER and isinstance(value, memoryview):
@@ -63,10 +63,10 @@ def read_header(content: bytes) -> Header:
                 domain, version = _opset(value)
                 opsets[domain] = version
             elif number == _MODEL_GRAPH and isinstance(value, memoryview):
-                for part, inner in _fields(value):
+                for part, inner in fields(value):
                     nodes += part == _GRAPH_NODE
                     if part == _GRAPH_INITIALIZER and isinstance(inner, memoryview):
-                        parameters += _size(inner)
+                        parameters += weight_count(inner)
     except (ValueError, IndexError) as error:
         raise ModelFileError(f"not an ONNX model ({error})") from error
     return Header(ir_version, producer, opsets, nodes, parameters)
@@ -80,9 +80,9 @@ def count_weights(content: bytes) -> dict[str, int]:
     """
     counts: dict[str, int] = {}
     try:
-        for number, value in _fields(memoryview(content)):
+        for number, value in fields(memoryview(content)):
             if number == _MODEL_GRAPH and isinstance(value, memoryview):
-                for part, inner in _fields(value):
+                for part, inner in fields(value):
                     if part == _GRAPH_INITIALIZER and isinstance(inner, memoryview):
                         kind, size = _type_and_size(inner)
                         if kind in _WEIGHTS:
@@ -94,7 +94,7 @@ def count_weights(content: bytes) -> dict[str, int]:
 
 def _opset(data: memoryview) -> tuple[str, int]:
     domain, version = "", 0
-    for number, value in _fields(data):
+    for number, value in fields(data):
         if number == _OPSET_DOMAIN and isinstance(value, memoryview):
             domain = bytes(value).decode()
         elif number == _OPSET_VERSION and isinstance(value, int):
@@ -102,7 +102,7 @@ def _opset(data: memoryview) -> tuple[str, int]:
     return domain or "ai.onnx", version
 
 
-def _size(tensor: memoryview) -> int:
+def weight_count(tensor: memoryview) -> int:
     """Number of weights in an initializer; 0 for whole numbers, which are shapes and indices."""
     kind, size = _type_and_size(tensor)
     return size if kind in _FLOATS else 0
@@ -110,33 +110,41 @@ def _size(tensor: memoryview) -> int:
 
 def _type_and_size(tensor: memoryview) -> tuple[int, int]:
     """ONNX' number of an initializer's element type, and how many elements it has."""
-    sizes: list[int] = []
-    kind = 0
-    for number, value in _fields(tensor):
-        if number == _TENSOR_TYPE and isinstance(value, int):
-            kind = value
-        elif number == _TENSOR_DIMS and isinstance(value, int):
-            sizes.append(value)
-        elif number == _TENSOR_DIMS and isinstance(value, memoryview):  # packed
+    kind = next((value for number, value in fields(tensor) if number == _TENSOR_TYPE and isinstance(value, int)), 0)
+    return kind, math.prod(whole_numbers(tensor, _TENSOR_DIMS))
+
+
+def whole_numbers(message: memoryview, wanted: int) -> list[int]:
+    """The numbers of a repeated field, packed or not."""
+    found: list[int] = []
+    for number, value in fields(message):
+        if number == wanted and isinstance(value, int):
+            found.append(value)
+        elif number == wanted and isinstance(value, memoryview):
             place = 0
             while place < len(value):
-                size, place = _varint(value, place)
-                sizes.append(size)
-    return kind, math.prod(sizes)
+                one, place = varint(value, place)
+                found.append(one)
+    return found
 
 
-def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Field number and value of each field of one message; what has a length is skipped over, not copied."""
+def fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """Field number and value of each field of one message; what has a length is skipped over, not copied.
+
+    Raises:
+        ValueError: The bytes are no protobuf message.
+        IndexError: They end within a number.
+    """
     place = 0
     while place < len(data):
-        tag, place = _varint(data, place)
+        tag, place = varint(data, place)
         number, kind = tag >> 3, tag & 7
         if kind == _VARINT:
-            value, place = _varint(data, place)
+            value, place = varint(data, place)
             yield number, value
             continue
         if kind == _BYTES:
-            length, place = _varint(data, place)
+            length, place = varint(data, place)
         elif kind in {_FIXED32, _FIXED64}:
             length = 4 if kind == _FIXED32 else 8
         else:
@@ -147,7 +155,8 @@ def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
         place += length
 
 
-def _varint(data: memoryview, place: int) -> tuple[int, int]:
+def varint(data: memoryview, place: int) -> tuple[int, int]:
+    """The number at ``place``, and the place after it; errors as for `fields`."""
     value = 0
     for count in range(_LONGEST_VARINT):
         byte = data[place + count]

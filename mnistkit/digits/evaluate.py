@@ -111,10 +111,20 @@ def evaluate(
         scores, runs_on, labels = classifier.probabilities(data.x_test), classifier.providers[0], classifier.labels
     confusion = np.zeros((CLASSES, CLASSES), np.int64)
     np.add.at(confusion, (data.y_test, scores.argmax(axis=1)), 1)
-    right = scores[np.arange(len(scores)), data.y_test].astype(np.float64)
-    loss = float(-np.log(np.clip(right, _SMALLEST, 1 - _SMALLEST)).mean())
     accuracy = float(confusion.trace() / len(scores))
+    loss = cross_entropy(scores, data.y_test)
     return Evaluation(str(file), runs_on, data.name, len(scores), loss, accuracy, labels, confusion)
+
+
+def cross_entropy(probabilities: NDArray[Any], true: NDArray[np.integer]) -> float:
+    """Mean categorical cross-entropy, clipped as Keras clips it.
+
+    Args:
+        probabilities: ``[n, classes]``.
+        true: Class numbers ``[n]``.
+    """
+    right = probabilities[np.arange(len(probabilities)), true].astype(np.float64)
+    return float(-np.log(np.clip(right, _SMALLEST, 1 - _SMALLEST)).mean())
 
 
 def _with_keras(path: Path, data: Dataset | None, *, backend: str | None) -> tuple[Dataset, NDArray[np.float32], str]:
