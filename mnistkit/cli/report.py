@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _summary(report: Report) -> list[str]:
-    from mnistkit.publish.report.words import Missing
+    from mnistkit.publish.report.words import Missing, milliseconds
 
     lines = []
     quality, speed = report.quality, report.speed
@@ -75,7 +75,7 @@ def _summary(report: Report) -> list[str]:
         lines.append(f"accuracy {quality.accuracy:.4f} on {quality.samples:,} samples of {quality.data}{error}")
     if not isinstance(speed, Missing):
         times = (
-            f"{one.p50:.3g} ms" + (f" at batch {one.batch_size}" if one.batch_size else "") for one in speed.latencies
+            milliseconds(one.p50) + (f" at batch {one.batch_size}" if one.batch_size else "") for one in speed.latencies
         )
         lines.append(f"latency {', '.join(times)} (p50)")
     return lines

@@ -6,17 +6,25 @@ import argparse
 import dataclasses
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mnistkit.cli.common import add_backend, add_data, add_json, load_data, print_json, start_keras
 from mnistkit.cli.parser import one_of
 from mnistkit.digits.settings import MODELS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 EXAMPLES = (
     "KERAS_BACKEND=jax mnistkit train",
     "mnistkit train --backend torch --optimizer adam --lr 0.002 --epochs 5",
     "mnistkit train --hidden 128,64 --activation gelu",
     "mnistkit train --model cnn --out exports/cnn.keras",
+    "mnistkit train --epochs 10 --validation-split 0.1 --plot",
 )
+
+
+_BESIDE = ""  # --plot without a name
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,6 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("-o", "--out", default=str(Path("exports") / "mnist.keras"), metavar="FILE", help="where the model goes")
     add_backend(parser, "Keras backend (default: KERAS_BACKEND, then keras.json, then what is installed)")
     add("--resume", action="store_true", help="go on after the last epoch an interrupted run finished")
+    add(
+        "--plot", nargs="?", const=_BESIDE, metavar="FILE.png",
+        help="draw the curves of all epochs into this file, anew after each epoch (default: NAME.train.png beside the "
+        "model; needs the extra report)",
+    )  # fmt: skip
     add("--quiet", action="store_true", help="print the result alone")
     add_json(parser, "print the result as JSON")
 
@@ -53,6 +66,7 @@ def run(options: argparse.Namespace) -> int:
 
         chosen = {"epochs": recipe.EPOCHS, "batch_size": recipe.BATCH_SIZE, **chosen}
     settings = Settings(**chosen)  # before anything is loaded: a wrong setting is an error at once
+    plot = None if options.plot is None else _Plot(options.plot or Path(options.out).with_suffix(".train.png"))
     data = load_data(options)
     start_keras(options)
     from mnistkit.digits.train import train
@@ -64,14 +78,50 @@ def run(options: argparse.Namespace) -> int:
         backend=options.backend,
         resume=options.resume,
         log=None if options.quiet else sys.stderr,
+        on_epoch=None if plot is None else plot.draw,
     )
     test = report.provenance["test"]
     if options.json:
         print_json(report.provenance)
     else:
         print(f"test loss {test['loss']:.4f}, test accuracy {test['accuracy']:.4f}")
-        print(f"wrote {report.path}, {report.path.with_suffix('.train.json')}")
+        plotted = "" if plot is None else f", {plot.path}"
+        print(f"wrote {report.path}, {report.path.with_suffix('.train.json')}{plotted}")
     return 0
+
+
+class _Plot:
+    """Draws the curves anew after each epoch. What goes wrong then is told and ends no training.
+
+    Args:
+        path: The PNG.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+        InputError: ``path`` does not end in ``.png``.
+        OutputError: It cannot be written.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        from mnistkit.core.errors import InputError
+        from mnistkit.core.files import check_writable
+        from mnistkit.publish.report.drawing import check_matplotlib
+
+        self.path = Path(path)
+        if self.path.suffix.lower() != ".png":
+            raise InputError(f"--plot {self.path}: the curves are a PNG; give a name that ends in .png")
+        check_matplotlib()
+        check_writable(self.path)
+
+    def draw(self, history: Mapping[str, Sequence[float]]) -> None:
+        """Write the PNG of all epochs so far."""
+        from mnistkit.core.errors import OutputError
+        from mnistkit.publish.report.curves_file import write_curves
+
+        try:
+            write_curves(history, self.path)
+        except OutputError as error:
+            print(f"mnistkit: {error}", file=sys.stderr)
 
 
 def _widths(text: str) -> tuple[int, ...]:

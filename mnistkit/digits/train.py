@@ -30,7 +30,7 @@ from mnistkit.digits.settings import AUGMENTED, OF_ANY_MODEL, Settings
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -67,6 +67,7 @@ def train(
     backend: str | None = None,
     resume: bool = False,
     log: TextIO | None = None,
+    on_epoch: Callable[[Mapping[str, Sequence[float]]], None] | None = None,
     talk: TextIO | None = None,
 ) -> TrainReport:
     """Train a model, test it, and write ``OUT.keras`` and ``OUT.train.json``, each completely or not at all.
@@ -78,6 +79,8 @@ def train(
         backend: Keras backend; see `mnistkit.core.keras_backend`.
         resume: Go on after the last epoch that an interrupted run with the same settings finished.
         log: Stream for the tutorial's steps and the live progress; ``None`` for silence.
+        on_epoch: Is given the whole history after each epoch, when its checkpoint is written, and once before a resumed
+            run goes on: values of all epochs by metric.
         talk: The old name of ``log``, which goes in the next release.
 
     Raises:
@@ -117,6 +120,8 @@ def train(
     if resume and checkpoint.exists():
         model, progress = _load_checkpoint(checkpoint, settings, data)
         _say(log, f"resuming after epoch {progress.epochs_done} from {checkpoint}")
+        if on_epoch is not None:
+            on_epoch(progress.history)
     elif resume:
         _say(log, f"nothing to resume at {checkpoint}; starting from the first epoch")
     if log is not None:
@@ -125,7 +130,15 @@ def train(
     started = time.perf_counter()
     with _redirected(log):
         temperature = _fit(
-            model, x_train, y_train, data=data, settings=settings, progress=progress, checkpoint=checkpoint, log=log
+            model,
+            x_train,
+            y_train,
+            data=data,
+            settings=settings,
+            progress=progress,
+            checkpoint=checkpoint,
+            log=log,
+            on_epoch=on_epoch,
         )
     seconds = time.perf_counter() - started
     loss, accuracy = (float(value) for value in model.evaluate(x_test, y_test, batch_size=512, verbose=0))
@@ -202,6 +215,7 @@ def _fit(
     progress: _Progress,
     checkpoint: Path,
     log: TextIO | None,
+    on_epoch: Callable[[Mapping[str, Sequence[float]]], None] | None,
 ) -> float | None:
     """Run the epochs that are missing; the temperature of a calibrated model comes back."""
     from mnistkit.training import fit
@@ -214,6 +228,8 @@ def _fit(
         progress.epochs_done = epoch + 1
         progress.random_state = random_state(model)
         _save_checkpoint(model, checkpoint, progress)
+        if on_epoch is not None:
+            on_epoch(progress.history)
 
     callbacks = [keras.callbacks.LambdaCallback(on_epoch_end=remember)]
     verbose = 0 if log is None else (1 if log.isatty() else 2)

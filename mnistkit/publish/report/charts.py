@@ -99,13 +99,14 @@ def draw_confusion(confusion: Confusion, palette: Palette) -> Chart:
                     continue
                 is_right = row == column
                 share = value / rows[row] if is_right else math.sqrt(value / most)
-                strength = share if share >= _STRONG else 0.08 + (_WEAK - 0.08) * share
+                is_strong = is_right and share >= _STRONG
+                strength = share if is_strong else 0.08 + (_WEAK - 0.08) * share
                 color = palette.blue if is_right else palette.orange
                 cell = mpl.patches.Rectangle(
                     (column - 0.5, row - 0.5), 1, 1, facecolor=color, alpha=strength, linewidth=0
                 )
                 axes.add_patch(cell)
-                text = palette.on if strength >= _STRONG else palette.ink
+                text = palette.on if is_strong else palette.ink
                 axes.text(column, row, _compact(value), ha="center", va="center", fontsize=size, color=text)
         axes.set_xlim(-0.5, count - 0.5)
         axes.set_ylim(count - 0.5, -0.5)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mnistkit.publish.report.graph_picture import TIMES, Block, Box, Picture
 from mnistkit.publish.report.graph_repeats import fold_repeats
-from mnistkit.publish.report.words import short
+from mnistkit.publish.report.words import counted, short
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,12 +22,12 @@ MOST = 60
 _MOST_ENDS = 8  # inputs or outputs drawn
 _FOLLOWERS = frozenset((
     "BatchNormalization", "Cast", "Clip", "Dropout", "Elu", "Erf", "Flatten", "Gelu", "HardSigmoid", "HardSwish",
-    "Identity", "LeakyRelu", "Neg", "PRelu", "Relu", "Selu", "Sigmoid", "Softmax", "Softplus", "Sqrt", "Squeeze", "Tanh",
-    "Unsqueeze",
+    "Identity", "LeakyRelu", "Neg", "PRelu", "Relu", "Selu", "Sigmoid", "Softmax", "Softplus", "Sqrt", "Squeeze",
+    "Tanh", "Unsqueeze",
 ))  # fmt: skip
 """Operators that are drawn in the box of the one before them, where a graph is large."""
 _SIZES = frozenset(("Shape", "Size"))
-_SPACE = 34
+_TITLE, _SHAPE, _NAME = 27, 24, 30  # characters that a box has room for
 
 
 def fold(graph: Graph, shapes: Mapping[str, TensorInfo], *, small: int = SMALL, most: int = MOST) -> Picture:
@@ -67,16 +67,24 @@ def fold(graph: Graph, shapes: Mapping[str, TensorInfo], *, small: int = SMALL, 
                 takers.setdefault(name, []).append(places[place])
     if len(boxes) > most:
         left = sum(box.nodes for box in boxes[most:])
-        notes.append(f"Only the first {most} boxes are drawn; {left:,} more operations follow.")
+        notes.append(f"Only the first {most} boxes are drawn; {counted(left)} more follow.")
         boxes = [
             *boxes[:most],
-            Box(f"{left:,} more operations", "", "", sum(b.parameters for b in boxes[most:]), "more", left),
+            Box(
+                f"{left:,} more {counted(left).split()[-1]}",
+                "",
+                "",
+                sum(b.parameters for b in boxes[most:]),
+                "more",
+                left,
+            ),
         ]
-        edges = {(min(one, most), min(two, most)) for one, two in edges}
-        edges = {(one, two) for one, two in edges if one != two}
+        inside = {(one, two) for one, two in edges if two < most}
+        going_on = {one for one, two in edges if one < most <= two} - {one for one, _ in inside}
+        edges = inside | {(one, most) for one in going_on}  # an arrow for each would hide the rest
         blocks = [replace(block, last=min(block.last, most - 1)) for block in blocks if block.first < most]
         at = {name: min(place, most) for name, place in at.items()}
-        takers = {name: [min(place, most) for place in all_] for name, all_ in takers.items()}
+        takers = {name: [p for p in all_ if p < most] or [most] for name, all_ in takers.items()}
     return _with_ends(graph, boxes, edges, blocks, at=at, takers=takers, shapes=shapes, notes=notes)
 
 
@@ -94,7 +102,7 @@ def _without_constants(graph: Graph, notes: list[str]) -> tuple[list[Node], dict
             kept.append(node)
     hidden = len(graph.nodes) - len(kept)
     if hidden:
-        notes.append(f"{hidden:,} operations on constants alone are not drawn.")
+        notes.append(f"Not drawn: {counted(hidden)} on constants alone.")
     return kept, weights
 
 
@@ -112,7 +120,7 @@ def _without_sizes(
         else:
             kept.append(node)
     if len(kept) < len(nodes):
-        notes.append(f"{len(nodes) - len(kept):,} operations that compute sizes are not drawn.")
+        notes.append(f"Not drawn: {counted(len(nodes) - len(kept))} to compute sizes.")
     return kept
 
 
@@ -145,8 +153,8 @@ def _box(group: Sequence[Node], weights: Mapping[str, int], *, shapes: Mapping[s
     last = group[-1].outputs[0] if group[-1].outputs else ""
     parameters = sum(weights.get(name, 0) for node in group for name in node.inputs)
     name = group[0].name or last
-    return Box(short(" + ".join(titles), _SPACE), short(name, _SPACE) if name else "", _told(shapes.get(last)), parameters,
-               "operation", len(group))  # fmt: skip
+    title, where = short(" + ".join(titles), _TITLE), short(name, _NAME) if name else ""
+    return Box(title, where, _told(shapes.get(last)), parameters, "operation", len(group))
 
 
 def _edges(groups: Sequence[Sequence[Node]]) -> set[tuple[int, int]]:
@@ -177,14 +185,14 @@ def _with_ends(
         if len(drawn) < len(all_):
             notes.append(f"The first {len(drawn)} of {len(all_)} {what} are drawn.")
     shift = len(inputs)
-    whole = [Box(short(name, _SPACE), "input", _told(shapes.get(name)), 0, "input", 0) for name in inputs]
+    whole = [Box(short(name, _TITLE), "input", _told(shapes.get(name)), 0, "input", 0) for name in inputs]
     whole += boxes
     joined = {(one + shift, two + shift) for one, two in edges}
     joined |= {(place, two + shift) for place, name in enumerate(inputs) for two in takers.get(name, ())}
     for name in outputs:
         if name in at:
             joined.add((at[name] + shift, len(whole)))
-        whole.append(Box(short(name, _SPACE), "output", _told(shapes.get(name)), 0, "output", 0))
+        whole.append(Box(short(name, _TITLE), "output", _told(shapes.get(name)), 0, "output", 0))
     moved = tuple(replace(block, first=block.first + shift, last=block.last + shift) for block in blocks)
     return Picture(tuple(whole), tuple(sorted(joined)), moved, tuple(notes), len(graph.nodes))
 
@@ -194,4 +202,4 @@ def _told(tensor: TensorInfo | None) -> str:
         return ""
     sizes = ", ".join("?" if size is None else short(str(size), 12) for size in tensor.shape)
     kind = "" if tensor.dtype == "float32" else f"{tensor.dtype} "
-    return short(f"{kind}[{sizes}]", _SPACE)
+    return short(f"{kind}[{sizes}]", _SHAPE)

@@ -7,6 +7,7 @@ an order within each layer by the mean place of the neighbors, then coordinates.
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 _BOX, _LANE = 1.0, 0.16  # width of a box and of an arrow that passes by, in widths of a box
 _GAP = 0.1
 _SWEEPS = 12
+_SETTLING, _SETTLED = 300, 1e-3
+_PULL_LANE, _PULL_END, _PULL_ALONE = 40.0, 2.0, 40.0
 _MOST_PLACES = 4000  # beyond, arrows go straight
 
 
@@ -118,30 +121,46 @@ def _order(at: Sequence[int], chains: Sequence[Sequence[int]]) -> list[list[int]
 def _coordinates(
     rows: Sequence[Sequence[int]], chains: Sequence[Sequence[int]], *, sizes: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Each place near the mean of its neighbors, in the order of its row and without overlaps."""
-    x = np.zeros(len(sizes))
-    near: list[list[int]] = [[] for _ in sizes]
+    """Each place near the mean of its neighbors, in the order of its row and without overlaps.
+
+    What pulls hardest is what should be straight: an arrow that passes by, then two boxes with nothing else between.
+    """
+    near: list[list[tuple[int, float]]] = [[] for _ in sizes]
+    out, into = Counter(chain[0] for chain in chains), Counter(chain[-1] for chain in chains)
     for chain in chains:
+        alone = out[chain[0]] == into[chain[-1]] == 1
         for one, two in itertools.pairwise(chain):
-            near[one].append(two)
-            near[two].append(one)
+            ends = (one == chain[0]) + (two == chain[-1])
+            pull = _PULL_ALONE if alone else (_PULL_LANE, _PULL_END, 1.0)[ends]
+            near[one].append((two, pull))
+            near[two].append((one, pull))
+    x = np.zeros(len(sizes))
     for row in rows:
-        x[row] = _spread(np.zeros(len(row)), sizes[list(row)])
-    for sweep in range(2 * _SWEEPS):
+        x[row] = _spread(np.zeros(len(row)), sizes[list(row)], weights=np.ones(len(row)))
+    for sweep in range(_SETTLING):
+        before = x.copy()
         for row in rows if sweep % 2 == 0 else rows[::-1]:
-            wanted = np.array([float(np.mean(x[near[place]])) if near[place] else float(x[place]) for place in row])
-            x[row] = _spread(wanted, sizes[list(row)])
+            pulls = np.array([sum(pull for _, pull in near[place]) or 1.0 for place in row])
+            wanted = [
+                sum(x[other] * pull for other, pull in near[place]) / pull_of if near[place] else x[place]
+                for place, pull_of in zip(row, pulls, strict=True)
+            ]
+            x[row] = _spread(np.array(wanted), sizes[list(row)], weights=pulls)
+        if np.abs(x - before).max(initial=0.0) < _SETTLED:
+            break
     return x
 
 
-def _spread(wanted: NDArray[np.float64], sizes: NDArray[np.float64]) -> NDArray[np.float64]:
+def _spread(
+    wanted: NDArray[np.float64], sizes: NDArray[np.float64], *, weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """The nearest places to the wanted ones that keep order and distance (pool adjacent violators)."""
     offsets = np.concatenate([[0.0], np.cumsum((sizes[:-1] + sizes[1:]) / 2 + _GAP)])
-    pools: list[tuple[float, int]] = []  # mean and number
-    for target in wanted - offsets:
-        pools.append((float(target), 1))
+    pools: list[tuple[float, float, int]] = []  # mean, weight and number
+    for target, weight in zip(wanted - offsets, weights, strict=True):
+        pools.append((float(target), float(weight), 1))
         while len(pools) > 1 and pools[-2][0] > pools[-1][0]:
-            (one, many), (two, more) = pools[-2], pools[-1]
-            pools[-2:] = [((one * many + two * more) / (many + more), many + more)]
-    places: NDArray[np.float64] = np.concatenate([np.full(number, mean) for mean, number in pools]) + offsets
+            (one, much, many), (two, little, few) = pools[-2], pools[-1]
+            pools[-2:] = [((one * much + two * little) / (much + little), much + little, many + few)]
+    places: NDArray[np.float64] = np.concatenate([np.full(number, mean) for mean, _, number in pools]) + offsets
     return places

@@ -24,7 +24,7 @@ def fold_repeats(
     codes = np.array([kinds.setdefault((box.title, box.shape, box.parameters), len(kinds)) for box in boxes])
     places = list(range(len(boxes)))
     runs: list[tuple[int, int, int]] = []  # first box, boxes of one turn, turns
-    _find_runs(codes, 0, len(codes), runs)
+    _find_runs(codes, (0, len(codes)), edges=edges, runs=runs)
     kept: list[Box] = []
     blocks: list[Block] = []
     start = 0
@@ -45,8 +45,15 @@ def fold_repeats(
     return kept, {(one, two) for one, two in moved if one < two}, blocks, places
 
 
-def _find_runs(codes: NDArray[np.int64], low: int, high: int, runs: list[tuple[int, int, int]]) -> None:
-    """The repetitions in ``codes[low:high]`` that spare most boxes, then those before and after it."""
+def _find_runs(
+    codes: NDArray[np.int64],
+    span: tuple[int, int],
+    *,
+    edges: set[tuple[int, int]],
+    runs: list[tuple[int, int, int]],
+) -> None:
+    """The repetitions in a span of ``codes`` that spare most boxes, then those before and after it."""
+    low, high = span
     part = codes[low:high]
     best, saved = None, _FEWEST_SAVED - 1
     for period in range(1, min(len(part) // 2, _LONGEST_REPEAT) + 1):
@@ -54,11 +61,21 @@ def _find_runs(codes: NDArray[np.int64], low: int, high: int, runs: list[tuple[i
         begins, ends = np.flatnonzero(np.diff(same) == 1), np.flatnonzero(np.diff(same) == -1)
         for begin, end in zip(begins.tolist(), ends.tolist(), strict=True):
             times = (end - begin) // period + 1
-            if times > 1 and period * (times - 1) > saved:
+            if times > 1 and period * (times - 1) > saved and _is_chain(edges, low + begin, period=period, times=times):
                 best, saved = (low + begin, period, times), period * (times - 1)
     if best is None:
         return
     runs.append(best)
     first, period, times = best
-    _find_runs(codes, low, first, runs)
-    _find_runs(codes, first + period * times, high, runs)
+    _find_runs(codes, (low, first), edges=edges, runs=runs)
+    _find_runs(codes, (first + period * times, high), edges=edges, runs=runs)
+
+
+def _is_chain(edges: set[tuple[int, int]], first: int, *, period: int, times: int) -> bool:
+    """Whether each turn takes something of the turn before it; equal branches beside each other do not."""
+    turns = {
+        (one - first) // period
+        for one, two in edges
+        if one >= first and (two - first) // period - (one - first) // period == 1
+    }
+    return turns >= set(range(times - 1))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from mnistkit.publish.report.drawing import as_svg
 from mnistkit.publish.report.pictures import png_of
+from mnistkit.publish.report.words import short
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -85,11 +86,11 @@ def mistake(one: Mistake, told: str) -> str:
     assert one.pixels is not None
     data = base64.b64encode(png_of(one.pixels)).decode()
     height, width = one.pixels.shape[:2]
-    words = escape(f"Test sample {one.index}: {one.true}, read as {one.read}, {told}", quote=True)
+    words = escape(f"Test sample {one.index}: {short(one.true)}, read as {short(one.read)}, {told}", quote=True)
+    true, read = (f"<strong>{escape(short(label, 24))}</strong>" for label in (one.true, one.read))
     return (
         f'<li><img src="data:image/png;base64,{data}" width="{width}" height="{height}" alt="{words}">'
-        f'<strong>{escape(one.true)}</strong> read as <strong>{escape(one.read)}</strong><br><span class="score">'
-        f"{escape(told)}</span></li>"
+        f'{true} read as {read}<br><span class="score">{escape(told)}</span></li>'
     )
 
 

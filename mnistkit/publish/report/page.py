@@ -15,7 +15,7 @@ from mnistkit.publish.report.sections import (
     speed_section,
     training_section,
 )
-from mnistkit.publish.report.words import Missing, short
+from mnistkit.publish.report.words import Missing, milliseconds, short
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -98,7 +98,7 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
     if not isinstance(report.speed, Missing):
         first = report.speed.latencies[0]
         what = "one call" if first.batch_size is None else f"batch {first.batch_size}"
-        yield f"latency, {what} (p50)", f"{first.p50:.3g} ms"
+        yield f"latency, {what} (p50)", milliseconds(first.p50)
 
 
 def size_told(size: int) -> str:

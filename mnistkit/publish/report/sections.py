@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mnistkit.publish.report import html
-from mnistkit.publish.report.words import Missing, short
+from mnistkit.publish.report.words import Missing, counted, milliseconds, short
 
 if TYPE_CHECKING:
     from mnistkit.publish.report.contents import Report
@@ -23,7 +23,7 @@ _MOST_EPOCHS = 100  # rows of the table
 _MOST_TENSORS = 30
 _MOST_ENTRIES = 30  # of the metadata
 _LONGEST_ENTRY = 200
-_NARROWEST = 340  # pixels of a box of the graph that can still be read
+_NARROWEST = 0.72  # of its natural size; a smaller drawing cannot be read, so a larger one scrolls
 _WIDEST = 700  # pixels that the page has for a drawing
 
 
@@ -31,7 +31,7 @@ def training_section(history: History | Missing, charts: Charts) -> str:
     """Curves, settings and the numbers of each epoch."""
     if isinstance(history, Missing):
         return html.paragraph(history.reason, "missing")
-    epochs = f"{history.epochs} epoch{'' if history.epochs == 1 else 's'}"
+    epochs = counted(history.epochs, "epoch")
     under = f" on {short(history.backend)}" if history.backend else ""
     tested = ", ".join(f"test {short(name)} {value:.4f}" for name, value in history.test.items())
     parts = [html.paragraph(f"{epochs}{under}{f'; {tested}' if tested else ''}.")]
@@ -84,20 +84,19 @@ def speed_section(report: Report) -> str:
     """Bytes, parameters and latencies."""
     about, speed = report.about, report.speed
     external = f", and {report.external:,} bytes of weights beside it" if report.external else ""
-    told = f"{about.size:,} bytes{external}; {about.parameters:,} parameters in {about.nodes:,} operations."
+    parameters = counted(about.parameters, "parameter")
+    told = f"{about.size:,} bytes{external}; {parameters} in {counted(about.nodes)}."
     parts = [html.paragraph(told)]
     if isinstance(speed, Missing):
         return "\n".join([*parts, html.paragraph(speed.reason, "missing")])
-    rows = [
-        (
-            "one call" if one.batch_size is None else f"{one.batch_size:,}", f"{one.p50:.3g} ms", f"{one.p99:.3g} ms",
-            f"{1000 * (one.batch_size or 1) / one.p50:,.0f}", f"{one.runs:,}",
-        )
-        for one in speed.latencies
-    ]  # fmt: skip
-    head = ("batch", "p50", "p99", "rows a second", "runs")
+    rows = []
+    for one in speed.latencies:
+        batch = "one call" if one.batch_size is None else f"{one.batch_size:,}"
+        rate = f"{1000 * (one.batch_size or 1) / one.p50:,.0f}"
+        rows.append((batch, milliseconds(one.p50), milliseconds(one.p99), rate, f"{one.runs:,}"))
+    head = ("batch", "p50", "p99", "samples a second", "runs")
     parts.append(html.table("Latency of one run", head, rows, numbers=range(1, 5)))
-    threads = f"{speed.threads} thread{'' if speed.threads == 1 else 's'}"
+    threads = counted(speed.threads, "thread")
     where = f"onnxruntime {speed.onnxruntime}, {speed.provider}, {threads}"
     told = f"Measured while this page was made, on {speed.inputs}: {where}."
     parts.append(
@@ -112,11 +111,10 @@ def graph_section(picture: Picture | Missing, charts: Charts) -> str:
     """The drawing and its table."""
     if isinstance(picture, Missing):
         return html.paragraph(picture.reason, "missing")
-    parts = [html.paragraph(f"{picture.operations:,} operations. {' '.join(picture.notes)}".strip())]
+    parts = [html.paragraph(f"{counted(picture.operations)}. {' '.join(picture.notes)}".strip())]
     if "graph" in charts:
         natural = charts["graph"].figure.get_figwidth() * 96
-        boxes = natural / (3.9 * 96)
-        scroll = None if natural <= _WIDEST else boxes * _NARROWEST * 0.8
+        scroll = None if natural <= _WIDEST else natural * _NARROWEST
         caption = (
             "Each box: the operator, what it gives (float32 unless told), its name in the file, its parameters. Boxes "
             "with parameters have a blue edge, inputs and outputs a green one."

@@ -46,3 +46,13 @@ def short(text: str, limit: int = LONGEST) -> str:
         return line or "?"
     half = (limit - 1) // 2
     return f"{line[: limit - 1 - half]}…{line[-half:]}"
+
+
+def counted(count: int, what: str = "operation") -> str:
+    """A number with its noun: ``"1 operation"``, ``"1,098 operations"``."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def milliseconds(value: float) -> str:
+    """A time for people: three digits, without an exponent."""
+    return f"{value:,.0f} ms" if value >= 100 else f"{value:.3g} ms"  # noqa: PLR2004  # three digits before the point
