@@ -11,7 +11,8 @@ HEAVY = {"keras", "tensorflow", "jax", "torch", "onnx", "tf2onnx", "jax2onnx", "
 ROOT = Path(mnistkit.__file__).parent
 LIGHT_FILES = (
     "__init__", "__main__", "cli/__init__", "cli/common", "cli/doctor", "cli/evaluate", "cli/examine", "cli/info",
-    "cli/parser", "cli/predict", "cli/serve", "cli/verify", "core/comparison", "core/contract", "core/errors",
+    "cli/parser", "cli/predict", "cli/report", "cli/serve", "cli/verify", "core/about", "core/comparison",
+    "core/contract", "core/errors",
     "core/files", "core/fork_safety", "core/golden", "core/install", "core/modules", "core/runtime",
     "digits/classifier", "digits/data", "digits/numbers", "digits/pictures", "digits/profile", "digits/readings",
     "digits/segmentation", "digits/show",
@@ -30,6 +31,7 @@ USES = {
     "assert main(['predict', '--number', '--show', '--model', MODEL, 'seven.png']) == 0",
     "info": "from mnistkit.cli import main; assert main(['info', MODEL]) == 0",
     "verify, as a verb": "from mnistkit.cli import main; assert main(['verify', MODEL]) == 0",
+    "the report's numbers": "from mnistkit.publish.report.collect import collect; collect(MODEL)",
     "help": "import mnistkit; help(mnistkit)",
     "every name": "from mnistkit import *",
     "the parser": "from mnistkit.cli.parser import build_parser; build_parser().format_help()",

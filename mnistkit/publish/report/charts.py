@@ -13,6 +13,8 @@ from mnistkit.publish.report.words import short
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from mnistkit.publish.report.calibration import Calibration
     from mnistkit.publish.report.confusion import Confusion
     from mnistkit.publish.report.history import Curve
@@ -24,6 +26,7 @@ _STRONG = 0.82
 _WEAK = 0.55
 """Cells are at least this strong, or at most this weak: in between neither dark nor light text can be read."""
 _LABEL = 14
+_LARGEST = 1e30  # drawn value
 
 
 def draw_curve(curve: Curve, palette: Palette, *, name: str) -> Chart:
@@ -67,7 +70,13 @@ def _curve_axes(axes: Any, curve: Curve, palette: Palette) -> None:
         chosen = np.unique(np.linspace(0, len(values) - 1, min(len(values), _MOST_POINTS)).astype(int))
         marked = mark if len(values) <= _MARKED else ""
         axes.plot(
-            chosen + 1, np.array(values)[chosen], color=color, marker=marked, markersize=4, linestyle=dash, label=label
+            chosen + 1,
+            _drawable(np.array(values)[chosen]),
+            color=color,
+            marker=marked,
+            markersize=4,
+            linestyle=dash,
+            label=label,
         )
     axes.set_title(short(curve.name, 40))
     axes.set_xlabel("epoch")
@@ -136,7 +145,12 @@ def draw_calibration(calibration: Calibration, palette: Palette) -> Chart:
         upper.bar([one.low for one in used], [one.accuracy for one in used], width, align="edge", color=palette.blue,
                   alpha=0.35, linewidth=0, label="accuracy")  # fmt: skip
         upper.plot(
-            [one.confidence for one in used], [one.accuracy for one in used], "o", color=palette.blue, markersize=5
+            [one.confidence for one in used],
+            [one.accuracy for one in used],
+            "o",
+            color=palette.blue,
+            markersize=5,
+            clip_on=False,
         )
         upper.set_ylabel("accuracy")
         upper.set_ylim(0, 1.02)
@@ -173,6 +187,11 @@ def draw_mistakes(mistakes: Sequence[Mistake], palette: Palette) -> Chart:
             words += [short(one.true, 10), short(one.read, 10)]
             axes.set_title(f"{words[-2]} → {words[-1]}\n{one.score:.3g}", fontsize=9, loc="center", fontweight="normal")
     return Chart("mistakes", figure, tuple(words), f"{len(shown)} pictures that were read wrong, the surest first.")
+
+
+def _drawable(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The same with gaps where an axis would overflow."""
+    return np.where(np.abs(values) < _LARGEST, values, np.nan)
 
 
 def _number(value: float) -> str:

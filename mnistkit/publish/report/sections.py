@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mnistkit.publish.report import html
-from mnistkit.publish.report.words import Missing, counted, milliseconds, short
+from mnistkit.publish.report.words import Missing, counted, fixed, milliseconds, short
 
 if TYPE_CHECKING:
     from mnistkit.publish.report.contents import Report
@@ -33,7 +33,7 @@ def training_section(history: History | Missing, charts: Charts) -> str:
         return html.paragraph(history.reason, "missing")
     epochs = counted(history.epochs, "epoch")
     under = f" on {short(history.backend)}" if history.backend else ""
-    tested = ", ".join(f"test {short(name)} {value:.4f}" for name, value in history.test.items())
+    tested = ", ".join(f"test {short(name)} {fixed(value)}" for name, value in history.test.items())
     parts = [html.paragraph(f"{epochs}{under}{f'; {tested}' if tested else ''}.")]
     figures = [
         html.figure(charts[f"curve-{number}"], f"{short(curve.name)} after each epoch.")
@@ -44,7 +44,7 @@ def training_section(history: History | Missing, charts: Charts) -> str:
     columns += [(f"val_{curve.name}", curve.validation) for curve in history.curves if curve.validation]
     chosen = np.unique(np.linspace(0, history.epochs - 1, min(history.epochs, _MOST_EPOCHS)).astype(int)).tolist()
     rows = [
-        (epoch + 1, *(f"{values[epoch]:.4f}" if epoch < len(values) else "-" for _, values in columns))
+        (epoch + 1, *(fixed(values[epoch]) if epoch < len(values) else "-" for _, values in columns))
         for epoch in chosen
     ]
     head = ("epoch", *(short(name, 30) for name, _ in columns))

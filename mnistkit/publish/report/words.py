@@ -56,3 +56,8 @@ def counted(count: int, what: str = "operation") -> str:
 def milliseconds(value: float) -> str:
     """A time for people: three digits, without an exponent."""
     return f"{value:,.0f} ms" if value >= 100 else f"{value:.3g} ms"  # noqa: PLR2004  # three digits before the point
+
+
+def fixed(value: float) -> str:
+    """A number with four decimals; a very large one with four digits."""
+    return f"{value:.4f}" if abs(value) < 1e6 else f"{value:.4g}"  # noqa: PLR2004  # wider than a column

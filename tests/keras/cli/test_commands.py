@@ -80,6 +80,30 @@ def test_json_is_all_of_stdout_and_quiet_is_quiet(tmp_path, python_here, small_n
     assert told["weights_sha256"] == trained.provenance["weights_sha256"]
 
 
+@once
+def test_a_plot_beside_the_model(cli, tmp_path, monkeypatch, small_npz, trained):
+    """With --quiet too; the weights are those of the run without it, made by the same fast program."""
+    pytest.importorskip("matplotlib", reason="matplotlib is missing: pip install matplotlib")
+    from PIL import Image
+
+    from mnistkit.publish.report import curves_file
+    from mnistkit.training import fallback
+
+    drawn = []
+    write = curves_file.write_curves
+    monkeypatch.setattr(curves_file, "write_curves", lambda history, path: drawn.append(write(history, path)))
+    monkeypatch.setattr(fallback, "run", lambda *_, **__: pytest.fail("model.fit trained"))
+    monkeypatch.chdir(tmp_path)
+    ran = cli("train", "--data", small_npz, "--quiet", "--plot")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.splitlines()[-1] == "wrote exports/mnist.keras, exports/mnist.train.json, exports/mnist.train.png"
+    assert len(drawn) == 2
+    with Image.open("exports/mnist.train.png") as image:
+        assert image.size == (1840, 620)
+    told = json.loads((tmp_path / "exports" / "mnist.train.json").read_text(encoding="utf-8"))
+    assert told["weights_sha256"] == trained.provenance["weights_sha256"]
+
+
 def test_json_of_an_export(cli, tmp_path, monkeypatch, small_npz, trained):
     monkeypatch.chdir(tmp_path)
     ran = cli("export", trained.path, "--out", "mnist.onnx", "--data", small_npz, "--json")

@@ -64,6 +64,15 @@ def test_resuming_ends_with_the_same_bits(whole, stopped, small):
     assert sorted(path.name for path in stopped.parent.iterdir()) == ["mnist.keras", "mnist.train.json"]
 
 
+def test_the_history_is_told_after_each_epoch_the_resumed_ones_included(whole, stopped, small):
+    """What `--plot` draws; listening changes no weight."""
+    told = []
+    report = train(LONG, out=stopped, data=small, resume=True, on_epoch=lambda history: told.append(history["loss"][:]))
+    assert [len(losses) for losses in told] == [1, 2, 3]
+    assert told[-1] == report.provenance["history"]["loss"]
+    assert report.provenance["weights_sha256"] == whole.provenance["weights_sha256"]
+
+
 def test_more_epochs_may_be_asked_for(stopped, small):
     report = train(dataclasses.replace(LONG, epochs=2), out=stopped, data=small, resume=True)
     assert len(report.provenance["history"]["loss"]) == 2
