@@ -13,7 +13,8 @@ from mnistkit.core.onnx_header import read_header
 if TYPE_CHECKING:
     import os
 
-    from mnistkit.core.runtime import Runtime, TensorInfo
+    from mnistkit.core.runtime import Runtime
+    from mnistkit.core.tensors import TensorInfo
 
 
 @dataclass(frozen=True, slots=True)

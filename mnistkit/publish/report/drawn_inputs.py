@@ -11,7 +11,8 @@ from mnistkit.core.errors import InputError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from mnistkit.core.runtime import Runtime, TensorInfo
+    from mnistkit.core.runtime import Runtime
+    from mnistkit.core.tensors import TensorInfo
 
     Arrays = dict[str, NDArray[Any]]
 

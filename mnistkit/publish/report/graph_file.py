@@ -15,7 +15,7 @@ from mnistkit.core.runtime import Runtime
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mnistkit.core.runtime import TensorInfo
+    from mnistkit.core.tensors import TensorInfo
 
 _MODEL_GRAPH = 7
 _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT = 1, 5, 11, 12

@@ -12,7 +12,7 @@ from mnistkit.publish.report.words import counted, short
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from mnistkit.core.runtime import TensorInfo
+    from mnistkit.core.tensors import TensorInfo
     from mnistkit.publish.report.graph_file import Graph, Node
 
 SMALL = 24
