@@ -14,6 +14,7 @@ from mnistkit.export.provenance import read_provenance
 from mnistkit.publish.report.contents import Report
 from mnistkit.publish.report.graph_file import read_graph, read_shapes
 from mnistkit.publish.report.graph_folding import fold
+from mnistkit.publish.report.graph_layout import lay_out
 from mnistkit.publish.report.history import read_training
 from mnistkit.publish.report.parity import read_parity
 from mnistkit.publish.report.speed import measure_speed
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from mnistkit.publish.report.graph_picture import Picture
 
 _MNIST = "mnist"
+_BOXES = (60, 40, 24, 16, 10)
+"""How many boxes of a large graph are drawn: as many as do not get wider than `_WIDEST`."""
+_WIDEST = 4.2  # boxes
 
 
 def find_onnx(model: str | os.PathLike[str]) -> Path:
@@ -98,7 +102,16 @@ def _read_picture(path: Path) -> Picture | Missing:
         graph = read_graph(content)
     except MnistkitError as error:
         return Missing(f"no graph: {one_line(error, limit=200)}")
-    return fold(graph, read_shapes(content, graph))
+    shapes = read_shapes(content, graph)
+    for most in _BOXES:
+        picture = fold(graph, shapes, most=most)
+        if sum(box.kind == "operation" for box in picture.boxes) < most or _width(picture) <= _WIDEST:
+            break  # all of it, or a beginning that fits on a page
+    return picture
+
+
+def _width(picture: Picture) -> float:
+    return lay_out(len(picture.boxes), picture.edges).width
 
 
 def _reads_mnist(path: Path, training: Path) -> bool:

@@ -55,10 +55,6 @@ def fold(graph: Graph, shapes: Mapping[str, TensorInfo], *, small: int = SMALL, 
         boxes, edges, blocks, places = fold_repeats(boxes, edges)
     else:
         places = list(range(len(boxes)))
-    if blocks:
-        notes.append(
-            "A frame with a factor is a block that repeats; it is drawn once, with the shapes of its first turn."
-        )
     at = {name: places[place] for place, group in enumerate(groups) for node in group for name in node.outputs}
     takers: dict[str, list[int]] = {}
     for place, group in enumerate(groups):
@@ -68,23 +64,17 @@ def fold(graph: Graph, shapes: Mapping[str, TensorInfo], *, small: int = SMALL, 
     if len(boxes) > most:
         left = sum(box.nodes for box in boxes[most:])
         notes.append(f"Only the first {most} boxes are drawn; {counted(left)} more follow.")
-        boxes = [
-            *boxes[:most],
-            Box(
-                f"{left:,} more {counted(left).split()[-1]}",
-                "",
-                "",
-                sum(b.parameters for b in boxes[most:]),
-                "more",
-                left,
-            ),
-        ]
+        title = f"{left:,} more operation{'' if left == 1 else 's'}"
+        rest = Box(title, "", "", sum(box.parameters for box in boxes[most:]), "more", left)
+        boxes = [*boxes[:most], rest]
         inside = {(one, two) for one, two in edges if two < most}
         going_on = {one for one, two in edges if one < most <= two} - {one for one, _ in inside}
         edges = inside | {(one, most) for one in going_on}  # an arrow for each would hide the rest
         blocks = [replace(block, last=min(block.last, most - 1)) for block in blocks if block.first < most]
         at = {name: min(place, most) for name, place in at.items()}
         takers = {name: [p for p in all_ if p < most] or [most] for name, all_ in takers.items()}
+    if blocks:
+        notes.append("A frame with a factor is a block that repeats; it is drawn once, with its first turn's shapes.")
     return _with_ends(graph, boxes, edges, blocks, at=at, takers=takers, shapes=shapes, notes=notes)
 
 

@@ -72,10 +72,12 @@ def _find_runs(
 
 
 def _is_chain(edges: set[tuple[int, int]], first: int, *, period: int, times: int) -> bool:
-    """Whether each turn takes something of the turn before it; equal branches beside each other do not."""
-    turns = {
-        (one - first) // period
-        for one, two in edges
-        if one >= first and (two - first) // period - (one - first) // period == 1
-    }
-    return turns >= set(range(times - 1))
+    """Whether what a turn gives goes into the next turn and nowhere else; equal branches beside each other do not."""
+    onward: set[int] = set()
+    for one, two in edges:
+        turn, next_turn = (one - first) // period, (two - first) // period
+        if 0 <= turn < times - 1 and next_turn != turn:
+            if next_turn != turn + 1:
+                return False
+            onward.add(turn)
+    return len(onward) == times - 1

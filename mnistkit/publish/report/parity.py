@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mnistkit.core.comparison import verify_file
 from mnistkit.core.errors import MnistkitError, ModelFileError
 from mnistkit.export.provenance import read_provenance
-from mnistkit.publish.report.words import Missing
+from mnistkit.publish.report.words import Missing, counted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,6 +96,6 @@ def _run_golden_pairs(path: Path, *, device: str) -> str:
         told = str(error).replace(str(path), path.name)
         return f"The golden pairs do not pass here: {told}"
     return (
-        f"{found.pairs} golden pairs inside the file were run again here: the largest difference from Keras is "
+        f"{counted(found.pairs, 'golden pair')} of the file, run again here: the largest difference from Keras is "
         f"{found.largest:.1e} (allowed: {found.allowed:.1e})."
     )

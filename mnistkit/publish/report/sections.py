@@ -23,7 +23,7 @@ _MOST_EPOCHS = 100  # rows of the table
 _MOST_TENSORS = 30
 _MOST_ENTRIES = 30  # of the metadata
 _LONGEST_ENTRY = 200
-_NARROWEST = 0.72  # of its natural size; a smaller drawing cannot be read, so a larger one scrolls
+_NARROWEST = 0.66  # of its natural size; a smaller drawing cannot be read, so a larger one scrolls
 _WIDEST = 700  # pixels that the page has for a drawing
 
 
