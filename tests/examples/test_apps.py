@@ -34,9 +34,13 @@ def test_python(pictures, expected):
 
 @pytest.fixture(scope="module")
 def client():
+    return client_of("app")
+
+
+def client_of(name):
     from fastapi.testclient import TestClient
 
-    spec = importlib.util.spec_from_file_location("fastapi_example", EXAMPLES / "fastapi" / "app.py")
+    spec = importlib.util.spec_from_file_location(f"fastapi_{name}", EXAMPLES / "fastapi" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return TestClient(module.app)
@@ -112,22 +116,48 @@ def three_inputs(tmp_path):
     return tmp_path / "m.onnx"
 
 
+GIVEN = {"x": [[0.5, 1], [2, 3]], "ids": [[1, 2, 3], [2**40, 5, 6]], "on": [[True], [False]]}
+ANSWERS = {"sum": [[1.5, 2], [2, 3]], "same": GIVEN["ids"]}
+WRONG = {
+    "input ids: expected an array, got none": {"x": GIVEN["x"], "on": GIVEN["on"]},
+    "input x: rows differ in length": GIVEN | {"x": [[1, 2], [3]]},
+    "input ids: expected int64, got float64 [1.5, 2.0, 3.0]": GIVEN | {"ids": [[1.5, 2, 3]]},
+    "unknown input y; the model takes x, ids, on": GIVEN | {"y": 1},
+}
+
+
 @needs_node
 def test_node_runs_any_file(three_inputs, tmp_path):
-    given = {"x": [[0.5, 1], [2, 3]], "ids": [[1, 2, 3], [2**40, 5, 6]], "on": [[True], [False]]}
-    (tmp_path / "inputs.json").write_text(json.dumps(given))
+    (tmp_path / "inputs.json").write_text(json.dumps(GIVEN))
     done = run(NODE, EXAMPLES / "node" / "run.mjs", three_inputs, tmp_path / "inputs.json")
-    assert json.loads(done.stdout) == {"sum": [[1.5, 2], [2, 3]], "same": given["ids"]}
-    cases = {
-        "input ids: expected an array, got none": {"x": given["x"], "on": given["on"]},
-        "input x: rows differ in length": {**given, "x": [[1, 2], [3]]},
-    }
-    for words, inputs in cases.items():
+    assert json.loads(done.stdout) == ANSWERS
+    for words, inputs in list(WRONG.items())[:2]:
         (tmp_path / "inputs.json").write_text(json.dumps(inputs))
-        assert (
-            run(NODE, EXAMPLES / "node" / "run.mjs", three_inputs, tmp_path / "inputs.json", code=1).stderr
-            == f"{words}\n"
-        )
+        ended = run(NODE, EXAMPLES / "node" / "run.mjs", three_inputs, tmp_path / "inputs.json", code=1)
+        assert ended.stderr == f"{words}\n"
+
+
+def test_python_runs_any_file(three_inputs, tmp_path):
+    def ran(given, code=0):
+        (tmp_path / "inputs.json").write_text(json.dumps(given))
+        return run(sys.executable, EXAMPLES / "python" / "run.py", three_inputs, tmp_path / "inputs.json", code=code)
+
+    assert json.loads(ran(GIVEN).stdout) == ANSWERS
+    for words, inputs in WRONG.items():
+        assert ran(inputs, code=1).stderr == f"{words}\n"
+
+
+def test_fastapi_runs_any_file(three_inputs, monkeypatch):
+    monkeypatch.setenv("MODEL", str(three_inputs))
+    client = client_of("arrays")
+    answer = client.post("/run", json=GIVEN)
+    assert (answer.status_code, answer.json()) == (200, ANSWERS)
+    for words, inputs in WRONG.items():
+        refused = client.post("/run", json=inputs)
+        assert (refused.status_code, refused.json()) == (422, {"detail": words})
+    refused = client.post("/run", json=GIVEN | {"x": [[1, 2, 3]]})
+    assert refused.status_code == 422
+    assert "dimensions" in refused.json()["detail"]
 
 
 def test_another_model_is_seen(pictures, expected):
