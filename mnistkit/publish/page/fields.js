@@ -78,7 +78,7 @@ class Field {
       "div",
       { className: "picture" },
       make("label", { className: "button" }, "Picture…", file),
-      make("label", { htmlFor: scale.id, textContent: "as numbers from" }),
+      make("label", { htmlFor: scale.id, textContent: "scaled to" }),
       scale,
     );
   }
@@ -86,8 +86,12 @@ class Field {
 
 // JSON with one line for each row of the outer array.
 function inRows(value) {
-  if (!Array.isArray(value) || !value.some(Array.isArray)) return JSON.stringify(value);
-  return `[${value.map((row) => JSON.stringify(row)).join(",\n ")}]`;
+  if (!Array.isArray(value) || !value.some(Array.isArray)) return inOneLine(value);
+  return `[${value.map(inOneLine).join(",\n ")}]`;
+}
+
+function inOneLine(value) {
+  return Array.isArray(value) ? `[${value.map(inOneLine).join(", ")}]` : JSON.stringify(value);
 }
 
 // Zeros, for a model that has no example of its own.

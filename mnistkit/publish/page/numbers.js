@@ -57,8 +57,7 @@ function fill(values) {
 }
 
 function showExample() {
-  const empty = Object.fromEntries(about.inputs.map((tensor) => [tensor.name, zeros(tensor)]));
-  fill(about.example ?? empty);
+  for (const field of fields) field.value = about.example?.[field.name] ?? zeros(field.tensor);
 }
 
 function save() {
@@ -90,5 +89,8 @@ model.ready.then(
     tell("");
   },
 );
-if (about.example || !fields.some((field) => field.takePicture)) showExample();
+for (const field of fields) {
+  if (about.example) field.value = about.example[field.name];
+  else if (!field.takePicture) field.value = zeros(field.tensor);
+}
 keepForLater();

@@ -36,7 +36,7 @@ function barList(scores, labels) {
   const order = scores.map((_, at) => at).sort((a, b) => scores[b] - scores[a]);
   const areShares = scores.every((score) => score >= 0 && score <= 1);
   const items = order.slice(0, BARS).map((at, place) => {
-    const item = make("li", { className: place ? "" : "best" }, make("span", { textContent: labels[at], title: labels[at] }));
+    const item = make("li", { className: place ? "" : "best" }, make("span", { textContent: labels[at] }));
     const meter = make("div", { className: "meter" });
     if (areShares) {
       meter.setAttribute("role", "meter");
