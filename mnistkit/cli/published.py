@@ -147,6 +147,8 @@ def _check_web(options: argparse.Namespace) -> None:
 def _make_web(options: argparse.Namespace, file: Path, picture: Path | None) -> Made:
     from mnistkit.publish.web import web_folder
 
+    if options.ort is None and not options.quiet and sys.stderr.isatty():
+        print("mnistkit: npm gets onnxruntime-web ...", file=sys.stderr, flush=True)
     made = web_folder(picture or file, options.web, ort=options.ort)
     if made.hint and not options.quiet:
         print(f"mnistkit: {made.hint}", file=sys.stderr)

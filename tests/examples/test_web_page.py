@@ -187,6 +187,21 @@ def test_the_folder_is_small_and_says_the_license(folder):
     assert "https:" not in policy
 
 
+def test_it_can_be_drawn_on_before_the_model_is_there(browser, host):
+    page = browser.new_page(service_workers="block")
+    held = []
+    page.route("**/runtime-*.js", lambda route: held.append(route))  # noqa: PLW0108  # it writes on it
+    page.goto(host)
+    page.get_by_text("Loading the model: ").wait_for()
+    draw(page, STROKES[7])
+    assert page.locator("#digit").inner_text() == "?"
+    assert page.locator("#status").inner_text().startswith("Loading the model: ")
+    (waiting,) = held
+    waiting.continue_()
+    assert settled(page) == "7"
+    page.close()
+
+
 def test_the_second_visit_needs_no_network(browser, folder):
     context = browser.new_context()
     try:

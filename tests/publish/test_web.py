@@ -17,7 +17,7 @@ from web_package import make_package
 
 from mnistkit.core.errors import MissingExtraError, ModelFileError, OutputError
 from mnistkit.core.folders import LIST, replacing_folder
-from mnistkit.publish import web_parts
+from mnistkit.publish import web_model, web_parts
 from mnistkit.publish.onnxruntime_web import load_web_runtime
 from mnistkit.publish.web import web_folder
 
@@ -195,7 +195,7 @@ def test_npm_may_be_missing(tmp_path, monkeypatch, fails):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_models_that_a_page_cannot_run(tmp_path, package):
+def test_models_that_a_page_cannot_run(tmp_path, package, monkeypatch):
     with pytest.raises(ModelFileError, match=r"x is tensor\(bfloat16\), which a page cannot give"):
         web_folder(one_node(tmp_path / "b.onnx", dtype=TensorProto.BFLOAT16), tmp_path / "site", ort=package)
     weights = numpy_helper.from_array(np.full(2000, 0.5, np.float32), "w")
@@ -209,6 +209,9 @@ def test_models_that_a_page_cannot_run(tmp_path, package):
     assert web_folder(tmp_path / "one.onnx", tmp_path / "site", ort=package).page == "numbers"
     with pytest.raises(ModelFileError, match="no such file"):
         web_folder(tmp_path / "none.onnx", tmp_path / "site", ort=package)
+    monkeypatch.setattr(web_model, "MAX_BYTES", 1000)
+    with pytest.raises(ModelFileError, match="more than a browser can hold"):
+        web_folder(tmp_path / "one.onnx", tmp_path / "site", ort=package)
 
 
 def test_the_command_takes_an_onnx_as_it_is(tmp_path, package, cli, fails):

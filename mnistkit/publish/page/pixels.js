@@ -11,7 +11,7 @@ const AS_STORED = { premultiplyAlpha: "none", colorSpaceConversion: "none", imag
 async function readPicture(file) {
   let bitmap;
   try {
-    bitmap = await createImageBitmap(file, AS_STORED);
+    bitmap = await decode(file);
   } catch {
     throw new Error(`${file.name || "This"} is not a picture that this browser can show.`);
   }
@@ -20,12 +20,21 @@ async function readPicture(file) {
   if (count > EXACT_PIXELS) {
     const scale = Math.sqrt(EXACT_PIXELS / count);
     const [resizeWidth, resizeHeight] = [bitmap.width, bitmap.height].map((side) => Math.max(1, Math.floor(side * scale)));
-    bitmap = await createImageBitmap(bitmap, { ...AS_STORED, resizeWidth, resizeHeight, resizeQuality: "medium" });
+    bitmap = await decode(bitmap, { resizeWidth, resizeHeight, resizeQuality: "medium" });
   }
   const { width, height } = bitmap;
   const drawn = drawnPixels(bitmap);
   const opaque = drawn.every((value, at) => at % 4 !== 3 || value === 255);
   return { data: (opaque ? null : storedPixels(bitmap)) ?? drawn, width, height, bitmap };
+}
+
+async function decode(source, size = {}) {
+  try {
+    return await createImageBitmap(source, { ...AS_STORED, ...size });
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    return createImageBitmap(source, size); // a browser that does not know one of the options
+  }
 }
 
 function drawnPixels(source, { width, height } = source) {
