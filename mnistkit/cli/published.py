@@ -179,7 +179,7 @@ _KINDS: dict[str, _Kind] = {
         options={
             "--ort": {
                 "metavar": "DIR",
-                "help": "with --web: a folder with the npm package onnxruntime-web (default: npm downloads it)",
+                "help": "with --web: the npm package onnxruntime-web, a folder or .tgz (default: npm downloads it)",
             }
         },
     ),

@@ -9,6 +9,7 @@ import pytest
 from browsing import PACKAGES, ROOT, SIZES, give, hosting, needs_browser, violations, watched
 from PIL import Image
 
+from mnistkit.publish import web_parts
 from mnistkit.publish.web import web_folder
 
 needs_browser()
@@ -44,7 +45,10 @@ def numbers(browser, tmp_path_factory):
     helper.set_model_props(model, {"mnistkit.labels": '["cat", "dog", "<b>bird</b>"]'})
     folder = tmp_path_factory.mktemp("numbers")
     onnx.save(model, folder / "many types.onnx")
-    web = web_folder(folder / "many types.onnx", folder / "site", ort=PACKAGES)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(web_parts, "PART", 1_000_000)  # several scripts, as for a large model
+        web = web_folder(folder / "many types.onnx", folder / "site", ort=PACKAGES)
+    assert len(list(web.path.glob("runtime*.js"))) > 2
     assert web.page == "numbers"
     context = browser.new_context(viewport=SIZES["desktop"], accept_downloads=True)
     page, _, problems = watched(context, (web.path / "index.html").as_uri())

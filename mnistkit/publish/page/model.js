@@ -92,9 +92,17 @@ function load(name) {
 }
 
 async function unpack(name) {
-  const pieces = received.get(name).map((text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)));
+  const pieces = received.get(name).map(fromBase64);
   const stream = new Blob(pieces).stream().pipeThrough(new DecompressionStream("gzip"));
   return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+
+function fromBase64(text) {
+  if (Uint8Array.fromBase64) return Uint8Array.fromBase64(text);
+  const letters = atob(text);
+  const bytes = new Uint8Array(letters.length);
+  for (let at = 0; at < letters.length; at += 1) bytes[at] = letters.charCodeAt(at);
+  return bytes;
 }
 
 // From a host, the page is kept for visits without a network.
