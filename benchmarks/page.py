@@ -26,6 +26,7 @@ from typing import Any
 
 Stroke = list[tuple[float, float]]
 SIDE = 560  # of the pad, in its own pixels
+_PAD = "document.querySelectorAll('#bars li').length === 10"
 
 
 def chromium() -> str | None:
@@ -111,10 +112,10 @@ class Browser(AbstractContextManager["Browser"]):
             if answer.get("method") == "Log.entryAdded" and about["entry"]["level"] == "error":
                 self.problems.append(about["entry"]["text"])
 
-    def open(self, address: str) -> None:
-        """Go there."""
+    def open(self, address: str, *, ready: str = _PAD) -> None:
+        """Go there, and wait until an expression in the page is true."""
         self.call("Page.navigate", url=address)
-        self.wait("document.readyState === 'complete' && document.querySelectorAll('#bars li').length === 10")
+        self.wait(f"document.readyState === 'complete' && ({ready})")
 
     def value(self, script: str) -> Any:
         """Of an expression in the page."""

@@ -12,6 +12,9 @@ from page import STROKES, Browser, chromium, read_all
 pytestmark = pytest.mark.skipif(chromium() is None, reason="there is no Chromium to open the page with")
 
 
+SETTLED = "document.body.dataset.state === 'settled'"
+
+
 @pytest.fixture(scope="module")
 def tab(server):
     with Browser(chromium()) as browser:
@@ -24,15 +27,14 @@ def tab(server):
 @pytest.fixture
 def browser(tab):
     tab.value("document.getElementById('clear').click()")
-    tab.wait("document.body.dataset.state === 'settled'")
+    tab.wait(SETTLED)
     return tab
 
 
 def test_the_docs_show_every_path(browser, server):
     paths = server.get("/openapi.json").json["paths"]
-    browser.open(f"http://127.0.0.1:{server.port}/docs#schema-InferRequest")
     try:
-        browser.wait("document.body.dataset.state === 'settled'")
+        browser.open(f"http://127.0.0.1:{server.port}/docs#schema-InferRequest", ready=SETTLED)
         found = browser.value("[...document.querySelectorAll('#paths summary code')].map((one) => one.textContent)")
         assert sorted(set(found)) == sorted(paths)
         assert "mnistkit" in shown(browser, "title")
