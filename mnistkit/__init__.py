@@ -88,8 +88,8 @@ _HOMES = {
     "read_picture": "digits.pictures",
 }
 _PACKAGES = (
-    "cli", "core", "digits", "doctor", "errors", "evaluate", "export", "info", "predict", "publish", "report", "serve",
-    "train", "training", "verify",
+    "bench", "cli", "core", "digits", "doctor", "errors", "evaluate", "export", "info", "predict", "publish", "report",
+    "serve", "train", "training", "verify",
 )  # fmt: skip
 
 

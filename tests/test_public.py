@@ -13,6 +13,8 @@ import mnistkit
 LIGHT = [
     "mnistkit",
     "cli",
+    "bench",
+    "cli.bench",
     "cli.common",
     "cli.doctor",
     "cli.evaluate",
@@ -62,6 +64,7 @@ LIGHT = [
     "info",
     "predict",
     "publish",
+    "publish.bench",
     "publish.report",
     "publish.report.write",
     "report",

@@ -21,6 +21,7 @@ VERBS: dict[str, str] = {
     "serve": "Serve models over HTTP.",
     "verify": "Verify an .onnx file again with the golden pairs inside it.",
     "info": "Show what an .onnx file takes, returns and says of itself.",
+    "bench": "Measure what an .onnx file costs here: size, latency, memory.",
     "report": "Write a report on a model: one HTML file with charts.",
     "doctor": "Show what works here and how to get the rest.",
 }

@@ -97,6 +97,11 @@ class Runtime:
         }
 
     @property
+    def threads(self) -> int:
+        """Threads inside one operator."""
+        return self._threads or usable_cpus()
+
+    @property
     def providers(self) -> tuple[str, ...]:
         """Execution providers that the session really uses, in order of preference."""
         return tuple(self._session.get_providers())

@@ -72,3 +72,12 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def external_bytes(path: Path) -> int:
+    """Bytes of the file with weights that the export says lies beside this one."""
+    try:
+        external = read_provenance(path).get("external_data")
+        return int(external["size"]) if external else 0
+    except (ModelFileError, KeyError, TypeError, ValueError):
+        return 0

@@ -28,8 +28,8 @@ from mnistkit.publish.front_matter import read_accuracy
 from mnistkit.publish.hub_card import card
 from mnistkit.publish.hub_config import config, preprocessor_config
 from mnistkit.publish.image_input import read_image_input
-from mnistkit.publish.latency import measure_latency
 from mnistkit.publish.model_facts import read_facts, telling_damage
+from mnistkit.publish.speed import time_runs
 from mnistkit.publish.variants import add_picture, add_variants, check_type
 
 if TYPE_CHECKING:
@@ -103,7 +103,8 @@ def hub_folder(
         _write_json(new / _CONFIG, config(facts))
         if facts.image is not None:
             _write_json(new / _PREPROCESSOR, preprocessor_config(facts.image))
-        latency = measure_latency(new / _MODEL, facts.golden[0].inputs)
+        runtime = Runtime(new / _MODEL, device="cpu", threads=1)
+        latency = time_runs(lambda: runtime.run(facts.golden[0].inputs))
         with telling_damage(facts.path):
             text = card(facts, variants=variants, picture=picture, latency=latency, license_id=license_id)
         (new / _CARD).write_text(text, encoding="utf-8", newline="\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mnistkit.core.runtime import load_onnxruntime
 from mnistkit.publish.card_origin import training, verification
 from mnistkit.publish.card_usage import usage
 from mnistkit.publish.front_matter import front_matter
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mnistkit.core.tensors import TensorInfo
-    from mnistkit.publish.latency import Latency
     from mnistkit.publish.model_facts import ModelFacts
+    from mnistkit.publish.speed import Latency
     from mnistkit.publish.variants import Variant
 
 _SHOWN_LABELS = 20
@@ -65,8 +66,8 @@ def _overview(facts: ModelFacts, latency: Latency) -> list[str]:
         rows.append(("Accuracy", f"{facts.accuracy} on {_test_set(facts)}"))
     opsets = ", ".join(f"{'' if key == 'ai.onnx' else key + ' '}{value}" for key, value in facts.header.opsets.items())
     measured = (
-        f"{latency.milliseconds:.3g} ms for {_golden_shapes(facts)}: median of {latency.runs} runs on the CPU, "
-        f"{latency.threads} thread, onnxruntime {latency.onnxruntime}"
+        f"{latency.p50:.3g} ms for {_golden_shapes(facts)}: median of {latency.runs} runs on the CPU, "
+        f"1 thread, onnxruntime {load_onnxruntime().__version__}"
     )
     rows += [
         ("Parameters", f"{facts.header.parameters:,}"),

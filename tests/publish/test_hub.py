@@ -152,7 +152,7 @@ def test_an_own_folder_is_replaced_as_a_whole_and_others_stay(model, copied, tmp
     assert (copied / "README.md").read_text() == "edited"
 
 
-@pytest.mark.parametrize("step", ["add_variants", "measure_latency", "_check_contents"])
+@pytest.mark.parametrize("step", ["add_variants", "time_runs", "_check_contents"])
 def test_an_interrupted_run_leaves_the_older_folder(model, copied, tmp_path, monkeypatch, step):
     def interrupt(*_):
         raise KeyboardInterrupt

@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 
 from mnistkit.core.about import read_about
-from mnistkit.core.errors import DataError
+from mnistkit.core.errors import DataError, InputError
 from mnistkit.core.runtime import Runtime
 from mnistkit.digits.evaluate import evaluate
+from mnistkit.publish.drawn_inputs import batch_axis
 from mnistkit.publish.report.calibration import calibration_of
 from mnistkit.publish.report.confusion import confusion_of
-from mnistkit.publish.report.drawn_inputs import batch_axis
 from mnistkit.publish.report.history import read_training
 from mnistkit.publish.report.parity import read_parity
 from mnistkit.publish.report.pictures import as_pixels
 from mnistkit.publish.report.scores import quality_of, worst_mistakes
-from mnistkit.publish.report.speed import measure_speed
 from mnistkit.publish.report.testing import run_on_test_data
 from mnistkit.publish.report.words import Missing, plain, short
+from mnistkit.publish.speed import measure_speed
 
 SURE = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.6, 0.4]])
 TRUE = np.array([0, 1, 1, 1])
@@ -220,7 +220,7 @@ def test_golden_pairs_that_fail_are_told(exports):
 
 @pytest.fixture
 def _hasty(monkeypatch):
-    monkeypatch.setattr("mnistkit.publish.report.speed._SECONDS", 0.01)
+    monkeypatch.setattr("mnistkit.publish.speed._SECONDS", 0.01)
 
 
 @pytest.mark.usefixtures("_hasty")
@@ -234,7 +234,7 @@ def test_latencies(asset, scores_model):
 
 @pytest.mark.usefixtures("_hasty")
 def test_a_batch_that_would_take_too_long_is_left_out(asset, monkeypatch):
-    monkeypatch.setattr("mnistkit.publish.report.speed._TOO_LONG", 0.0)
+    monkeypatch.setattr("mnistkit.publish.speed._TOO_LONG", 0.0)
     found = measure_speed(Runtime(asset, device="cpu"))
     assert len(found.latencies) == 1
     assert found.left_out.startswith("batch 32 was left out: one run would take about")
@@ -246,7 +246,8 @@ def test_models_of_other_forms(make_model):
     assert batch_axis(fixed) == (False, 2)
     assert [one.batch_size for one in measure_speed(fixed).latencies] == [2]
     words = Runtime(make_model("words", dtype="STRING"), device="cpu")
-    assert "takes no numbers" in measure_speed(words).reason
+    with pytest.raises(InputError, match="takes no numbers"):
+        measure_speed(words)
 
 
 # --- words ----------------------------------------------------------------------------------------------------------

@@ -63,7 +63,7 @@ def test_the_reader_of_pages_finds_what_is_wrong():
 @pytest.fixture(scope="module", autouse=True)
 def _hasty():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mnistkit.publish.report.speed._SECONDS", 0.01)
+        patch.setattr("mnistkit.publish.speed._SECONDS", 0.01)
         yield
 
 

@@ -7,25 +7,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnistkit.core.about import read_about
-from mnistkit.core.errors import MnistkitError, ModelFileError, one_line
+from mnistkit.core.errors import InputError, MnistkitError, ModelFileError, one_line
 from mnistkit.core.runtime import Runtime
 from mnistkit.digits.contract import NAME
-from mnistkit.export.provenance import read_provenance
+from mnistkit.export.provenance import external_bytes, read_provenance
 from mnistkit.publish.report.contents import Report
 from mnistkit.publish.report.graph_file import read_graph, read_shapes
 from mnistkit.publish.report.graph_folding import fold
 from mnistkit.publish.report.graph_layout import lay_out
 from mnistkit.publish.report.history import read_training
 from mnistkit.publish.report.parity import read_parity
-from mnistkit.publish.report.speed import measure_speed
 from mnistkit.publish.report.testing import run_on_test_data
 from mnistkit.publish.report.words import Missing
+from mnistkit.publish.speed import measure_speed
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Sequence
 
     from mnistkit.publish.report.graph_picture import Picture
+    from mnistkit.publish.speed import Speed
 
 _MNIST = "mnist"
 _BOXES = (60, 40, 24, 16, 10)
@@ -82,18 +83,25 @@ def collect(
     )
     tell("running the golden pairs")
     parity = read_parity(path, about, device=device)
-    speed = measure_speed(runtime, progress=progress)
+    speed = _measure(runtime, progress=progress)
     tell("reading the graph")
     return Report(
         name=path.name,
         about=about,
-        external=_external_bytes(path),
+        external=external_bytes(path),
         history=read_training(training, weights_sha256=runtime.metadata.get("weights_sha256")),
         quality=quality,
         parity=parity,
         speed=speed,
         graph=_read_picture(path),
     )
+
+
+def _measure(runtime: Runtime, *, progress: Callable[[str], None] | None) -> Speed | Missing:
+    try:
+        return measure_speed(runtime, progress=progress)
+    except InputError as error:
+        return Missing(f"no latencies: {one_line(error, limit=300)}")
 
 
 def _read_picture(path: Path) -> Picture | Missing:
@@ -127,12 +135,3 @@ def _reads_mnist(path: Path, training: Path) -> bool:
         return is_digits
     except (ValueError, KeyError, TypeError, RecursionError):
         return False
-
-
-def _external_bytes(path: Path) -> int:
-    """Bytes of the file with weights that the export says lies beside this one."""
-    try:
-        external = read_provenance(path).get("external_data")
-        return int(external["size"]) if external else 0
-    except (ModelFileError, KeyError, TypeError, ValueError):
-        return 0

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mnistkit.publish.report.history import History
     from mnistkit.publish.report.parity import Parity
     from mnistkit.publish.report.scores import Quality
-    from mnistkit.publish.report.speed import Speed
+    from mnistkit.publish.speed import Speed
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,7 +16,7 @@ from mnistkit.digits.classifier import Classifier
 from mnistkit.digits.contract import DIGITS
 from mnistkit.digits.data import load_data
 from mnistkit.digits.scaling import read_scaling
-from mnistkit.publish.report.drawn_inputs import batch_axis
+from mnistkit.publish.drawn_inputs import batch_axis
 from mnistkit.publish.report.pictures import as_pixels
 from mnistkit.publish.report.scores import Quality, quality_of
 from mnistkit.publish.report.words import Missing

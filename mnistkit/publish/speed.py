@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,15 +11,14 @@ import numpy as np
 
 from mnistkit.core.errors import InputError, ModelFileError, one_line
 from mnistkit.core.golden import decode_golden
-from mnistkit.core.runtime import load_onnxruntime, usable_cpus
-from mnistkit.publish.report.drawn_inputs import batch_axis, draw_inputs, repeat_rows
-from mnistkit.publish.report.words import Missing
+from mnistkit.core.runtime import load_onnxruntime
+from mnistkit.publish.drawn_inputs import batch_axis, draw_inputs, repeat_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from mnistkit.core.runtime import Runtime
-    from mnistkit.publish.report.drawn_inputs import Arrays
+    from mnistkit.publish.drawn_inputs import Arrays
 
 BATCH_SIZES = (1, 32, 1024)
 _SECONDS = 1.0  # of measurement for each batch size
@@ -66,19 +66,25 @@ class Speed:
     threads: int
 
 
-def measure_speed(runtime: Runtime, *, progress: Callable[[str], None] | None = None) -> Speed | Missing:
+def measure_speed(
+    runtime: Runtime,
+    *,
+    batch_sizes: Sequence[int] = BATCH_SIZES,
+    progress: Callable[[str], None] | None = None,
+) -> Speed:
     """Run a loaded file again and again.
 
     Args:
         runtime: The file, on the device and with the threads that it is to be measured with.
+        batch_sizes: Rows of a run, from small to large; a model with a fixed batch axis is measured at that size.
         progress: Is told what is being measured.
+
+    Raises:
+        InputError: No inputs can be drawn for the model, or it refuses them.
     """
-    try:
-        base, told = _base_inputs(runtime)
-    except (InputError, ModelFileError) as error:
-        return Missing(f"no latencies: {one_line(error, limit=300)}")
+    base, told = base_inputs(runtime)
     free, fixed = batch_axis(runtime)
-    sizes: tuple[int | None, ...] = BATCH_SIZES if free else (fixed,)
+    sizes: Sequence[int | None] = batch_sizes if free else (fixed,)
     latencies: list[Latency] = []
     left_out = ""
     for size in sizes:
@@ -88,18 +94,23 @@ def measure_speed(runtime: Runtime, *, progress: Callable[[str], None] | None = 
         if progress is not None:
             progress(f"measuring latency at batch {size:,}" if size else "measuring latency")
         try:
-            latencies.append(_measure(runtime, repeat_rows(base, size) if free and size else base, size=size))
+            inputs = repeat_rows(base, size) if free and size else base
+            latencies.append(time_runs(functools.partial(runtime.run, inputs), batch_size=size))
         except InputError as error:
             left_out = f"batch {size} was left out: {one_line(error, limit=200)}"
             break
     if not latencies:
-        return Missing(f"no latencies: {left_out.partition(': ')[2]}")
+        raise InputError(left_out.partition(": ")[2])
     version, provider = str(load_onnxruntime().__version__), runtime.providers[0]
-    return Speed(tuple(latencies), told, left_out, version, provider, usable_cpus())
+    return Speed(tuple(latencies), told, left_out, version, provider, runtime.threads)
 
 
-def _base_inputs(runtime: Runtime) -> tuple[Arrays, str]:
-    """A few rows that the model takes: those of a golden pair, else drawn ones."""
+def base_inputs(runtime: Runtime) -> tuple[Arrays, str]:
+    """A few rows that a model takes, and what they are: those of a golden pair, else drawn ones.
+
+    Raises:
+        InputError: None can be drawn.
+    """
     try:
         return decode_golden(runtime.metadata)[0].inputs, "the inputs of a golden pair"
     except ModelFileError:
@@ -110,14 +121,15 @@ def _predicted(last: Latency, size: int) -> float:
     return last.p50 / 1000 * size / (last.batch_size or 1)
 
 
-def _measure(runtime: Runtime, inputs: Arrays, *, size: int | None) -> Latency:
+def time_runs(run: Callable[[], object], *, batch_size: int | None = None) -> Latency:
+    """Call something again and again, for about a second."""
     for _ in range(_WARM_UP):
-        runtime.run(inputs)
+        run()
     times: list[float] = []
     started = time.perf_counter()
     while len(times) < _FEWEST_RUNS or (time.perf_counter() - started < _SECONDS and len(times) < _MOST_RUNS):
         begun = time.perf_counter()
-        runtime.run(inputs)
+        run()
         times.append(time.perf_counter() - begun)
     p50, p99 = (float(one) for one in np.percentile(np.array(times) * 1000, (50, 99)))
-    return Latency(size, p50, p99, len(times))
+    return Latency(batch_size, p50, p99, len(times))
