@@ -42,6 +42,7 @@ def test_the_tables_in_readme_and_docs_are_those_of_the_measured_figures(tool):
 
 EDITS = {
     "README.md": "| jax ",
+    "docs/apps.md": "| `session.run` |",
     "docs/coverage.md": "| Dense |",
     "docs/exporting.md": "| VGG16 |",
     "docs/pictures.md": "| cnn |",
@@ -67,6 +68,7 @@ def test_an_edited_page_is_named_and_mended(tool, checkout):
 FIGURES = {
     "exports/mnist-jax*.json": ("README.md", r'"onnxruntime": 0\.\d+', '"onnxruntime": 0.1234'),
     "exports/mnist-cnn.train.json": ("README.md", r'"training": \d+', '"training": 60000'),
+    "benchmarks/results/calls.json": ("docs/apps.md", r'"ratio": 1\.\d+', '"ratio": 8.4'),
     "benchmarks/results/coverage.json": ("docs/coverage.md", r'"native": "ok"', '"native": "wrong"'),
     "benchmarks/results/export_speed.json": ("docs/exporting.md", r'"ratio": \d', '"ratio": 7'),
     "benchmarks/results/pictures.json": ("docs/pictures.md", r'"right": \d+', '"right": 1'),

@@ -13,10 +13,11 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # this checkout's package, whatever is installed
 
 import committed
-from doc_pages import coverage, exporting, pictures, readme, serving, training
+from doc_pages import apps, coverage, exporting, pictures, readme, serving, training
 
 PAGES = {
     "README.md": readme.render,
+    "docs/apps.md": apps.render,
     "docs/coverage.md": coverage.render,
     "docs/exporting.md": exporting.render,
     "docs/pictures.md": pictures.render,
