@@ -150,7 +150,9 @@ def _what_it_is(source: Path) -> str:
     if head.startswith(_PICKLE) or head.startswith(_PYTORCH_OLD):
         return "a pickle, as PyTorch and joblib write them; save a Keras model with model.save('model.keras')"
     if head[:1] == b"\x08" and source.suffix.lower() == ".onnx":
-        return "an ONNX model, which needs no export; `mnistkit info` shows what it takes"
+        return (
+            "an ONNX model, which needs no export; `mnistkit info` shows it, --web DIR and --hub DIR take it as it is"
+        )
     if source.suffix.lower() == ".tflite" or head[4:8] == b"TFL3":
         return "a TensorFlow Lite model, from which no Keras model can be made; export the model that it was made from"
     kind = sniff_kind(head)

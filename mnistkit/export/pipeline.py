@@ -246,7 +246,10 @@ def _check_target(source: Path | None, path: str | os.PathLike[str] | None) -> P
     else:
         raise InputError("path: name the file to write; only a .keras file has a default beside it")
     if source is not None and target.resolve() == source.resolve():
-        raise InputError(f"{target}: this is the model itself; name another file with --out")
+        ready = "; an ONNX model needs no export: --web DIR and --hub DIR take it as it is"
+        raise InputError(
+            f"{target}: this is the model itself; name another file with --out{ready * (source.suffix == '.onnx')}"
+        )
     if target.suffix == ".json":
         raise InputError(f"{target}: the provenance beside the file ends in .json; name the file .onnx")
     check_writable(target)

@@ -137,6 +137,10 @@ def test_the_model_is_never_overwritten(tmp_path):
             export_onnx(path, target)
     with pytest.raises(InputError, match=r"name the file \.onnx"):
         export_onnx(path, tmp_path / "m.json")
+    with pytest.raises(
+        InputError, match=r"the model itself; .* an ONNX model needs no export: --web DIR and --hub DIR"
+    ):
+        export_onnx(tmp_path / "m.onnx")
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["m.keras"]
 
