@@ -93,6 +93,7 @@ def test_numbers_keep_their_value_or_are_refused(numbers, datatype):
 def test_whole_numbers_are_not_rounded_by_a_fraction_beside_them():
     assert from_list([2**53 + 1, 1], "INT64", "field").tolist() == [2**53 + 1, 1]
     assert from_list([2**53 - 1, 1.0], "INT64", "field").tolist() == [2**53 - 1, 1]
+    assert from_list([[]], "INT64", "field").shape == (1, 0)
     with pytest.raises(HTTPError, match="without fractions beside them"):
         from_list([2**53 + 1, 1.0], "INT64", "field")
 

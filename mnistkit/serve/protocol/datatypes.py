@@ -89,7 +89,7 @@ def from_list(data: object, datatype: str, field: str) -> NDArray[Any]:
         raise bad_request(f"{field}: expected a flat list, or nested lists of equal lengths, got ragged ones") from None
     if numbers.dtype.kind not in "buif":
         raise bad_request(f"{field}: expected numbers, got other values among them")
-    if numbers.dtype.kind == "f" and NUMPY[datatype].kind in "iu" and np.abs(numbers).max() >= _EXACT:
+    if numbers.dtype.kind == "f" and NUMPY[datatype].kind in "iu" and np.abs(numbers).max(initial=0) >= _EXACT:
         raise bad_request(f"{field}: expected whole numbers beyond 2**53 without fractions beside them, got both")
     return exact(numbers, NUMPY[datatype], field)
 
