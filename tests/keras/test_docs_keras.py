@@ -1,8 +1,10 @@
 """The Python of the documentation runs, prints what it says, and exports what Keras computes."""
 
+import shutil
+
 import doc_blocks
 import pytest
-from doc_blocks import ALL
+from doc_blocks import ALL, ROOT
 
 HANDLERS = [block for block in ALL if block.page == "docs/writing-a-handler.md" and block.language == "python"]
 PAGES = [
@@ -29,6 +31,8 @@ def drawn(monkeypatch):
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page != "docs/tutorial.md"])
 def test_the_python_of_a_page_prints_what_it_says(page, tmp_path):
+    (tmp_path / "exports").mkdir()
+    shutil.copy(ROOT / "exports" / "mnist-jax.onnx", tmp_path / "exports")
     assert doc_blocks.run([block for block in ALL if block.page == page], tmp_path) == []
 
 

@@ -38,11 +38,17 @@ class Model {
     const sizes = Object.entries(this.about.parts);
     const all = sizes.reduce((sum, [, size]) => sum + size, 0);
     let done = 0;
-    const progress = () => tell(`Loading the model: ${(done / 1e6).toFixed(1)} of ${(all / 1e6).toFixed(1)} MB`);
+    let failed = false; // what went wrong stays to be read while other parts still arrive
+    const progress = () => failed || tell(`Loading the model: ${(done / 1e6).toFixed(1)} of ${(all / 1e6).toFixed(1)} MB`);
     progress();
     await Promise.all(
       sizes.map(async ([name, size]) => {
-        await load(name);
+        try {
+          await load(name);
+        } catch (error) {
+          failed = true;
+          throw error;
+        }
         done += size;
         progress();
       }),
