@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ WORKS, MISSING, BROKEN, FACT = "works", "missing", "broken", "fact"
 used is broken."""
 
 _EXPORTERS = {"tf2onnx": "tensorflow", "jax2onnx": "jax2onnx", "onnxscript": "torch-onnx"}  # package and its extra
+_MORE = {"matplotlib": "report", "pyarrow": "parquet"}  # likewise
 _SERVER = ("granian", "orjson", "prometheus-client", "python-multipart")
 _GRPC = ("grpcio", "grpcio-health-checking", "grpcio-reflection", "protobuf")
 _ONLY_FASTER = ("pysimdjson", "uvloop")
@@ -67,6 +69,8 @@ def examine(*, deep: bool = False) -> list[Finding]:
     findings += [_backend(name, deep=deep) for name in backends.BACKENDS]
     findings += [_package("train and export", name, extra="keras") for name in ("keras", "onnx")]
     findings += [_package("Keras' own exporters", name, extra=extra) for name, extra in _EXPORTERS.items()]
+    findings += [_package("reports, tables and pages", name, extra=extra) for name, extra in _MORE.items()]
+    findings.append(_npm())
     findings += [_extra("serve", _SERVER), _extra("grpc", _GRPC)]
     findings += [_package("serve", name, extra="serve") for name in _ONLY_FASTER if sys.platform != "win32"]
     return findings
@@ -77,6 +81,14 @@ def _package(group: str, name: str, *, extra: str) -> Finding:
     if version == "not installed":
         return Finding(group, name, MISSING, version, install_command(extra))
     return Finding(group, name, WORKS, version)
+
+
+def _npm() -> Finding:
+    """What ``export --web`` downloads onnxruntime-web with; it is no package of Python."""
+    group = "reports, tables and pages"
+    if shutil.which("npm"):
+        return Finding(group, "npm", WORKS, "installed, for export --web")
+    return Finding(group, "npm", MISSING, "not installed; export --web wants it, or --ort DIR", "install Node.js")
 
 
 def _extra(name: str, packages: tuple[str, ...]) -> Finding:

@@ -34,6 +34,16 @@ def test_findings():
         assert finding.cure == f'pip install ".[{name}]"'
     assert found["extra serve"].detail == "without granian, orjson, prometheus-client, python-multipart"
     assert found["extra grpc"].cure == 'pip install ".[grpc]"'
+    assert found["matplotlib"].cure == 'pip install ".[report]"'
+    assert found["pyarrow"].cure == 'pip install ".[parquet]"'
+
+
+@pytest.mark.parametrize(
+    ("place", "state", "cure"), [(None, "missing", "install Node.js"), ("/bin/npm", "works", None)]
+)
+def test_npm(monkeypatch, place, state, cure):
+    monkeypatch.setattr(doctor.shutil, "which", lambda _: place)
+    assert (named()["npm"].state, named()["npm"].cure) == (state, cure)
 
 
 def test_the_packages_of_the_extras_are_those_of_the_project():
@@ -50,7 +60,7 @@ def test_the_packages_of_the_extras_are_those_of_the_project():
     assert packages("serve") == {*doctor._SERVER, *doctor._ONLY_FASTER}
     assert packages("grpc") == set(doctor._GRPC)
     assert packages("keras") == {"keras", "onnx"}
-    for package, extra in doctor._EXPORTERS.items():
+    for package, extra in (doctor._EXPORTERS | doctor._MORE).items():
         assert package in packages(extra)
 
 
