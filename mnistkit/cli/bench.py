@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("files", nargs="+", metavar="FILE", help="an .onnx file, of mnistkit or not")
     add_device(parser)
     add("--threads", type=int, metavar="N", help="threads inside one operator (default: one for each processor)")
-    add("--batch", type=_sizes, default=(1, 32, 1024), metavar="N,N", help="rows of a run (default: 1,32,1024)")
+    add("--batch", type=_sizes, metavar="N,N", help="rows of a run (default: 1,32,1024)")
     add("--no-keras", action="store_true", help="leave Keras' predict out")
     add_backend(parser, "Keras backend of that comparison (default: as for train)")
     add("--plot", metavar="FILE.png", help="also draw the latencies")
@@ -40,18 +40,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Measure, and print a table."""
     from mnistkit.publish.bench import bench
+    from mnistkit.publish.speed import BATCH_SIZES
 
     if options.plot:
-        from mnistkit.publish.bench_chart import check_plot
+        from mnistkit.publish.report.drawing import check_png
 
-        check_plot(options.plot)
+        check_png(options.plot, what=f"{options.plot}: the plot is")
     tell = None if options.quiet else lambda what: print(f"mnistkit: {what} ...", file=sys.stderr, flush=True)
     found = [
         bench(
             file,
             device=options.device,
             threads=options.threads,
-            batch_sizes=options.batch,
+            batch_sizes=BATCH_SIZES if options.batch is None else options.batch,
             keras=not options.no_keras,
             backend=options.backend,
             progress=tell,

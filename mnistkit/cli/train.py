@@ -103,15 +103,10 @@ class _Plot:
     """
 
     def __init__(self, path: str | Path) -> None:
-        from mnistkit.core.errors import InputError
-        from mnistkit.core.files import check_writable
-        from mnistkit.publish.report.drawing import check_matplotlib
+        from mnistkit.publish.report.drawing import check_png
 
         self.path = Path(path)
-        if self.path.suffix.lower() != ".png":
-            raise InputError(f"--plot {self.path}: the curves are a PNG; give a name that ends in .png")
-        check_matplotlib()
-        check_writable(self.path)
+        check_png(self.path, what=f"--plot {self.path}: the curves are")
 
     def draw(self, history: Mapping[str, Sequence[float]]) -> None:
         """Write the PNG of all epochs so far."""

@@ -35,7 +35,7 @@ def read_labels(metadata: Mapping[str, str]) -> tuple[str, ...] | None:
     """
     if "labels" not in metadata:
         return None
-    labels = _read_json(metadata, "labels")
+    labels = _read_json(metadata, "labels", "labels in the file are")
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
         raise ModelFileError("the labels in the file are not a list of names; export it again")
     return tuple(labels)
@@ -49,18 +49,28 @@ def read_states(metadata: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """
     if "states" not in metadata:
         return ()
-    pairs = _read_json(metadata, "states")
+    pairs = _read_json(metadata, "states", "states in the file are")
     if not isinstance(pairs, list) or not all(map(_is_pair, pairs)):
         raise ModelFileError("the states in the file are not a list of pairs of names; export it again")
     return tuple((before, after) for before, after in pairs)
 
 
-def _read_json(metadata: Mapping[str, str], key: str) -> Any:
+def read_preprocessing(metadata: Mapping[str, str]) -> Any:
+    """The numbers of a file's preprocessing, whatever JSON they are; ``None`` when it has none.
+
+    Raises:
+        ModelFileError: The entry is no JSON.
+    """
+    key = "preprocessing_parameters"
+    return _read_json(metadata, key, "preprocessing in the file is") if key in metadata else None
+
+
+def _read_json(metadata: Mapping[str, str], key: str, what: str) -> Any:
     try:
         return json.loads(metadata[key])
     except (ValueError, RecursionError) as error:
         reason = one_line(error, limit=120)
-        raise ModelFileError(f"the {key} in the file are damaged ({reason}); export it again") from error
+        raise ModelFileError(f"the {what} damaged ({reason}); export it again") from error
 
 
 def _is_pair(pair: Any) -> bool:

@@ -20,8 +20,8 @@ _MODEL_IR_VERSION, _MODEL_PRODUCER, _MODEL_GRAPH, _MODEL_OPSET = 1, 2, 7, 8
 _OPSET_DOMAIN, _OPSET_VERSION = 1, 2
 _GRAPH_NODE, _GRAPH_INITIALIZER = 1, 5
 _TENSOR_DIMS, _TENSOR_TYPE = 1, 2
-_FLOATS = {1, 10, 11, 16}  # float32, float16, float64, bfloat16
 _WEIGHTS = {1: "float32", 2: "uint8", 3: "int8", 10: "float16", 11: "float64", 16: "bfloat16"}
+_FLOATS = frozenset(_WEIGHTS.values()) - {"uint8", "int8"}
 _LONGEST_VARINT = 10
 
 
@@ -34,14 +34,19 @@ class Header:
         producer: The program that wrote it.
         opsets: Version of each set of operators by its domain; ``"ai.onnx"`` is ONNX' own.
         nodes: Number of operations, without those inside loops and branches.
-        parameters: Number of floating-point weights.
+        weights: Numbers in the initializers by element type: floats and bytes, no indices and shapes.
     """
 
     ir_version: int
     producer: str
     opsets: dict[str, int]
     nodes: int
-    parameters: int
+    weights: dict[str, int]
+
+    @property
+    def parameters(self) -> int:
+        """Number of floating-point weights."""
+        return sum(count for kind, count in self.weights.items() if kind in _FLOATS)
 
 
 def read_header(content: bytes) -> Header:
@@ -50,8 +55,9 @@ def read_header(content: bytes) -> Header:
     Raises:
         ModelFileError: The bytes are not those of an ONNX model.
     """
-    ir_version, producer, nodes, parameters = 0, "", 0, 0
+    ir_version, producer, nodes = 0, "", 0
     opsets: dict[str, int] = {}
+    weights: dict[str, int] = {}
     data = memoryview(content)
     try:
         for number, value in fields(data):
@@ -66,30 +72,12 @@ def read_header(content: bytes) -> Header:
                 for part, inner in fields(value):
                     nodes += part == _GRAPH_NODE
                     if part == _GRAPH_INITIALIZER and isinstance(inner, memoryview):
-                        parameters += weight_count(inner)
-    except (ValueError, IndexError) as error:
-        raise ModelFileError(f"not an ONNX model ({error})") from error
-    return Header(ir_version, producer, opsets, nodes, parameters)
-
-
-def count_weights(content: bytes) -> dict[str, int]:
-    """Numbers in a file's initializers by element type: floats and bytes; indices and shapes are not counted.
-
-    Raises:
-        ModelFileError: The bytes are not those of an ONNX model.
-    """
-    counts: dict[str, int] = {}
-    try:
-        for number, value in fields(memoryview(content)):
-            if number == _MODEL_GRAPH and isinstance(value, memoryview):
-                for part, inner in fields(value):
-                    if part == _GRAPH_INITIALIZER and isinstance(inner, memoryview):
                         kind, size = _type_and_size(inner)
-                        if kind in _WEIGHTS:
-                            counts[_WEIGHTS[kind]] = counts.get(_WEIGHTS[kind], 0) + size
+                        if kind is not None:
+                            weights[kind] = weights.get(kind, 0) + size
     except (ValueError, IndexError) as error:
         raise ModelFileError(f"not an ONNX model ({error})") from error
-    return counts
+    return Header(ir_version, producer, opsets, nodes, weights)
 
 
 def _opset(data: memoryview) -> tuple[str, int]:
@@ -108,10 +96,10 @@ def weight_count(tensor: memoryview) -> int:
     return size if kind in _FLOATS else 0
 
 
-def _type_and_size(tensor: memoryview) -> tuple[int, int]:
-    """ONNX' number of an initializer's element type, and how many elements it has."""
+def _type_and_size(tensor: memoryview) -> tuple[str | None, int]:
+    """Element type of an initializer, ``None`` where it holds no weights, and how many elements it has."""
     kind = next((value for number, value in fields(tensor) if number == _TENSOR_TYPE and isinstance(value, int)), 0)
-    return kind, math.prod(whole_numbers(tensor, _TENSOR_DIMS))
+    return _WEIGHTS.get(kind), math.prod(whole_numbers(tensor, _TENSOR_DIMS))
 
 
 def whole_numbers(message: memoryview, wanted: int) -> list[int]:

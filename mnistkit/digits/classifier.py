@@ -215,11 +215,7 @@ class Classifier:
         """Read each image; arguments and errors as for `probabilities`."""
         rows = self.probabilities(images)
         rows.setflags(write=False)  # each row is a view that is read-only too
-        labels = self.labels
-        return [
-            Prediction(digit, labels[digit], row.item(digit), row)
-            for row, digit in zip(rows, rows.argmax(1).tolist(), strict=True)
-        ]
+        return [self._prediction(row, digit) for row, digit in zip(rows, rows.argmax(1).tolist(), strict=True)]
 
     def predict_picture(self, source: Source) -> Prediction:
         """Read the digit of one picture of any size and polarity.
@@ -245,7 +241,9 @@ class Classifier:
         found = self._runtime.run({self._input.name: np.ascontiguousarray(decode(source))})
         if not found["ink_fraction"] > 0:
             raise NoDigitError(f"{name_of(source)}: no digit found; nothing stands out from the background")
-        return self._prediction(found[self._output].copy()), found["image28"]
+        row = found[self._output].copy()
+        row.setflags(write=False)
+        return self._prediction(row, int(row.argmax())), found["image28"]
 
     def read_digits(self, source: Source) -> DigitString:
         """Read all digits of a picture, in a row or rows; see `mnistkit.digits.numbers.read_digits`."""
@@ -258,10 +256,8 @@ class Classifier:
         warnings.warn("Classifier.read_number is now called read_digits", DeprecationWarning, stacklevel=2)
         return self.read_digits(source)
 
-    def _prediction(self, row: NDArray[np.float32]) -> Prediction:
-        digit = int(row.argmax())
-        row.setflags(write=False)
-        return Prediction(digit, self.labels[digit], float(row[digit]), row)
+    def _prediction(self, row: NDArray[np.float32], digit: int) -> Prediction:
+        return Prediction(digit, self.labels[digit], row.item(digit), row)
 
     def _raw(self, batch: NDArray[np.float32]) -> NDArray[Any]:
         """The model's own answers, ``[n, 10]``, however it wants its images laid out."""

@@ -5,14 +5,13 @@ A file says so itself, its caller says so, or it is measured on labelled images;
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnistkit.core.errors import ModelFileError, one_line
+from mnistkit.core.contract import read_preprocessing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -58,15 +57,7 @@ def read_scaling(metadata: Mapping[str, str]) -> Scaling | None:
     Raises:
         ModelFileError: The entry is damaged.
     """
-    text = metadata.get("preprocessing_parameters")
-    if text is None:
-        return None
-    try:
-        entry: Any = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ModelFileError(
-            f"the preprocessing in the file is damaged ({one_line(error, limit=120)}); export it again"
-        ) from error
+    entry = read_preprocessing(metadata)
     if not isinstance(entry, dict) or not _is_number(entry.get("scale")) or not entry["scale"]:
         return None
     offset = entry.get("offset", 0.0)

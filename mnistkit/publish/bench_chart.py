@@ -6,9 +6,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mnistkit.core.errors import InputError
-from mnistkit.core.files import check_writable, replacing
-from mnistkit.publish.report.drawing import SLIDES, Chart, as_png, check_matplotlib, style
+from mnistkit.core.files import replacing
+from mnistkit.publish.report.drawing import SLIDES, Chart, as_png, style
 
 if TYPE_CHECKING:
     import os
@@ -20,23 +19,8 @@ if TYPE_CHECKING:
 _MARKS = ("o", "s", "^", "D", "v", "P")
 
 
-def check_plot(path: str | os.PathLike[str]) -> None:
-    """Raise before the work starts if `write_plot` could not write.
-
-    Raises:
-        MissingExtraError: matplotlib is not installed.
-        InputError: The name does not end in ``.png``.
-        OutputError: The file cannot be written.
-    """
-    check_matplotlib()
-    if Path(path).suffix.lower() != ".png":
-        raise InputError(f"{path}: the plot is a PNG; give a name that ends in .png")
-    check_writable(Path(path))
-
-
 def write_plot(found: Sequence[Bench], path: str | os.PathLike[str]) -> None:
-    """Draw the median latencies, both axes logarithmic; Keras' with dashes; errors as `check_plot`."""
-    check_plot(path)
+    """Draw the median latencies, both axes logarithmic; Keras' with dashes."""
     colors = (SLIDES.blue, SLIDES.orange, SLIDES.green, SLIDES.quiet)
     words = []
     with style(SLIDES) as mpl:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mnistkit.core.errors import ModelFileError, one_line
+from mnistkit.core.contract import read_preprocessing
+from mnistkit.core.errors import ModelFileError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -90,11 +90,7 @@ def read_parameters(metadata: Mapping[str, str]) -> dict[str, Any]:
     Raises:
         ModelFileError: They are no JSON object.
     """
-    try:
-        found = json.loads(metadata.get("preprocessing_parameters", "{}"))
-    except (ValueError, RecursionError) as error:
-        reason = one_line(error, limit=120)
-        raise ModelFileError(f"the preprocessing in the file is damaged ({reason}); export it again") from error
+    found = read_preprocessing(metadata) if "preprocessing_parameters" in metadata else {}
     if not isinstance(found, dict):
         raise ModelFileError("the preprocessing in the file is no JSON object; export it again")
     return found

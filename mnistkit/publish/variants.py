@@ -12,7 +12,7 @@ import numpy as np
 from mnistkit.core.comparison import verify_file
 from mnistkit.core.errors import InputError, ModelFileError
 from mnistkit.core.install import install_hint
-from mnistkit.core.onnx_header import count_weights
+from mnistkit.core.onnx_header import read_header
 from mnistkit.core.runtime import Runtime, cast
 from mnistkit.digits.contract import DIGITS, OUTPUT_NAME, SIDE
 
@@ -76,7 +76,7 @@ def check_type(path: Path, ending: str) -> None:
     Raises:
         ModelFileError: They are of another type.
     """
-    counts = count_weights(path.read_bytes())
+    counts = read_header(path.read_bytes()).weights
     right = sum(counts.get(name, 0) for name in _TYPES[ending])
     total = sum(counts.get(name, 0) for name in ("float32", "float64", "bfloat16", "float16", "int8", "uint8"))
     if 2 * right <= total or not right:

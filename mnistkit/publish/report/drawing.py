@@ -10,12 +10,15 @@ import contextlib
 import io
 import re
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mnistkit.core.errors import MissingExtraError
+from mnistkit.core.errors import InputError, MissingExtraError
+from mnistkit.core.files import check_writable
 from mnistkit.core.install import install_hint
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterable, Iterator
 
 _FONT = "DejaVu Sans"  # comes with matplotlib
@@ -80,6 +83,24 @@ def check_matplotlib() -> None:
         import matplotlib.figure  # noqa: F401
     except ImportError as error:
         raise MissingExtraError(f"matplotlib is not installed; run {install_hint('report')}") from error
+
+
+def check_png(path: str | os.PathLike[str], *, what: str) -> None:
+    """Raise before the work starts if a figure could not be written.
+
+    Args:
+        path: Where it goes.
+        what: The beginning of the message about a wrong name, up to "a PNG".
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+        InputError: The name does not end in ``.png``.
+        OutputError: The file cannot be written.
+    """
+    if Path(path).suffix.lower() != ".png":
+        raise InputError(f"{what} a PNG; give a name that ends in .png")
+    check_matplotlib()
+    check_writable(Path(path))
 
 
 @contextlib.contextmanager
