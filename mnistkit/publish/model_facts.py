@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mnistkit.core.golden import GoldenPair
     from mnistkit.core.tensors import TensorInfo
 
-MNIST_SHA256 = "25c98f992c005963b7428e1f38418b233c9b286cc403519287eb8063f0bcfe07"
+DATASET_SHA256 = "25c98f992c005963b7428e1f38418b233c9b286cc403519287eb8063f0bcfe07"
 """`mnistkit.digits.data.Dataset.sha256` of the embedded images, as a training writes it down."""
 _ROUNDED = 5e-5  # an accuracy in a file has four decimals
 _FLOAT32 = 1e-6  # and Keras gives it as float32
@@ -88,7 +88,7 @@ class ModelFacts:
     @property
     def is_mnist(self) -> bool:
         """Whether the model was trained on the embedded MNIST."""
-        return (self.training.get("data") or {}).get("sha256") == MNIST_SHA256
+        return (self.training.get("data") or {}).get("sha256") == DATASET_SHA256
 
     @property
     def classifies_images(self) -> bool:

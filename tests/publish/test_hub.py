@@ -78,7 +78,7 @@ def test_it_holds_what_the_hub_expects(made):
 
 
 def test_the_images_that_count_as_mnist_are_the_embedded_ones(mnist):
-    assert mnist.sha256 == model_facts.MNIST_SHA256
+    assert mnist.sha256 == model_facts.DATASET_SHA256
 
 
 def test_the_rules_of_the_preprocessor_give_the_classifiers_answers(made, mnist):
