@@ -3,13 +3,53 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+import threading
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     import argparse
+    from types import TracebackType
 
 BACKENDS = ("jax", "tensorflow", "torch")
 BACKEND_ALIASES = {"pytorch": "torch", "tf": "tensorflow"}
+QUIET_SECONDS = 2.0  # before the first line of progress, and between two
+
+
+class Steps:
+    """Lines on stderr that say what is being done, where it takes longer than two seconds.
+
+    Args:
+        is_quiet: Say nothing.
+    """
+
+    def __init__(self, *, is_quiet: bool = False) -> None:
+        self._is_quiet = is_quiet
+        self._step = ""
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="mnistkit-progress", daemon=True)
+
+    def __enter__(self) -> Self:
+        if not self._is_quiet:
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._is_over.set()
+        if not self._is_quiet:
+            self._thread.join()
+
+    def tell(self, what: str) -> None:
+        """Take what is being done now."""
+        self._step = what
+
+    def _watch(self) -> None:
+        told = ""
+        while not self._is_over.wait(QUIET_SECONDS):
+            if self._step != told:
+                told = self._step
+                print(f"mnistkit: {told} ...", file=sys.stderr, flush=True)
 
 
 def add_backend(parser: argparse.ArgumentParser, text: str) -> None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from mnistkit.cli.common import (
+    Steps,
     add_backend,
     add_data,
     add_json,
@@ -101,24 +102,26 @@ def run(options: argparse.Namespace) -> int:
     from mnistkit.export import export_onnx, register_profile  # needs the backend to be chosen
 
     register_profile(digits.DigitClassifier.name, digits.digit_classifier)
-    report = export_onnx(
-        options.model,
-        options.out,
-        profile=options.profile,
-        exporter=options.exporter,
-        opset=options.opset,
-        optimize=not options.no_optimize,
-        batch=options.batch,
-        input_names=options.input_names,
-        output_names=options.output_names,
-        rename=dict(options.rename or ()),
-        atol=options.atol,
-        samples=options.samples,
-        data=load_data(options) if options.data else None,
-        labels=parse_labels(options),
-        unsafe=options.unsafe,
-        stateful=options.stateful,
-    )
+    with Steps(is_quiet=options.quiet) as steps:
+        report = export_onnx(
+            options.model,
+            options.out,
+            profile=options.profile,
+            exporter=options.exporter,
+            opset=options.opset,
+            optimize=not options.no_optimize,
+            batch=options.batch,
+            input_names=options.input_names,
+            output_names=options.output_names,
+            rename=dict(options.rename or ()),
+            atol=options.atol,
+            samples=options.samples,
+            data=load_data(options) if options.data else None,
+            labels=parse_labels(options),
+            unsafe=options.unsafe,
+            stateful=options.stateful,
+            progress=steps.tell,
+        )
     whole = None
     if options.picture or (needs_pictures(options) and report.profile == digits.DigitClassifier.name):
         from mnistkit.digits.picture_model import export_picture_model

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mnistkit.cli.common import add_data, add_device, add_json, parse_labels, print_json
+from mnistkit.cli.common import Steps, add_data, add_device, add_json, parse_labels, print_json
 
 if TYPE_CHECKING:
     import argparse
@@ -24,7 +23,6 @@ The page has learning curves (from NAME.train.json), the confusion matrix, the w
 test data, the comparison of Keras with onnxruntime (from NAME.onnx.json), latencies measured now, and the graph. A
 section without data says how to get it. --data of a model that reads no digits: an .npz with x_test, as the model takes
 it, and y_test, class numbers. Needs the extra report."""
-_QUIET_SECONDS = 2.0  # before the first line of progress, and between two
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,15 +41,16 @@ def run(options: argparse.Namespace) -> int:
     """Write the report and print what it says in short."""
     from mnistkit.publish.report.write import write_report
 
-    report, written = write_report(
-        options.model,
-        options.out,
-        png=options.png,
-        data=options.data,
-        labels=parse_labels(options),
-        device=options.device,
-        progress=None if options.quiet else _Progress().tell,
-    )
+    with Steps(is_quiet=options.quiet) as steps:
+        report, written = write_report(
+            options.model,
+            options.out,
+            png=options.png,
+            data=options.data,
+            labels=parse_labels(options),
+            device=options.device,
+            progress=steps.tell,
+        )
     if not options.quiet:
         for reason in report.missing:
             print(f"mnistkit: {reason}", file=sys.stderr)
@@ -79,16 +78,3 @@ def _summary(report: Report) -> list[str]:
         )
         lines.append(f"latency {', '.join(times)} (p50)")
     return lines
-
-
-class _Progress:
-    """Lines on stderr that say what is being done, where it takes longer than two seconds."""
-
-    def __init__(self) -> None:
-        self._last = time.monotonic()
-
-    def tell(self, what: str) -> None:
-        """Take what is being done now."""
-        if time.monotonic() - self._last >= _QUIET_SECONDS:
-            self._last = time.monotonic()
-            print(f"mnistkit: {what} ...", file=sys.stderr, flush=True)

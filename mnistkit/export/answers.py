@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
+from mnistkit.export.compiled import compiled, looks_at_values
 from mnistkit.export.equal_elements import first_of_equal
-from mnistkit.export.native.keras_hooks import compiled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,12 +54,37 @@ class KerasAnswers:
             return answers
         tensors = self.signature.tensors(arrays)
         try:
-            flat = self._program([variable.value for variable in self._variables], tensors)
-        except Exception:  # noqa: BLE001  # what cannot be compiled, such as a layer that looks at values, runs as it is
+            flat = self._program(self._values(), tensors)
+        except Exception as error:
+            if not looks_at_values(error):
+                raise  # a shape that the model does not take: operation by operation it would take seconds to say so
             answers = self.signature.call(self.model, arrays)
             self._program = None
             return answers
         return self.signature.named([keras.ops.convert_to_numpy(answer) for answer in flat])
+
+    def prepare(self, arrays: Arrays) -> None:
+        """Begin to compile for arrays of these shapes, if the backend compiles.
+
+        Raises:
+            Exception: Keras refuses the shapes, with whatever its backend raises.
+        """
+        if self._program is not None:
+            self._program.prepare(self._values(), self.signature.tensors(arrays))
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether what is refused is refused for its shapes alone, whatever the values."""
+        return self._program is not None
+
+    def stop_compiling(self) -> bool:
+        """Run operation by operation from now on; whether that makes a difference.
+
+        A layer may hide from `looks_at_values` why it cannot be compiled. So what is refused by the compiled model
+        is asked once more, before it is called refused.
+        """
+        was_compiled, self._program = self._program is not None, None
+        return was_compiled
 
     def moved(self, arrays: Arrays) -> Arrays:
         """Keras' answers with every weight and every input moved by about its last bit.
@@ -76,6 +101,9 @@ class KerasAnswers:
         with first_of_equal():
             flat = (self._program or self._run)(tensors, inputs)
         return self.signature.named([keras.ops.convert_to_numpy(answer) for answer in flat])
+
+    def _values(self) -> list[Any]:
+        return [variable.value for variable in self._variables]
 
     def _run(self, values: list[Any], tensors: list[Any]) -> list[Any]:
         """The model with these values in its variables; the variables themselves stay as they are."""

@@ -127,22 +127,60 @@ class _Noise:
             ExportError: Keras takes none at the first call, or answers with NaN.
         """
         is_first = self._domains is DOMAINS
+        lengths = list(lengths)
+        found = self._try_all(lengths, rows=rows, others=others, wanted=wanted)
+        if not found and is_first and self._answers.stop_compiling():
+            found = self._try_all(lengths, rows=rows, others=others, wanted=wanted)
+        if not found and is_first:
+            raise self._no_answer()
+        return found
+
+    def _try_all(self, lengths: Sequence[tuple[int, ...]], *, rows: int, others: int, wanted: int) -> list[Sample]:
         found: list[Sample] = []
         self._refused = None
+        self._prepare(lengths, rows=rows, others=others, wanted=wanted)
         for sizes in lengths:
-            if self._has_refused() and 1 in sizes and len(set(sizes)) > 1:
-                continue  # axes that Keras wants alike: length 1 passes by broadcasting, and on one backend alone
+            if self._has_refused() and _may_broadcast(sizes):
+                continue
             sample = self._draw_one(sizes, self._answers.signature.batch or (others if found else rows))
             if sample is not None:
                 found.append(sample)
             if len(found) == wanted:
                 break
-        if not found and is_first:
-            raise self._no_answer()
         return found
 
     def _has_refused(self) -> bool:
         return self._refused is not None
+
+    def _prepare(self, lengths: Sequence[tuple[int, ...]], *, rows: int, others: int, wanted: int) -> None:
+        """Let a backend that compiles begin with all shapes that will be asked for."""
+        taken = refused = 0
+        for sizes in lengths:
+            if not self._answers.is_compiled or taken == wanted:
+                break
+            if refused and _may_broadcast(sizes):
+                continue
+            arrays = self._arrays(sizes, self._answers.signature.batch or (others if taken else rows), self._domains[0])
+            try:
+                self._answers.prepare(arrays)
+                if not taken and rows > 1 and not self._answers.signature.batch:
+                    self._answers.prepare({key: array[-1:] for key, array in arrays.items()})
+            except Exception:  # noqa: BLE001  # Keras refuses a size with whatever its backend raises
+                refused += 1
+            else:
+                taken += 1
+
+    def _arrays(self, sizes: tuple[int, ...], rows: int, domain: Domain) -> dict[str, NDArray[Any]]:
+        return draw(
+            self._answers.signature,
+            rows=rows,
+            lengths=sizes,
+            high=self._high,
+            tables=self._tables,
+            words={key: list(values) for key, values in self._known.items()},
+            domain=domain,
+            divides=self._divides,
+        )
 
     def _no_answer(self) -> ExportError:
         if self._refused is None:
@@ -159,20 +197,13 @@ class _Noise:
             if domain.is_known and not self._known:
                 continue
             name = domain.name if not sizes else f"{domain.name}, length {'x'.join(map(str, sizes))}"
-            arrays = draw(
-                self._answers.signature,
-                rows=rows,
-                lengths=sizes,
-                high=self._high,
-                tables=self._tables,
-                words={key: list(values) for key, values in self._known.items()},
-                domain=domain,
-                divides=self._divides,
-            )
+            arrays = self._arrays(sizes, rows, domain)
             try:
                 sample = fit_sample(self._answers, name, arrays, atol=self._atol, changed={})
             except Exception as error:  # noqa: BLE001  # Keras refuses a size with whatever its backend raises
                 self._refused = error
+                if self._answers.is_compiled:
+                    break  # for its sizes; other numbers change nothing
                 continue
             if sample is not None and sizes and _is_empty(sample, self._answers):
                 self._refused = ValueError(f"at length {'x'.join(map(str, sizes))} its answer is empty")
@@ -184,6 +215,11 @@ class _Noise:
         if best is not None:
             self._domains = (chosen,)
         return best
+
+
+def _may_broadcast(sizes: tuple[int, ...]) -> bool:
+    """Whether axes that Keras wants alike could pass by broadcasting length 1, and on one backend alone."""
+    return 1 in sizes and len(set(sizes)) > 1
 
 
 def _is_empty(sample: Sample, answers: KerasAnswers) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import keras
 import numpy as np
 
 from mnistkit.core import keras_backend as backends
@@ -26,7 +27,7 @@ from mnistkit.export.provenance import check_replaceable, provenance_path, read_
 from mnistkit.export.verification import derived_atol, verify_samples
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -146,6 +147,7 @@ def export_onnx(
     labels: Sequence[str] | None = None,
     unsafe: bool = False,
     stateful: bool | None = None,
+    progress: Callable[[str], None] | None = None,
 ) -> ExportReport:
     """Export a Keras model to one verified ``.onnx`` file, with its provenance as JSON beside it.
 
@@ -176,6 +178,7 @@ def export_onnx(
         stateful: Whether the tensors that layers with ``stateful=True`` keep between calls become inputs and outputs of
             the file, for `mnistkit.StatefulSession` to carry; they do by default. With ``False`` each call of the file
             begins with zeros, as after ``reset_state()``.
+        progress: Called with what is being done, in a few words, at the beginning of each step.
 
     Raises:
         ExportError: The model cannot be exported (`UnsupportedError` lists every part that cannot), or the file's
@@ -187,10 +190,13 @@ def export_onnx(
     source = Path(model) if isinstance(model, (str, os.PathLike)) else None
     target = _check_target(source, path)
     _check_numbers(atol=atol, batch=batch)
+    tell = progress or _tell_nobody
+    tell("loading the model")
     loaded = load_model(source, unsafe=unsafe) if source is not None else model
     training = read_training(source, loaded)
     described = choose_profile(profile, training=training, data=data, labels=labels)
 
+    tell("writing the graph")
     chosen = choose(loaded, exporter, opset=opset, optimize=optimize, batch=batch, inputs=inputs, stateful=stateful)
     if described is not None:
         described.check(chosen.signature)
@@ -198,12 +204,14 @@ def export_onnx(
     answers = KerasAnswers(loaded, chosen.signature)
     if described is not None and hasattr(described, "fitted"):
         described = described.fitted(chosen.signature, answers)
+    tell(f"asking Keras for its answers, under {keras.backend.backend()}")
     found = collect_samples(answers, chosen.proto.graph, profile=described, given=samples, atol=allowed)
     by_keras = chosen.signature
     chosen, found = _renamed(
         chosen, found, described, input_names=input_names, output_names=output_names, renames=rename
     )
 
+    tell("checking the file's answers")
     with pending_model(target, chosen.proto) as pending:
         accuracy = annotate(pending, chosen, found[0], model=loaded, profile=described)
         if described is not None and found[0].has_targets and hasattr(described, "check_file"):
@@ -230,6 +238,10 @@ def export_onnx(
     report = replace(report, provenance=_provenance(report, chosen, pending.external_data, training))
     write_json(report.provenance_path, report.provenance)
     return report
+
+
+def _tell_nobody(step: str) -> None:
+    """Take a step, where nobody asked for progress."""
 
 
 def _check_target(source: Path | None, path: str | os.PathLike[str] | None) -> Path:

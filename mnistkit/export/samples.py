@@ -120,7 +120,14 @@ def real_samples(answers: KerasAnswers, parts: Sequence[ProfileSample]) -> list[
     signature = answers.signature
     ordered = [{tensor.name: part.inputs[tensor.name] for tensor in signature.inputs} for part in parts]
     rows = [len(next(iter(inputs.values()))) for inputs in ordered]
-    found = _answers(answers, ordered)
+    try:
+        found = _answers(answers, ordered)
+    except ExportError:
+        raise
+    except Exception:
+        if not answers.stop_compiling():
+            raise
+        found = _answers(answers, ordered)
     samples = []
     for part, inputs, count, expected in zip(parts, ordered, rows, found, strict=True):
         sizes = part.batch_sizes or tuple(sorted({size for size in BATCH_SIZES if size <= count}))

@@ -8,7 +8,6 @@ tests/keras/export/test_keras_hooks.py holds a test for each line.
 from __future__ import annotations
 
 import functools
-import hashlib
 import importlib
 import inspect
 import sys
@@ -18,7 +17,6 @@ from types import ModuleType
 from typing import Any
 
 import keras
-import numpy as np
 
 from mnistkit.core.errors import ExportError
 from mnistkit.core.thread_patches import Action, Patch
@@ -286,42 +284,6 @@ def layer_of(tensor: Any) -> Any:
 def lookup_dtype(layer: Any) -> str:
     """Return the type of the values in a lookup layer."""
     return str(attribute(layer, "keras:layers.IntegerLookup._value_dtype"))
-
-
-_programs: dict[str, Any] = {}  # XLA programs by what they compute, so that a model of the same kind is compiled once
-_PROGRAMS = 64  # kept at most
-
-
-def compiled(function: Callable[..., Any]) -> Callable[..., Any] | None:
-    """Return a function of lists of tensors as one program for each shape; None where its backend is fast without.
-
-    JAX compiles every operation for every shape, a tenth of a second each. What runs a few times is not worth
-    XLA's and LLVM's expensive passes either.
-    """
-    if keras.backend.backend() != "jax":
-        return None
-    jax = importlib.import_module("jax")
-    cheap = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-    options = cheap if jax.default_backend() == "cpu" else None
-    known: dict[Any, Any] = {}
-
-    def run(*arguments: Any) -> Any:
-        shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(arguments))
-        if shapes not in known:
-            traced = jax.jit(function).trace(*arguments)
-            lowered = traced.lower()
-            digest = hashlib.sha256(lowered.as_text().encode())
-            for constant in traced.jaxpr.consts:
-                digest.update(np.asarray(constant).tobytes())
-            key = digest.hexdigest()
-            if key not in _programs:
-                while len(_programs) >= _PROGRAMS:
-                    del _programs[next(iter(_programs))]
-                _programs[key] = lowered.compile(compiler_options=options)
-            known[shapes] = _programs[key]
-        return known[shapes](*arguments)
-
-    return run
 
 
 # -- Keras' own classes -----------------------------------------------------------------------------------------------

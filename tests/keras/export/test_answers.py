@@ -161,3 +161,47 @@ def test_a_wrong_file_of_such_a_model_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(pipeline, "choose", wrong)
     with pytest.raises(ParityError, match="largest difference"):
         export_onnx(chaotic(), tmp_path / "m.onnx")
+
+
+class Hides(layers.Layer):
+    """A layer that looks at its values, and calls what goes wrong by another name."""
+
+    def call(self, x):
+        try:
+            return x * float(np.sign(ops.convert_to_numpy(x).sum()))
+        except Exception:  # noqa: BLE001  # whatever the backend raises
+            raise ValueError("this layer wants numbers") from None
+
+    def compute_output_spec(self, x):
+        return keras.KerasTensor(x.shape, x.dtype)
+
+
+def test_what_is_refused_compiled_is_asked_once_more_before_it_is_called_refused():
+    model = model_of(lambda x: Hides()(x))
+    signature = signature_of_model(model)
+    _, graph = answers_of(model_of(lambda x: x * 2.0))
+    sample = drawn_samples(KerasAnswers(model, signature), graph, atol=1e-4)[0]
+    (expected,) = sample.expected.values()
+    assert np.allclose(np.abs(expected), np.abs(next(iter(sample.inputs.values()))))
+
+
+class Counts(layers.Layer):
+    """A layer that refuses what is long, and counts how often it runs."""
+
+    calls = 0
+
+    def call(self, x):
+        self.calls += 1
+        if isinstance(x.shape[1], int) and x.shape[1] > 100:
+            raise ValueError("too long")
+        return x * 2.0
+
+
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="JAX alone compiles for each shape")
+def test_a_refused_shape_is_traced_once_and_never_run_operation_by_operation(monkeypatch):
+    counts = Counts()
+    answers, graph = answers_of(model_of(counts, shape=(None, 3)))
+    counts.calls = 0
+    monkeypatch.setattr(type(answers.signature), "call", lambda *_: pytest.fail("it was run operation by operation"))
+    drawn_samples(answers, graph, atol=1e-4)
+    assert counts.calls <= 6  # 24, 9, 1, a single row, and 224, which is refused
