@@ -2,6 +2,8 @@
 
 import keras
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 from comparing import agree, compare, redraw
 from keras import layers as L
@@ -106,6 +108,45 @@ def transformer():
 @pytest.mark.filterwarnings("ignore:Layer .* does not support masking:UserWarning")  # Keras says so while building
 def test_transformer_block_with_free_length():
     agree(redraw(transformer()))
+
+
+def optimized(model, path):
+    """The operators that onnxruntime runs, after its own fusions."""
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(path)
+    onnxruntime.InferenceSession(convert(model).proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return [node.op_type for node in onnx.load(path).graph.node]
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* does not support masking:UserWarning")  # Keras says so while building
+def test_attention_is_matrix_products():
+    """onnxruntime's Einsum takes two to three times as long."""
+    kinds = [node.op_type for node in convert(redraw(transformer())).proto.graph.node]
+    assert "Einsum" not in kinds
+    assert kinds.count("MatMul") >= 6
+
+
+@pytest.mark.parametrize(("approximate", "fused"), [(True, "FastGelu"), (False, "Gelu")])
+def test_onnxruntime_recognizes_gelu(approximate, fused, tmp_path):
+    inputs = keras.Input((4,))
+    bent = keras.ops.gelu(L.Dense(3)(inputs), approximate=approximate)
+    model = redraw(keras.Model(inputs, L.Dense(2)(bent)))
+    agree(model)
+    found = optimized(model, tmp_path / "model.onnx")
+    assert fused in found or f"Bias{fused}" in found
+    assert not {"Tanh", "Erf"} & set(found)
+
+
+@pytest.mark.parametrize(
+    "equation",
+    ["abcd,aecd->acbe", "acbe,aecd->abcd", "abc,abd->acd", "ab,acb->ac", "bij,bjk->bki", "abc,cb->ab", "aib,ajb->jia"],
+)
+def test_products_of_stacks_are_those_of_einsum(equation):
+    left, right = (
+        tuple(2 + "abcdeijk".index(letter) for letter in part) for part in equation.split("->")[0].split(",")
+    )
+    a, b = keras.Input(batch_shape=left), keras.Input(batch_shape=right)
+    agree(keras.Model([a, b], keras.ops.einsum(equation, a, b)))
 
 
 def test_comparison_by_the_operator_is_an_operation():

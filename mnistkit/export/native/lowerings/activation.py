@@ -133,12 +133,12 @@ def gelu(graph: Graph, op: Any, x: Any) -> Value:
     """Gaussian error linear unit: by tanh when approximate, else by erf."""
     value = floating(graph, x)
     half, one = graph.const(0.5, value.dtype), graph.const(1.0, value.dtype)
+    # both are written in an order that onnxruntime recognizes and fuses (fast_gelu_fusion.cc, gelu_fusion.cc)
     if op.approximate:
-        cube = graph.pointwise("Mul", graph.pointwise("Mul", value, value), value)
-        inner = graph.pointwise("Add", value, graph.pointwise("Mul", cube, graph.const(0.044715, value.dtype)))
-        gate = graph.pointwise("Tanh", graph.pointwise("Mul", inner, graph.const(math.sqrt(2 / math.pi), value.dtype)))
+        square = graph.pointwise("Mul", graph.pointwise("Mul", value, graph.const(0.044715, value.dtype)), value)
+        scaled = graph.pointwise("Mul", value, graph.const(math.sqrt(2 / math.pi), value.dtype))
+        gate = graph.pointwise("Tanh", graph.pointwise("Mul", graph.pointwise("Add", square, one), scaled))
         return graph.pointwise("Mul", graph.pointwise("Mul", value, half), graph.pointwise("Add", gate, one))
-    # written in the order that onnxruntime recognises and fuses
     gate = graph.pointwise("Erf", graph.pointwise("Div", value, graph.const(math.sqrt(2), value.dtype)))
     return graph.pointwise("Mul", graph.pointwise("Mul", value, graph.pointwise("Add", gate, one)), half)
 
