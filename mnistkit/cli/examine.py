@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 from mnistkit import __version__
 from mnistkit.core import keras_backend as backends
+from mnistkit.core.devices import installed_packages
 from mnistkit.core.errors import MissingExtraError, MnistkitError, one_line
 from mnistkit.core.install import install_command
-from mnistkit.core.runtime import both_packages, load_onnxruntime
+from mnistkit.core.runtime import load_onnxruntime
 
 WORKS, MISSING, BROKEN, FACT = "works", "missing", "broken", "fact"
 """The states of a finding. Something optional that is not installed is missing; something that is there and cannot be
@@ -132,7 +133,7 @@ def _onnxruntime() -> list[Finding]:
         cure = install_command("cpu", force=not missing)
         return [Finding(group, "onnxruntime", MISSING if missing else BROKEN, detail, cure)]
     findings = [Finding(group, "onnxruntime", WORKS, ort.__version__)]
-    if both_packages():
+    if len(installed_packages()) > 1:
         told = "onnxruntime and onnxruntime-gpu are both installed; they overwrite each other's files"
         findings.append(Finding(group, "onnxruntime packages", BROKEN, told, f"{uninstall} && {gpu}"))
     offered = ort.get_available_providers()

@@ -29,6 +29,7 @@ from mnistkit.core.modules import moved
 from mnistkit.core.startup_lines import startup_lines_held_back
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import ModuleType
 
 BACKENDS: tuple[str, ...] = ("jax", "torch", "tensorflow")
@@ -173,6 +174,45 @@ def enable_determinism(seed: int) -> None:
         import torch
 
         torch.use_deterministic_algorithms(mode=True, warn_only=True)
+
+
+@contextlib.contextmanager
+def full_precision() -> Iterator[None]:
+    """Within the block Keras multiplies float32 in float32 on a GPU too.
+
+    NVIDIA's GPUs multiply in TF32 (10 bits of mantissa instead of 23) where a framework lets them: JAX and TensorFlow in
+    all products, PyTorch in convolutions. What is compared with another implementation must not. JAX's setting is the
+    thread's own, the others are the process'. On a CPU nothing is changed.
+    """
+    name = _loaded_backend()
+    if name not in BACKENDS or _device(name) == "cpu":
+        yield
+    elif name == "jax":
+        import jax
+
+        with jax.default_matmul_precision("highest"):
+            yield
+    elif name == "torch":
+        import torch
+
+        kinds = (torch.backends.cudnn, torch.backends.cuda.matmul)
+        before = [kind.allow_tf32 for kind in kinds]
+        try:
+            for kind in kinds:
+                kind.allow_tf32 = False
+            yield
+        finally:
+            for kind, was in zip(kinds, before, strict=True):
+                kind.allow_tf32 = was
+    else:
+        import tensorflow as tf
+
+        was_on = tf.config.experimental.tensor_float_32_execution_enabled()
+        try:
+            tf.config.experimental.enable_tensor_float_32_execution(False)
+            yield
+        finally:
+            tf.config.experimental.enable_tensor_float_32_execution(was_on)
 
 
 def _wanted(name: str | None) -> tuple[str, str]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from mnistkit.core import devices
 from mnistkit.core.contract import PREFIX
 from mnistkit.core.errors import DeviceError, InputError, MissingExtraError, ModelFileError, one_line
 from mnistkit.core.files import sniff_kind
@@ -44,15 +45,19 @@ class Runtime:
 
     Args:
         model: Path of the file, or its bytes.
-        device: ``"cpu"``, ``"cuda"``, ``"cuda:N"``, or ``"auto"`` (CUDA where it works, else CPU).
+        device: ``"cpu"``, ``"cuda"``, ``"cuda:N"`` or another of `mnistkit.core.devices.DEVICES`, or ``"auto"`` (CUDA
+            where it works, else CPU).
         threads: Threads inside one operator; by default one for each processor this process may use.
         exact: Turn reduced-precision kernels (TF32) off, as verification does.
+        provider_options: Options of the device's execution provider, by onnxruntime's names, for example
+            ``{"gpu_mem_limit": 2**30}``; they need a device by name.
         optimize: Let onnxruntime rewrite the graph before the first run. For a graph of many small nodes the rewriting
             takes longer than the runs.
 
     Raises:
         ModelFileError: The file is missing or is not an ONNX model that this onnxruntime reads.
-        DeviceError: The device is unknown, or was asked for by name and cannot be had.
+        DeviceError: The device is unknown, was asked for by name and cannot be had, or refuses the options.
+        InputError: Provider options without a device that takes some.
         MissingExtraError: onnxruntime is not installed.
     """
 
@@ -64,12 +69,14 @@ class Runtime:
         threads: int | None = None,
         exact: bool = False,
         optimize: bool = True,
+        provider_options: Mapping[str, Any] | None = None,
     ) -> None:
         if threads is not None and threads < 1:
             raise InputError(f"threads must be at least 1, got {threads}")
         self.name, self._content = _read_model(model)
         self._path = None if isinstance(model, bytes) else str(Path(model).absolute())
         self._device, self._threads, self._exact, self._optimize = device, threads, exact, optimize
+        self._provider_options = dict(provider_options or {})
         self._open()
 
     def __repr__(self) -> str:
@@ -84,9 +91,9 @@ class Runtime:
         return self._content
 
     def _open(self) -> None:
-        self._session = _make_session(
-            self, self._device, threads=self._threads, exact=self._exact, optimize=self._optimize
-        )
+        ort = load_onnxruntime()
+        wanted = devices.request(ort, self._device, exact=self._exact, options=self._provider_options)
+        self._session = _make_session(self, wanted, threads=self._threads, optimize=self._optimize)
         self._pid = os.getpid()
         self.inputs = tuple(tensor_info(node) for node in self._session.get_inputs())
         self.outputs = tuple(tensor_info(node) for node in self._session.get_outputs())
@@ -155,7 +162,7 @@ class Runtime:
         return answers
 
     def __getstate__(self) -> dict[str, Any]:
-        keep = ("name", "_content", "_path", "_device", "_threads", "_exact", "_optimize")
+        keep = ("name", "_content", "_path", "_device", "_threads", "_exact", "_optimize", "_provider_options")
         return {key: self.__dict__[key] for key in keep}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -212,7 +219,7 @@ def _read_model(model: str | os.PathLike[str] | bytes) -> tuple[str, bytes]:
     return str(path), content
 
 
-def _make_session(model: Runtime, device: str, *, threads: int | None, exact: bool, optimize: bool) -> Any:
+def _make_session(model: Runtime, wanted: devices.Request, *, threads: int | None, optimize: bool) -> Any:
     ort = load_onnxruntime()
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or usable_cpus()
@@ -221,26 +228,23 @@ def _make_session(model: Runtime, device: str, *, threads: int | None, exact: bo
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if not optimize:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    providers, demanded = _wanted_providers(ort, device, exact=exact)
+    for name, value in wanted.device.session.items():
+        setattr(options, name, value)
     try:
-        session = ort.InferenceSession(model.source, sess_options=options, providers=providers)
+        # without onnxruntime's own way back to the CPU, which prints why and goes on
+        session = ort.InferenceSession(
+            model.source, sess_options=options, providers=wanted.providers, enable_fallback=0
+        )
     except Exception as error:  # onnxruntime's exceptions share no public base
-        if demanded:
-            raise DeviceError(f"{device}: {one_line(error, limit=300)}; run `mnistkit doctor`") from error
+        if wanted.device.provider != devices.CPU and wanted.demanded:
+            raise DeviceError(f"{wanted.asked}: {one_line(error, limit=300)}; run `mnistkit doctor`") from error
         cure = "; upgrade onnxruntime, or export with an older opset" if _is_too_new(str(error)) else ""
         raise ModelFileError(
             f"{model.name}: not a model that onnxruntime {ort.__version__} reads ({one_line(error, limit=300)}){cure}"
         ) from error
     keep_alive_across_fork(session)
-    session.disable_fallback()
-    wanted = providers[0] if isinstance(providers[0], str) else providers[0][0]
-    if wanted not in session.get_providers():
-        reason = (
-            f"{wanted} is offered by this onnxruntime but cannot be loaded (driver, CUDA or cuDNN missing); "
-            f"run `mnistkit doctor`, and {install_hint('gpu')} for the libraries"
-        )
-        if demanded:
-            raise DeviceError(f"{device}: {reason}")
+    reason = wanted.check(ort, session)
+    if reason:
         warnings.warn(f"running on CPU: {reason}", RuntimeWarning, stacklevel=4)
     return session
 
@@ -255,48 +259,6 @@ def usable_cpus() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _wanted_providers(ort: ModuleType, device: str, *, exact: bool) -> tuple[list[Any], bool]:
-    """Providers to ask for, and whether the first of them must be the one that is used."""
-    if not isinstance(device, str):
-        raise DeviceError(f"unknown device {device!r}; use 'auto', 'cpu', 'cuda' or 'cuda:N'")
-    kind, _, index = device.partition(":")
-    kind = "cuda" if kind == "gpu" else kind
-    if kind not in {"auto", "cpu", "cuda"} or (index and (kind != "cuda" or not index.isdigit())):
-        raise DeviceError(f"unknown device {device!r}; use auto, cpu, cuda or cuda:N")
-    available = ort.get_available_providers()
-    if kind == "cpu" or (kind == "auto" and "CUDAExecutionProvider" not in available):
-        return ["CPUExecutionProvider"], False
-    if "CUDAExecutionProvider" not in available:
-        both = both_packages()
-        cure = (
-            "onnxruntime and onnxruntime-gpu are both installed and break each other; run "
-            f"`pip uninstall -y onnxruntime onnxruntime-gpu` and then {install_hint('gpu')}"
-            if both
-            else f"this onnxruntime has no CUDA; run `pip uninstall -y onnxruntime` and {install_hint('gpu')}"
-        )
-        raise DeviceError(f"{device}: {cure} (it offers {', '.join(available)})")
-    if hasattr(ort, "preload_dlls"):
-        ort.preload_dlls()
-    options = {"device_id": index or "0", "use_tf32": "0" if exact else "1"}
-    demanded = kind == "cuda"
-    fallback = [] if demanded else ["CPUExecutionProvider"]
-    return [("CUDAExecutionProvider", options), *fallback], demanded
-
-
-def both_packages() -> bool:
-    """Whether the CPU and the GPU package of onnxruntime are installed together, which breaks both."""
-    import importlib.metadata  # slow to import, and needed only to explain what is wrong
-
-    found = 0
-    for package in ("onnxruntime", "onnxruntime-gpu"):
-        try:
-            importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-        found += 1
-    return found > 1
 
 
 def cast(array: NDArray[Any], info: TensorInfo) -> NDArray[Any]:

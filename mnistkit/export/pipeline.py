@@ -128,6 +128,7 @@ class ExportReport:
         return "\n".join([*lines, f"wrote {self.path}, {self.provenance_path}"])
 
 
+@backends.full_precision()  # what Keras answers is compared digit by digit
 def export_onnx(
     model: Any,
     path: str | os.PathLike[str] | None = None,

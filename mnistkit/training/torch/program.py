@@ -1,7 +1,7 @@
 """One train step of Keras traced once under PyTorch and replayed, without Python dispatch and without autograd.
 
 The trace (``trace``) is a graph of ATen operations on the model's own tensors. It is simplified (``simplify``) and run
-in TorchScript's interpreter or as a graph module (``executor``).
+in TorchScript's interpreter or as a graph module (``executor``); on a CUDA device as one CUDA graph (``cuda_graph``).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mnistkit.training import keras_hooks
 from mnistkit.training.attributes import settings
 from mnistkit.training.programs import COMPILE_REST_FROM
 from mnistkit.training.pytree import tree_leaves, tree_map
-from mnistkit.training.torch import executor, simplify, trace
+from mnistkit.training.torch import cuda_graph, executor, simplify, trace
 from mnistkit.training.torch.graph import largest_product
 from mnistkit.training.torch.hooks import copy_lists
 
@@ -176,9 +176,11 @@ class _Replay:
         device = batch[0].device
         self._joined = simplify.simplify(traced.graph, states=len(self._variables), device=device)
         self._buffers = [torch.cat([self._value(i).reshape(-1) for i in parts]) for parts in self._joined]
+        self._device, self._module = device, traced.graph
+        self._captured: cuda_graph.CapturedStep | None = None
+        self._step: executor.Step | None = None
         with self._state() as state:
-            examples = [op.example for op in traced.random_ops]
-            self._step = executor.build(traced.graph, [*state, *batch, *examples, *self._buffers])
+            self._get_ready(state, [*batch, *(op.example for op in traced.random_ops)])
 
     def threads(self) -> contextlib.AbstractContextManager[None]:
         """Use one thread within the block where that is faster."""
@@ -189,10 +191,24 @@ class _Replay:
         i = 0
         with self._state() as state:
             for i, batch in enumerate(batches, start=1):
-                drawn = [op(seed + (i - 1) * op.stride) for op, seed in seeds]
-                self._step(*state, *batch, *drawn, *self._buffers)
+                given = [*batch, *(op(seed + (i - 1) * op.stride) for op, seed in seeds)]
+                if i == 1 and self._captured is not None and not self._captured.works_on(state):
+                    self._get_ready(state, given)
+                if self._captured is not None:
+                    self._captured(given)
+                else:
+                    assert self._step is not None
+                    self._step(*state, *given, *self._buffers)
         for generator, stride in trace.draws_per_step(self._random_ops):
             generator.state.value.data[1] += stride * i
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)  # whoever times the steps must not time their start alone
+
+    def _get_ready(self, state: list[Any], given: list[Any]) -> None:
+        """Make what runs the step: a CUDA graph on these tensors, else an executor."""
+        self._captured = cuda_graph.capture(self._module, held=(state, self._buffers), given=given)
+        if self._captured is None and self._step is None:
+            self._step = executor.build(self._module, [*state, *given, *self._buffers])
 
     def _value(self, i: int) -> Any:
         return self._variables[i].value.detach()

@@ -112,7 +112,7 @@ def _trace(model: Any, batch: PyTree, *, training: bool) -> Trace:
 
 
 def _trace_with(state: list[State], model: Any, batch: PyTree, *, training: bool) -> tuple[Trace, list[State]]:
-    extractor = RandomOpExtractor()
+    extractor = RandomOpExtractor(tree_leaves(batch)[0].device)
 
     def step(tensors: list[Any], flat: list[Any]) -> None:
         del tensors  # traced because the variables hold these very tensors
@@ -151,10 +151,15 @@ def _trace_with(state: list[State], model: Any, batch: PyTree, *, training: bool
 
 
 class RandomOpExtractor(TorchFunctionMode):
-    """Takes the seeded random operations out of a trace, and refuses reads of values that make_fx would not see."""
+    """Takes the seeded random operations out of a trace, and refuses reads of values that make_fx would not see.
 
-    def __init__(self) -> None:
+    Args:
+        device: where random numbers are drawn; a generator of the CPU draws none for another device.
+    """
+
+    def __init__(self, device: Any = None) -> None:
         super().__init__()
+        self._device = device
         self.random_ops: list[RandomOp] = []
         self._open: dict[int, RandomOp] = {}
         self._branches = 0
@@ -167,7 +172,7 @@ class RandomOpExtractor(TorchFunctionMode):
         if self._branches:
             raise UntraceableError("it draws random numbers inside keras.ops.cond")
         nth = 0 if fixed else sum(op.seed is seed for op in self.random_ops)
-        op = RandomOp(function=torch.rand, seed=seed, nth=nth, generator=torch.Generator())
+        op = RandomOp(function=torch.rand, seed=seed, nth=nth, generator=torch.Generator(self._device))
         self._open[id(op.generator)] = op
         self.random_ops.append(op)
         return op.generator
