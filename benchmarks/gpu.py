@@ -73,11 +73,19 @@ def run(name: str, given: dict) -> dict:
     if backend:
         environment["KERAS_BACKEND"] = backend
     if given["device"] == "cpu":
+        patience *= 4
         environment |= {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, __file__, "--child", function, json.dumps({**given, "backend": backend})]
     began = time.perf_counter()
     try:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=patience, check=False)
+        done = subprocess.run(
+            command,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=patience,
+            check=False,
+        )
         out, err, code = done.stdout, done.stderr, f"exit {done.returncode}"
     except subprocess.TimeoutExpired as expired:
         out, err, code = (

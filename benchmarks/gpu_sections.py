@@ -55,7 +55,7 @@ def check_graphs(*, device: str, data: str | None, **_: Any) -> Iterator[Row]:
     x, y = images(data, 1010 if device == "cuda" else 170)
     for name in ("mlp", "cnn"):
         epochs = 11 if name == "mlp" else 2
-        ends = {}
+        ends, noise = {}, 0.0
         for way in ("fit", "plain replay", "plain replay again", "graph"):
             made = model(name)
             train_as(way, made, x, y, epochs=epochs, shuffle=False)
@@ -69,11 +69,12 @@ def check_graphs(*, device: str, data: str | None, **_: Any) -> Iterator[Row]:
                 recorded = f"{sum(captured)} of {len(captured)}"
         for one, other in (("fit", "plain replay"), ("plain replay", "plain replay again"), ("plain replay", "graph")):
             apart = float(np.max(np.abs(ends[one][0] - ends[other][0])))
+            noise = apart if other.endswith("again") else noise  # of kernels that add in another order in every run
             row: Row = {"model": name, "compared": f"{one} / {other}", "largest difference": apart}
             row["loss"] = [float(ends[one][1]), float(ends[other][1])]
             if other == "graph":
                 row["steps recorded"] = recorded
-                good = apart == 0 and recorded.startswith(recorded[-1])
+                good = apart <= max(1e-6, 10 * noise) and recorded.startswith(recorded[-1])
                 row["result"] = "not run: no CUDA device" if device == "cpu" else "PASS" if good else "FAIL"
             yield row
 

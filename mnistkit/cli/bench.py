@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from mnistkit.cli.common import add_backend, add_device, add_json, print_json
+from mnistkit.cli.common import add_backend, add_device, add_json, device_options, print_json
 
 if TYPE_CHECKING:
     from mnistkit.publish.bench import Bench
@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
     found = [
         bench(
             file,
-            device=options.device,
+            **device_options(options),
             threads=options.threads,
             batch_sizes=BATCH_SIZES if options.batch is None else options.batch,
             keras=not options.no_keras,

@@ -69,8 +69,26 @@ def add_data(parser: argparse.ArgumentParser) -> None:
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
-    """Add ``--device`` of onnxruntime."""
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    """Add ``--device`` and ``--provider-option`` of onnxruntime."""
+    from mnistkit.core.devices import NAMES
+
+    parser.add_argument(
+        "--device",
+        default="auto",
+        metavar="NAME",
+        help=f"{', '.join(NAMES)}; cuda:N for one of several (default: auto)",
+    )
+    parser.add_argument(
+        "--provider-option", action="append", metavar="KEY=VALUE",
+        help="an option of the device's execution provider, by onnxruntime's name; may be repeated",
+    )  # fmt: skip
+
+
+def device_options(options: argparse.Namespace) -> dict[str, Any]:
+    """The arguments that ``--device`` and ``--provider-option`` are."""
+    from mnistkit.core.devices import parse_options
+
+    return {"device": options.device, "provider_options": parse_options(options.provider_option)}
 
 
 def add_json(parser: argparse.ArgumentParser, text: str) -> None:

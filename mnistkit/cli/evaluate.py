@@ -5,7 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mnistkit.cli.common import add_backend, add_data, add_device, add_json, load_data, print_json, start_keras
+from mnistkit.cli.common import (
+    add_backend,
+    add_data,
+    add_device,
+    add_json,
+    device_options,
+    load_data,
+    print_json,
+    start_keras,
+)
 
 if TYPE_CHECKING:
     import argparse
@@ -34,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     data = load_data(options) if options.data or options.labels else None
     if Path(options.file).suffix == ".keras":
         start_keras(options)
-    found = evaluate(options.file, data=data, device=options.device, backend=options.backend)
+    found = evaluate(options.file, data=data, **device_options(options), backend=options.backend)
     if options.json:
         print_json(found.as_json())
     else:

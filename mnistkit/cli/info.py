@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mnistkit.cli.common import add_device, add_json, print_json
+from mnistkit.cli.common import add_device, add_json, device_options, print_json
 
 if TYPE_CHECKING:
     import argparse
@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
     from mnistkit.core.about import read_about
     from mnistkit.core.runtime import Runtime
 
-    runtime = Runtime(options.file, device=options.device)
+    runtime = Runtime(options.file, **device_options(options))
     about = read_about(options.file, runtime).as_json()
     if options.json:
         print_json(about)

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mnistkit.cli.common import add_device, add_json, print_json
+from mnistkit.cli.common import add_device, add_json, device_options, print_json
 from mnistkit.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
 
     _check_names(options)
     file = options.model or default_model()
-    classifier = Classifier(file, device=options.device)
+    classifier = Classifier(file, **device_options(options))
     model = {"file": str(file), "test_accuracy": _test_accuracy(classifier)}
     talks = not options.quiet and not options.json
     told = options.model is not None or not talks  # who names a model knows it
@@ -120,7 +120,7 @@ def _run_in_bulk(options: argparse.Namespace) -> int:
             options.pictures,
             options.out,
             model=options.model,
-            device=options.device,
+            **device_options(options),
             array=options.array,
             number=options.number,
             min_confidence=options.min_confidence,

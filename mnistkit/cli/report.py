@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mnistkit.cli.common import Steps, add_data, add_device, add_json, parse_labels, print_json
+from mnistkit.cli.common import Steps, add_data, add_device, add_json, device_options, parse_labels, print_json
 
 if TYPE_CHECKING:
     import argparse
@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
             png=options.png,
             data=options.data,
             labels=parse_labels(options),
-            device=options.device,
+            **device_options(options),
             progress=steps.tell,
         )
     if not options.quiet:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from mnistkit.cli.common import add_device, add_json, print_json
+from mnistkit.cli.common import add_device, add_json, device_options, print_json
 
 if TYPE_CHECKING:
     import argparse
@@ -24,7 +24,7 @@ def run(options: argparse.Namespace) -> int:
     """Verify one file and print the largest difference."""
     from mnistkit.core.comparison import verify_file
 
-    found = verify_file(options.file, device=options.device)
+    found = verify_file(options.file, **device_options(options))
     if options.json:
         print_json(dataclasses.asdict(found))
     else:

@@ -17,6 +17,7 @@ from mnistkit.core.runtime import Runtime
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
@@ -100,15 +101,25 @@ def compare(expected: NDArray[Any], actual: NDArray[Any], *, atol: float, what: 
     return Comparison(largest, allowed, len(left) if left.ndim else 1, agreement)
 
 
-def verify_file(model: str | os.PathLike[str] | bytes, *, device: str = "auto") -> Verification:
+def verify_file(
+    model: str | os.PathLike[str] | bytes,
+    *,
+    device: str = "auto",
+    provider_options: Mapping[str, Any] | None = None,
+) -> Verification:
     """Verify a file again from the golden pairs inside it, with neither Keras nor a data set.
+
+    Args:
+        model: Path of the file, or its bytes.
+        device: Where onnxruntime runs, in full float32; see `mnistkit.Runtime`.
+        provider_options: Options of the device's execution provider; see `mnistkit.Runtime`.
 
     Raises:
         ParityError: An answer differs from the one verified at export.
         ModelFileError: The file cannot be read or carries no golden pairs.
         DeviceError: The device cannot be had.
     """
-    runtime = Runtime(model, device=device, exact=True)
+    runtime = Runtime(model, device=device, exact=True, provider_options=provider_options)
     try:
         pairs = decode_golden(runtime.metadata)
     except ModelFileError as error:

@@ -6,7 +6,6 @@ where a provider's libraries cannot be loaded.
 
 from __future__ import annotations
 
-import importlib.metadata
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ from mnistkit.core.errors import DeviceError, InputError, did_you_mean
 from mnistkit.core.install import install_hint
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from types import ModuleType
 
 CPU = "CPUExecutionProvider"
@@ -207,7 +206,7 @@ def request(ort: ModuleType, asked: str, *, exact: bool = False, options: Mappin
     return Request(asked, device, [(device.provider, chosen), *behind], demanded=asked != "auto")
 
 
-def parse_options(pairs: list[str] | None) -> dict[str, str] | None:
+def parse_options(pairs: Sequence[str] | None) -> dict[str, str] | None:
     """Provider options as the command line has them, ``["use_tf32=0"]``.
 
     Raises:
@@ -224,6 +223,8 @@ def parse_options(pairs: list[str] | None) -> dict[str, str] | None:
 
 def installed_packages() -> list[str]:
     """The packages of onnxruntime in the folder that it is imported from; more than one break each other."""
+    import importlib.metadata  # slow to import, and needed only to explain what is wrong
+
     places: dict[str, list[str]] = {}
     for name in _PACKAGES:
         try:

@@ -180,9 +180,9 @@ def enable_determinism(seed: int) -> None:
 def full_precision() -> Iterator[None]:
     """Within the block Keras multiplies float32 in float32 on a GPU too.
 
-    NVIDIA's GPUs multiply in TF32 (10 bits of mantissa instead of 23) where a framework lets them: JAX and TensorFlow in
-    all products, PyTorch in convolutions. What is compared with another implementation must not. JAX's setting is the
-    thread's own, the others are the process'. On a CPU nothing is changed.
+    NVIDIA's GPUs multiply in TF32 (10 bits of mantissa instead of 23) where a framework lets them: JAX and TensorFlow
+    in all products, PyTorch in convolutions. What is compared with another implementation must not. JAX's setting is
+    the thread's own, the others are the process'. On a CPU nothing is changed.
     """
     name = _loaded_backend()
     if name not in BACKENDS or _device(name) == "cpu":

@@ -31,6 +31,7 @@ class StatefulSession:
         model: Path of a file from `mnistkit.export_onnx`, or its bytes.
         device: As for `mnistkit.Classifier`: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         threads: Threads inside one operator; by default one for each processor that this process may use.
+        provider_options: Options of the device's execution provider; see `mnistkit.Runtime`.
 
     Attributes:
         inputs: What a call takes, without the states.
@@ -48,9 +49,14 @@ class StatefulSession:
     """
 
     def __init__(
-        self, model: str | os.PathLike[str] | bytes, *, device: str = "auto", threads: int | None = None
+        self,
+        model: str | os.PathLike[str] | bytes,
+        *,
+        device: str = "auto",
+        threads: int | None = None,
+        provider_options: Mapping[str, Any] | None = None,
     ) -> None:
-        self._runtime = Runtime(model, device=device, threads=threads)
+        self._runtime = Runtime(model, device=device, threads=threads, provider_options=provider_options)
         self._names = dict(read_states(self._runtime.metadata))
         if not self._names:
             raise ModelFileError(

@@ -27,7 +27,7 @@ from mnistkit.digits.pictures import read_picture
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from concurrent.futures import Future
 
     from numpy.typing import NDArray
@@ -85,6 +85,7 @@ def read_in_bulk(
     *,
     model: str | os.PathLike[str] | None = None,
     device: str = "auto",
+    provider_options: Mapping[str, Any] | None = None,
     array: str | None = None,
     number: bool = False,
     min_confidence: float = 0.0,
@@ -101,6 +102,7 @@ def read_in_bulk(
         out: The table, ``.csv``, ``.jsonl`` or ``.parquet``; it appears when it is whole.
         model: An exported ``.onnx`` file; by default `default_model`.
         device: As for `Classifier`.
+        provider_options: Options of the device's execution provider; see `mnistkit.Runtime`.
         array: Which array of an ``.npz``, or column of a ``.parquet``, has the images.
         number: Read all digits of each picture; the label is then their text, and the least sure digit counts.
         min_confidence: A reading less sure than this is an error.
@@ -123,7 +125,8 @@ def read_in_bulk(
     if number and isinstance(source, ImageRows):
         raise InputError(f"{source.path}: --number reads pictures of any size, and these are images of one digit")
     file = Path(model if model is not None else default_model())
-    reader = _Reader(Classifier(file, device=device), number=number, min_confidence=min_confidence)
+    classifier = Classifier(file, device=device, provider_options=provider_options)
+    reader = _Reader(classifier, number=number, min_confidence=min_confidence)
     job = {
         "format": _FORMAT,
         "model": _digest(file),

@@ -24,6 +24,8 @@ from mnistkit.digits.contract import CLASSES, DIGITS, SIDE
 from mnistkit.digits.scaling import UNIT, Scaling, measure, read_scaling
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import ArrayLike, NDArray
 
     from mnistkit.core.tensors import TensorInfo
@@ -80,12 +82,14 @@ class Classifier:
     Args:
         model: Path of an ``.onnx`` file, its bytes, or a `Runtime` that has it open (which then keeps its device and
             threads); by default `default_model`.
-        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``. A device asked for by name is used or refused.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:N"`` or another that `mnistkit.Runtime` takes. A device asked
+            for by name is used or refused.
         threads: Threads inside one operator; by default one for each processor this process may use.
         exact: Turn reduced-precision kernels (TF32) off, as the verification of an export does.
         scale: The largest number of the model's input: 1 for [0, 1], 255 for grey levels. By default what the file
             says; a file that says nothing is tried on a few test images, and a warning tells when it does not take
             [0, 1].
+        provider_options: Options of the device's execution provider; see `mnistkit.Runtime`.
 
     Raises:
         InputError: ``scale`` is no positive number.
@@ -102,6 +106,7 @@ class Classifier:
         threads: int | None = None,
         exact: bool = False,
         scale: float | None = None,
+        provider_options: Mapping[str, Any] | None = None,
     ) -> None:
         if scale is not None and not 0 < scale < math.inf:
             raise InputError(f"scale must be a positive number, 1 or 255 for most models, got {scale}")
@@ -109,7 +114,9 @@ class Classifier:
             self._runtime = model
         else:
             source = default_model() if model is None else model
-            self._runtime = Runtime(source, device=device, threads=threads, exact=exact)
+            self._runtime = Runtime(
+                source, device=device, threads=threads, exact=exact, provider_options=provider_options
+            )
         self.takes_pictures = is_picture_model(self._runtime)
         """Whether the file itself takes pictures of any size, as ``export --picture`` writes it."""
         self._input = self._runtime.inputs[0] if self.takes_pictures else _image_input(self._runtime)

@@ -16,6 +16,7 @@ from mnistkit.digits.scaling import measure
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
@@ -87,7 +88,12 @@ class Evaluation:
 
 
 def evaluate(
-    file: str | os.PathLike[str], *, data: Dataset | None = None, device: str = "auto", backend: str | None = None
+    file: str | os.PathLike[str],
+    *,
+    data: Dataset | None = None,
+    device: str = "auto",
+    provider_options: Mapping[str, Any] | None = None,
+    backend: str | None = None,
 ) -> Evaluation:
     """Test a ``.keras`` or an ``.onnx`` file on the test images of a data set.
 
@@ -95,6 +101,7 @@ def evaluate(
         file: The model. A name that ends in ``.keras`` is run by Keras, any other by onnxruntime.
         data: The images; the embedded MNIST by default.
         device: Where onnxruntime runs; see `mnistkit.Classifier`.
+        provider_options: Options of the device's execution provider; see `mnistkit.Runtime`.
         backend: Where Keras runs; see `mnistkit.core.keras_backend`.
 
     Raises:
@@ -106,7 +113,7 @@ def evaluate(
         data, scores, runs_on = _with_keras(Path(file), data, backend=backend)
         labels = data.labels
     else:
-        classifier = Classifier(file, device=device)
+        classifier = Classifier(file, device=device, provider_options=provider_options)
         data = data or load_data(labels=classifier.labels)
         scores, runs_on, labels = classifier.probabilities(data.x_test), classifier.providers[0], classifier.labels
     confusion = np.zeros((CLASSES, CLASSES), np.int64)

@@ -19,7 +19,7 @@ from mnistkit.core.errors import InputError, MnistkitError, one_line
 from mnistkit.publish.speed import BATCH_SIZES, Latency
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,7 @@ def bench(
     file: str | os.PathLike[str],
     *,
     device: str = "auto",
+    provider_options: Mapping[str, Any] | None = None,
     threads: int | None = None,
     batch_sizes: Sequence[int] = BATCH_SIZES,
     keras: bool = True,
@@ -91,6 +92,7 @@ def bench(
     Args:
         file: The file. The Keras model that it is held against is ``NAME.keras`` beside it.
         device: As for `mnistkit.Classifier`.
+        provider_options: Options of the device's execution provider; see `mnistkit.Runtime`.
         threads: Threads inside one operator; by default one for each processor that this process may use.
         batch_sizes: Rows of a run. A model with a fixed batch axis is measured at that size alone.
         keras: Measure Keras' ``predict`` too, where the ``.keras`` file and a backend are there.
@@ -106,7 +108,8 @@ def bench(
         raise InputError(f"batch sizes must be at least 1, got {', '.join(map(str, batch_sizes)) or 'none'}")
     tell = progress or (lambda _: None)
     sizes = sorted(set(batch_sizes))
-    options = {"file": os.fspath(file), "device": device, "threads": threads, "batch_sizes": sizes}
+    options: dict[str, Any] = {"file": os.fspath(file), "device": device, "threads": threads, "batch_sizes": sizes}
+    options["provider_options"] = {key: str(value) for key, value in (provider_options or {}).items()}
     tell(f"measuring {file}")
     found = _in_process("measure_file", options)
     latencies = tuple(Latency(**one) for one in found.pop("latencies"))

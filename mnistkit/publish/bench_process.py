@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def measure_file(*, file: str, device: str, threads: int | None, batch_sizes: list[int]) -> dict[str, Any]:
+def measure_file(
+    *, file: str, device: str, provider_options: dict[str, str], threads: int | None, batch_sizes: list[int]
+) -> dict[str, Any]:
     """Load an ``.onnx`` file and run it."""
     from mnistkit.core.runtime import Runtime, load_onnxruntime
     from mnistkit.export.provenance import external_bytes
@@ -28,7 +30,7 @@ def measure_file(*, file: str, device: str, threads: int | None, batch_sizes: li
     load_onnxruntime()
     before = _resident()
     begun = time.perf_counter()
-    runtime = Runtime(file, device=device, threads=threads)
+    runtime = Runtime(file, device=device, threads=threads, provider_options=provider_options)
     loaded = time.perf_counter()
     inputs, _ = base_inputs(runtime)
     asked = time.perf_counter()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnistkit.core.comparison import verify_file
+from mnistkit.core.devices import parse_options
 from mnistkit.core.errors import InputError, MnistkitError, ModelFileError
 from mnistkit.core.runtime import Runtime
 from mnistkit.digits.classifier import Classifier, as_images
@@ -56,9 +57,10 @@ class ServedModel:
         self.stamp = file_stamp(path)
         if self.stamp is None and Path(path).exists():
             raise ModelFileError(f"{path}: expected a regular file, got something else")  # a FIFO would wait for ever
-        self.runtime = Runtime(path, device=settings.device, threads=settings.threads)
+        device: Any = {"device": settings.device, "provider_options": parse_options(settings.provider_option)}
+        self.runtime = Runtime(path, threads=settings.threads, **device)
         if self.runtime.metadata:
-            verify_file(self.runtime.source, device=settings.device)
+            verify_file(self.runtime.source, **device)
         self.inputs = {info.name: info for info in self.runtime.inputs}
         self.outputs = {info.name: info for info in self.runtime.outputs}
         self.classifier = self._classifier()

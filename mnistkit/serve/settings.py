@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mnistkit.core.devices import NAMES
 from mnistkit.core.errors import InputError
 from mnistkit.serve.repository import is_model_name
 
@@ -49,7 +50,11 @@ class Settings:
     model_repository: str | None = _flag(
         None, "folder of models, NAME/VERSION/model.onnx, that the API can load and unload", "model"
     )
-    device: str = _flag("auto", "auto, cpu, cuda or cuda:N", "model")
+    device: str = _flag("auto", f"{', '.join(NAMES)}; cuda:N for one of several", "model")
+    provider_option: tuple[str, ...] = _flag(
+        (), "KEY=VALUE of the device's execution provider, may be repeated; in the environment separated by spaces",
+        "model",
+    )  # fmt: skip
     threads: int | None = _flag(None, "threads inside one operator (default: one for each usable processor)", "model")
     concurrency: int = _flag(1, "runs of one model at a time, beside the small ones that run at once", "model")
     max_batch: int = _flag(32, "rows gathered into one run while the model is busy; 1 turns batching off", "model")
@@ -159,6 +164,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     for item in _flags():
         text = item.metadata["help"]
         group = groups[item.metadata["group"]]
+        if _repeats(item):
+            group.add_argument(
+                _flag_name(item.name), action="append", metavar="KEY=VALUE", default=argparse.SUPPRESS, help=text
+            )
+            continue
         if item.type == "bool":
             group.add_argument(_flag_name(item.name), action="store_true", default=argparse.SUPPRESS, help=text)
             continue
@@ -180,6 +190,7 @@ def from_flags(options: argparse.Namespace, environment: Mapping[str, str] = os.
     values |= _from_environment(environment)
     values |= {name: given[name] for name in ("model", *(item.name for item in _flags())) if name in given}
     models = values.pop("model", ())
+    values |= {item.name: tuple(values[item.name]) for item in _flags() if _repeats(item) and item.name in values}
     return Settings(models=tuple(_model(entry) for entry in models), **values)
 
 
@@ -201,7 +212,8 @@ def read_token(path: str) -> bytes:
 def flag_table() -> str:
     """The flags as a Markdown table, for the documentation."""
     rows = [
-        f"| `{_flag_name(item.name)}` | {item.default if item.default is not None else ''} | {item.metadata['help']} |"
+        f"| `{_flag_name(item.name)}` | {item.default if item.default not in (None, ()) else ''} | "
+        f"{item.metadata['help']} |"
         for group in _GROUPS
         for item in _flags()
         if item.metadata["group"] == group
@@ -219,10 +231,10 @@ def _from_file(path: str) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for key, value in found.items():
         name = key.replace("-", "_")
-        if name == "model":
+        if name == "model" or (name in known and _repeats(known[name])):
             values[name] = [value] if isinstance(value, str) else value
             if not isinstance(values[name], list) or not all(isinstance(entry, str) for entry in values[name]):
-                raise InputError(f"--config: {path}: model: expected text or a list of texts, got {value!r}")
+                raise InputError(f"--config: {path}: {key}: expected text or a list of texts, got {value!r}")
             continue
         if name not in known:
             raise InputError(f"--config: {path}: expected names of flags, got {key}")
@@ -241,6 +253,9 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
         variable = f"{ENVIRONMENT}{item.name.upper()}"
         text = environment.get(variable)
         if text is None:
+            continue
+        if _repeats(item):
+            values[item.name] = text.split()
             continue
         if item.type == "bool":
             if text.lower() not in {"0", "1", "true", "false"}:
@@ -262,6 +277,10 @@ def _flag_name(name: str) -> str:
 
 def _kind(item: dataclasses.Field[Any]) -> Any:
     return {"int": int, "float": float}.get(str(item.type).removesuffix(" | None"), str)
+
+
+def _repeats(item: dataclasses.Field[Any]) -> bool:
+    return str(item.type).startswith("tuple")
 
 
 def _flags() -> list[dataclasses.Field[Any]]:

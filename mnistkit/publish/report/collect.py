@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mnistkit.core.about import read_about
 from mnistkit.core.errors import InputError, MnistkitError, ModelFileError, one_line
@@ -23,7 +23,7 @@ from mnistkit.publish.speed import measure_speed
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from mnistkit.publish.report.graph_picture import Picture
     from mnistkit.publish.speed import Speed
@@ -57,6 +57,7 @@ def collect(
     data: str | None = None,
     labels: Sequence[str] | None = None,
     device: str = "auto",
+    provider_options: Mapping[str, Any] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Report:
     """Everything that a report says of an ``.onnx`` file.
@@ -66,6 +67,7 @@ def collect(
         data: Test data; see `testing.run_on_test_data`.
         labels: Names of the classes, instead of those in the file.
         device: Where onnxruntime runs; see `mnistkit.Classifier`.
+        provider_options: Options of the device's execution provider; see `mnistkit.Runtime`.
         progress: Is told, every now and then, what is being done.
 
     Raises:
@@ -74,7 +76,7 @@ def collect(
         DeviceError: The device cannot be had.
     """
     path = Path(file)
-    runtime = Runtime(path, device=device)
+    runtime = Runtime(path, device=device, provider_options=provider_options)
     about = read_about(path, runtime)
     training = path.with_suffix(".train.json")
     tell = progress or (lambda _: None)
@@ -82,7 +84,7 @@ def collect(
         runtime, data=data, labels=labels, is_mnist=_reads_mnist(path, training), progress=progress
     )
     tell("running the golden pairs")
-    parity = read_parity(path, about, device=device)
+    parity = read_parity(path, about, device=device, provider_options=provider_options)
     speed = _measure(runtime, progress=progress)
     tell("reading the graph")
     return Report(

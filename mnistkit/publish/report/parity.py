@@ -12,6 +12,7 @@ from mnistkit.export.provenance import read_provenance
 from mnistkit.publish.report.words import Missing, counted
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from mnistkit.core.about import About
@@ -48,13 +49,16 @@ class Parity:
     golden: str
 
 
-def read_parity(path: Path, about: About, *, device: str) -> Parity | Missing:
+def read_parity(
+    path: Path, about: About, *, device: str, provider_options: Mapping[str, Any] | None = None
+) -> Parity | Missing:
     """Read the comparisons beside an ``.onnx`` file, and run its golden pairs.
 
     Args:
         path: The file.
         about: What it says of itself.
         device: Where the golden pairs run.
+        provider_options: Options of the device's execution provider; see `mnistkit.Runtime`.
     """
     exporter, reason = "", ""
     rows: tuple[ParityRow, ...] = ()
@@ -72,7 +76,9 @@ def read_parity(path: Path, about: About, *, device: str) -> Parity | Missing:
         reason = f"no parity table: {path.name}.json {told}; `mnistkit export` writes it"
     except (KeyError, TypeError, ValueError, AttributeError):
         reason = f"no parity table: {path.name}.json is damaged; `mnistkit export` writes it anew"
-    golden = "" if about.golden_pairs == 0 else _run_golden_pairs(path, device=device)
+    golden = (
+        "" if about.golden_pairs == 0 else _run_golden_pairs(path, device=device, provider_options=provider_options)
+    )
     if not rows and not golden:
         return Missing(reason)
     return Parity(rows, reason, exporter, golden)
@@ -89,9 +95,9 @@ def _row(one: Any) -> ParityRow:
     )
 
 
-def _run_golden_pairs(path: Path, *, device: str) -> str:
+def _run_golden_pairs(path: Path, *, device: str, provider_options: Mapping[str, Any] | None) -> str:
     try:
-        found = verify_file(path, device=device)
+        found = verify_file(path, device=device, provider_options=provider_options)
     except MnistkitError as error:
         told = str(error).replace(str(path), path.name)
         return f"The golden pairs do not pass here: {told}"

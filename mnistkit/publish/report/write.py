@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mnistkit.core.errors import InputError
 from mnistkit.core.files import check_writable, replacing
@@ -14,7 +14,7 @@ from mnistkit.publish.report.page import make_page
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from mnistkit.publish.report.contents import Report
 
@@ -29,6 +29,7 @@ def write_report(
     data: str | None = None,
     labels: Sequence[str] | None = None,
     device: str = "auto",
+    provider_options: Mapping[str, Any] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> tuple[Report, tuple[Path, ...]]:
     """Write the report on a model, each file completely or not at all.
@@ -40,6 +41,7 @@ def write_report(
         data: Test data; see `testing.run_on_test_data`.
         labels: Names of the classes, instead of those in the file.
         device: Where onnxruntime runs; see `mnistkit.Classifier`.
+        provider_options: Options of the device's execution provider; see `mnistkit.Runtime`.
         progress: Is told, every now and then, what is being done.
 
     Returns:
@@ -61,7 +63,9 @@ def write_report(
     check_writable(page)
     if png is not None:
         check_writable(Path(png) / f"{source.stem}.graph.png")
-    report = collect(source, data=data, labels=labels, device=device, progress=progress)
+    report = collect(
+        source, data=data, labels=labels, device=device, provider_options=provider_options, progress=progress
+    )
     if progress is not None:
         progress("drawing")
     written = [page]
