@@ -95,6 +95,9 @@ def run(name: str, given: dict) -> dict:
     # each finding is a line of its own, so that those before a failure are kept
     rows = [json.loads(line.removeprefix(MARK)) for line in out.splitlines() if line.startswith(MARK)]
     section: dict = {"seconds": round(time.perf_counter() - began, 1), "rows": rows}
+    told = [line.strip()[:300] for line in err.splitlines() if "mnistkit" in line]
+    if told and code == "exit 0":
+        section["told"] = list(dict.fromkeys(told))[:5]
     if code != "exit 0":
         section["failed"] = f"{code}: {' | '.join(err.strip().splitlines()[-6:])[-900:]}"
     return section
@@ -113,6 +116,7 @@ def lines(name: str, section: dict) -> list[str]:
     """A section for people."""
     rows = ("  ".join(f"{key}={_short(value)}" for key, value in row.items()) for row in section["rows"])
     shown = [f"== {name} ({section['seconds']} s)", *(f"  {row}" for row in rows)]
+    shown += [f"  told: {line}" for line in section.get("told", ())]
     if "failed" in section:
         shown.append(f"  FAILED: {section['failed']}")
     return shown

@@ -49,6 +49,19 @@ def check_graphs(*, device: str, data: str | None, **_: Any) -> Iterator[Row]:
     """Whether a replay as CUDA graph computes what the plain replay computes, and that what ``fit`` computes."""
     import torch
 
+    from mnistkit.training.torch import cuda_graph
+
+    refused: list[str] = []
+    capture = cuda_graph.CapturedStep
+
+    def noted(*given: Any, **options: Any) -> Any:
+        try:
+            return capture(*given, **options)
+        except RuntimeError as error:
+            refused.append(" ".join(str(error).split())[:300])
+            raise
+
+    cuda_graph.CapturedStep = noted
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.allow_tf32 = False
     # 1010 samples: a smaller last batch; 11 epochs: it gets a program of its own in the last
@@ -73,7 +86,7 @@ def check_graphs(*, device: str, data: str | None, **_: Any) -> Iterator[Row]:
             row: Row = {"model": name, "compared": f"{one} / {other}", "largest difference": apart}
             row["loss"] = [float(ends[one][1]), float(ends[other][1])]
             if other == "graph":
-                row["steps recorded"] = recorded
+                row |= {"steps recorded": recorded, "refused": refused}
                 good = apart <= max(1e-6, 10 * noise) and recorded.startswith(recorded[-1])
                 row["result"] = "not run: no CUDA device" if device == "cpu" else "PASS" if good else "FAIL"
             yield row
@@ -102,6 +115,7 @@ def train(*, device: str, data: str | None, backend: str, **_: Any) -> Iterator[
                 "first step s": round(first, 3),
                 "ms a step": round(1000 * float(np.min(np.diff(ends))) / (len(x) // BATCH), 4),
                 "samples": len(x),
+                "program": way == "fit" or bool(programs(made)),
                 "loss": round(float(logs["loss"][-1]), 4),
             }
 
@@ -113,14 +127,13 @@ def train_as(
     import keras
 
     from mnistkit.training import fit
-    from mnistkit.training.torch.cuda_graph import SWITCH
 
     watch = keras.callbacks.Callback()
     watch.on_epoch_end = lambda *_: ends is not None and ends.append(time.perf_counter())
     options = {"epochs": epochs, "batch_size": BATCH, "verbose": 0, "callbacks": [watch], "shuffle": shuffle}
     if way == "fit":
         return made.fit(x, y, **options).history
-    os.environ[SWITCH] = "0" if way.startswith("plain") else "1"
+    os.environ["MNISTKIT_CUDA_GRAPHS"] = "0" if way.startswith("plain") else "1"
     return fit(made, x, y, seed=0, **options).history
 
 
@@ -148,9 +161,14 @@ def all_values(made: Any) -> list[Any]:
     return [keras.ops.convert_to_numpy(one) for one in (*made.variables, *made.optimizer.variables)]
 
 
-def replays(made: Any) -> list[Any]:
+def programs(made: Any) -> list[Any]:
+    """The programs of the fast trainer; none where it left the run to ``fit``."""
     store = vars(made).get("_mnistkit_programs")
-    return [one for entry in (store.entries.values() if store else ()) for one in entry.program._replays.values()]  # noqa: SLF001
+    return [entry.program for entry in (store.entries.values() if store else ()) if entry.program is not None]
+
+
+def replays(made: Any) -> list[Any]:
+    return [one for program in programs(made) for one in program._replays.values()]  # noqa: SLF001
 
 
 # --- export and parity ----------------------------------------------------------------------------------------------
