@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnistkit.core import nvidia
-from mnistkit.core.errors import DeviceError, InputError, did_you_mean
+from mnistkit.core.errors import DeviceError, InputError, did_you_mean, one_line
 from mnistkit.core.install import install_hint
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ DEVICES = {
             extra="openvino",
             part="device_type",
             always={"device_type": "CPU"},
-            exact={"precision": "FP32"},
+            exact={"precision": "ACCURACY"},
         ),
         Device("coreml", "CoreMLExecutionProvider", "Apple devices", "onnxruntime", extra="cpu", platform="darwin"),
         Device(
@@ -155,13 +155,17 @@ class Request:
         """
         used = session.get_providers()
         if used[0] == self.device.provider:
+            counts = {} if self.device.provider == CPU else count_operations(session)
+            if self.demanded and counts and not counts.get(self.device.provider):
+                # OpenVINO with a device type that does not exist, or a provider without any of a model's operations
+                told = f"{self.device.provider} takes none of the model's {sum(counts.values())} operations"
+                raise DeviceError(f"{self.asked}: {told}, so that all of them would run on the CPU; use --device cpu")
             return self.note
         if self.device.is_nvidia:
             reason = _not_loaded(self.device, nvidia.why_not_loaded(ort))
         else:
-            reason = (
-                f"{self.device.provider} is offered by this onnxruntime, which uses {used[0]}; see `mnistkit doctor`"
-            )
+            told = f"{self.device.provider} is offered by this onnxruntime, which uses {used[0]}"
+            reason = f"{told}; the lines of onnxruntime above say why, and `mnistkit doctor` what works here"
         if self.demanded:
             raise DeviceError(f"{self.asked}: {reason}")
         return reason
@@ -198,12 +202,34 @@ def request(ort: ModuleType, asked: str, *, exact: bool = False, options: Mappin
                 raise DeviceError(f"{asked}: {_not_loaded(device, missing)}")
             return Request(asked, DEVICES["cpu"], [CPU], demanded=False, note=_not_loaded(device, missing))
         nvidia.load_libraries(ort)
+    if device.name == "openvino" and part:
+        _check_openvino(ort, asked, part.upper())
     chosen = {**device.always, **(device.exact if exact else {})}
     if device.part and (part or device.part == "device_id"):
         chosen[device.part] = part.upper() or "0"
     chosen |= {key: _text(value) for key, value in (options or {}).items()}
     behind = [name for name in device.behind if name in offered] + ([CPU] if asked == "auto" else [])
     return Request(asked, device, [(device.provider, chosen), *behind], demanded=asked != "auto")
+
+
+def count_operations(session: Any) -> dict[str, int]:
+    """How many operations of the model run on each provider; empty where this onnxruntime does not tell."""
+    counts: dict[str, int] = {}
+    try:
+        parts = session.get_provider_graph_assignment_info()
+    except Exception:  # noqa: BLE001  # before onnxruntime 1.24, or of a session on the CPU, which does not note it
+        return counts
+    for part in parts:
+        counts[part.ep_name] = counts.get(part.ep_name, 0) + len(part.get_nodes())
+    return counts
+
+
+def what_is_wrong(error: Exception) -> str:
+    """What a provider says, without the place in onnxruntime's source that it begins with."""
+    text = one_line(error, limit=1000)
+    if text.startswith("/"):
+        text = text.rpartition(") ")[2] or text
+    return text[-300:]
 
 
 def parse_options(pairs: Sequence[str] | None) -> dict[str, str] | None:
@@ -254,6 +280,17 @@ def _find(asked: Any) -> tuple[Device | None, str]:
         told = "a number, as in cuda:1" if device.part == "device_id" else "CPU, GPU, GPU.1 or NPU"
         raise DeviceError(f"unknown device {asked!r}; behind {name}: goes {told}")
     return device, part
+
+
+def _check_openvino(ort: ModuleType, asked: str, part: str) -> None:
+    """Refuse a device type that OpenVINO does not find; onnxruntime would go on with the CPU."""
+    # where OpenVINO's own documentation of the provider takes it from
+    find = getattr(getattr(ort.capi, "_pybind_state", None), "get_available_openvino_device_ids", None)
+    here = list(find()) if find else []
+    if not here or part.partition(":")[0] in {"AUTO", "HETERO", "MULTI"}:
+        return
+    if not any(one == part or one.startswith(f"{part}.") for one in here):
+        raise DeviceError(f"{asked}: OpenVINO finds no {part} here, only {', '.join(here)}")
 
 
 def _why_not_offered(device: Device) -> str:

@@ -113,6 +113,11 @@ class Runtime:
         """Execution providers that the session really uses, in order of preference."""
         return tuple(self._session.get_providers())
 
+    @property
+    def operations(self) -> dict[str, int]:
+        """How many of the model's operations run on each provider; empty on the CPU and before onnxruntime 1.24."""
+        return devices.count_operations(self._session)
+
     @overload
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]: ...
     @overload
@@ -230,6 +235,8 @@ def _make_session(model: Runtime, wanted: devices.Request, *, threads: int | Non
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     for name, value in wanted.device.session.items():
         setattr(options, name, value)
+    if wanted.device.provider != devices.CPU:
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     try:
         # without onnxruntime's own way back to the CPU, which prints why and goes on
         session = ort.InferenceSession(
@@ -237,7 +244,7 @@ def _make_session(model: Runtime, wanted: devices.Request, *, threads: int | Non
         )
     except Exception as error:  # onnxruntime's exceptions share no public base
         if wanted.device.provider != devices.CPU and wanted.demanded:
-            raise DeviceError(f"{wanted.asked}: {one_line(error, limit=300)}; run `mnistkit doctor`") from error
+            raise DeviceError(f"{wanted.asked}: {devices.what_is_wrong(error)}; see `mnistkit doctor`") from error
         cure = "; upgrade onnxruntime, or export with an older opset" if _is_too_new(str(error)) else ""
         raise ModelFileError(
             f"{model.name}: not a model that onnxruntime {ort.__version__} reads ({one_line(error, limit=300)}){cure}"

@@ -12,7 +12,7 @@ import onnxruntime
 import pytest
 
 from mnistkit.core.errors import DeviceError, InputError, ModelFileError
-from mnistkit.core.runtime import Runtime, both_packages
+from mnistkit.core.runtime import Runtime
 from mnistkit.core.tensors import TensorInfo
 from mnistkit.digits.pictures import read_picture
 
@@ -79,7 +79,7 @@ def test_a_keras_file_is_told_what_to_do(tmp_path):
 
 @pytest.mark.parametrize("device", [0, None, 1.5])
 def test_a_device_is_a_name(asset, device):
-    with pytest.raises(DeviceError, match=f"unknown device {device}; use 'auto', 'cpu', 'cuda' or 'cuda:N'"):
+    with pytest.raises(DeviceError, match=f"unknown device {device}; use a name: auto, cpu, cuda, "):
         Runtime(asset, device=device)
 
 
@@ -118,39 +118,24 @@ def test_bytes_that_are_no_model():
 
 @pytest.mark.parametrize("device", ["tpu", "cuda:x", "cpu:0", "cuda0", ""])
 def test_unknown_devices(asset, device):
-    with pytest.raises(DeviceError, match=r"unknown device .*; use auto, cpu, cuda or cuda:N"):
+    with pytest.raises(
+        DeviceError, match=r"unknown device .*; (use auto, cpu, cuda|behind cuda: goes|cpu takes nothing)"
+    ):
         Runtime(asset, device=device)
 
 
 @pytest.mark.skipif(HAS_CUDA, reason="this onnxruntime offers CUDA")
 @pytest.mark.parametrize("device", ["cuda", "cuda:1"])
 def test_cuda_asked_for_by_name_is_never_cpu(asset, device):
-    with pytest.raises(DeviceError, match=rf"^{device}: this onnxruntime has no CUDA; run `pip uninstall .*\.\[gpu"):
+    with pytest.raises(
+        DeviceError, match=rf"^{device}: this onnxruntime has no CUDAExecutionProvider; run `pip uninstall .*\.\[gpu"
+    ):
         Runtime(asset, device=device)
 
 
 @pytest.mark.skipif(HAS_CUDA, reason="this onnxruntime offers CUDA")
 def test_auto_runs_on_cpu_without_a_word(asset):
     assert Runtime(asset, device="auto").providers == ("CPUExecutionProvider",)
-
-
-def install(folder, name):
-    info = folder / f"{name.replace('-', '_')}-1.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-
-
-def test_two_onnxruntimes_are_noticed_and_named_in_the_cure(asset, tmp_path, monkeypatch):
-    assert not both_packages()
-    for name in ("onnxruntime", "onnxruntime-gpu"):
-        install(tmp_path, name)
-    monkeypatch.syspath_prepend(tmp_path)
-    assert both_packages()
-    if not HAS_CUDA:
-        with pytest.raises(
-            DeviceError, match="both installed and break each other; run `pip uninstall -y onnxruntime "
-        ):
-            Runtime(asset, device="cuda")
 
 
 # --- onnxruntime itself ---------------------------------------------------------------------------------------------
@@ -260,9 +245,9 @@ def test_optimization_is_as_asked(asset, monkeypatch):
     levels = []
 
     class Recorder(onnxruntime.InferenceSession):
-        def __init__(self, source, *, sess_options, providers):
+        def __init__(self, source, *, sess_options, **options):
             levels.append(sess_options.graph_optimization_level)
-            super().__init__(source, sess_options=sess_options, providers=providers)
+            super().__init__(source, sess_options=sess_options, **options)
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", Recorder)
     Runtime(asset, device="cpu")
