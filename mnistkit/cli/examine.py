@@ -9,13 +9,17 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mnistkit import __version__
 from mnistkit.core import keras_backend as backends
-from mnistkit.core.devices import installed_packages
+from mnistkit.core.devices import DEVICES, Device, installed_packages
 from mnistkit.core.errors import MissingExtraError, MnistkitError, one_line
 from mnistkit.core.install import install_command
-from mnistkit.core.runtime import load_onnxruntime
+from mnistkit.core.runtime import Runtime, load_onnxruntime
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 WORKS, MISSING, BROKEN, FACT = "works", "missing", "broken", "fact"
 """The states of a finding. Something optional that is not installed is missing; something that is there and cannot be
@@ -123,8 +127,7 @@ def _backend(name: str, *, deep: bool) -> Finding:
 
 
 def _onnxruntime() -> list[Finding]:
-    group, gpu = "predict, verify and serve", install_command("gpu")
-    uninstall = "pip uninstall -y onnxruntime onnxruntime-gpu"
+    group = "predict, verify and serve"
     try:
         ort = load_onnxruntime()
     except MissingExtraError as error:
@@ -133,30 +136,35 @@ def _onnxruntime() -> list[Finding]:
         cure = install_command("cpu", force=not missing)
         return [Finding(group, "onnxruntime", MISSING if missing else BROKEN, detail, cure)]
     findings = [Finding(group, "onnxruntime", WORKS, ort.__version__)]
-    if len(installed_packages()) > 1:
-        told = "onnxruntime and onnxruntime-gpu are both installed; they overwrite each other's files"
-        findings.append(Finding(group, "onnxruntime packages", BROKEN, told, f"{uninstall} && {gpu}"))
-    offered = ort.get_available_providers()
-    findings.append(_provider("cpu", group))
-    if "CUDAExecutionProvider" in offered:
-        findings.append(_provider("cuda", group))
-    else:
-        told = "not in this onnxruntime; needed for NVIDIA GPUs alone"
-        findings.append(Finding(group, "provider cuda", MISSING, told, f"{uninstall} && {gpu}"))
-    return findings
+    packages = installed_packages()
+    if len(packages) > 1:
+        told = f"{' and '.join(packages)} are all installed; they overwrite each other's files"
+        cure = f"pip uninstall -y {' '.join(packages)}, then install one of them"
+        findings.append(Finding(group, "onnxruntime packages", BROKEN, told, cure))
+    return [*findings, *(_device(device, ort, group) for device in DEVICES.values())]
 
 
-def _provider(device: str, group: str) -> Finding:
-    from mnistkit.digits.classifier import Classifier
+def _device(device: Device, ort: ModuleType, group: str) -> Finding:
+    """Whether the packaged model runs there."""
+    from mnistkit.digits.classifier import default_model
 
-    label = f"provider {device}"
+    label = f"device {device.name}"
+    if device.provider not in ort.get_available_providers():
+        if not device.exists_here:
+            return Finding(group, label, MISSING, f"for {device.hardware}; {device.install}")
+        told = f"for {device.hardware}: {device.provider} is not in this onnxruntime"
+        return Finding(group, label, MISSING, told, device.install)
     try:
-        used = Classifier(device=device).providers
+        runtime = Runtime(default_model(), device=device.name)
     except MnistkitError as error:
-        cure = f"install the NVIDIA driver, then {install_command('gpu')}" if device == "cuda" else None
-        cure = cure or install_command("cpu", force=True)
-        return Finding(group, label, BROKEN, str(error), cure)
-    return Finding(group, label, WORKS, f"{used[0]} runs")
+        told = str(error).removeprefix(f"{device.name}: ").partition("; see `mnistkit doctor`")[0]
+        if device.name == "tensorrt":  # optional beside CUDA
+            return Finding(group, label, MISSING, told, "install the NVIDIA driver, then pip install tensorrt")
+        cure = f"install the NVIDIA driver, then {device.install}" if device.is_nvidia else device.install
+        return Finding(group, label, BROKEN, told, cure)
+    counts = runtime.operations
+    share = f", {counts.get(device.provider, 0)} of {sum(counts.values())} operations of the default model"
+    return Finding(group, label, WORKS, f"{runtime.providers[0]} runs{share if counts else ''}")
 
 
 def _default_model() -> Finding:

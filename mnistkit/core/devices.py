@@ -6,6 +6,7 @@ where a provider's libraries cannot be loaded.
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from mnistkit.core import nvidia
 from mnistkit.core.errors import DeviceError, InputError, did_you_mean, one_line
-from mnistkit.core.install import install_hint
+from mnistkit.core.install import WHERE, install_command, install_hint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -59,13 +60,26 @@ class Device:
         return CUDA in (self.provider, *self.behind)
 
     @property
-    def cure(self) -> str:
-        """How to get it."""
-        if self.platform and sys.platform != self.platform:
+    def exists_here(self) -> bool:
+        """Whether any package of onnxruntime has it on this system."""
+        return not self.platform or sys.platform == self.platform
+
+    @property
+    def install(self) -> str:
+        """The command that installs it, in the place of another package of onnxruntime; or where it exists."""
+        if not self.exists_here:
             return f"it exists on {_PLATFORMS[self.platform]} alone"
-        install = install_hint(self.extra) if self.extra else f"`pip install {self.package}`"
-        here = [name for name in installed_packages() if name != self.package]
-        return f"run `pip uninstall -y {' '.join(here)}` and {install}" if here else f"run {install}"
+        command = install_command(self.extra) if self.extra else f"pip install {self.package}"
+        others = [name for name in installed_packages() if name != self.package]
+        return f"pip uninstall -y {' '.join(others)} && {command}" if others else command
+
+    @property
+    def cure(self) -> str:
+        """The same, for the end of a message."""
+        if not self.exists_here:
+            return self.install
+        commands = self.install.split(" && ")
+        return f"run {' and '.join(f'`{command}`' for command in commands)}{WHERE if self.extra else ''}"
 
 
 DEVICES = {
@@ -226,9 +240,10 @@ def count_operations(session: Any) -> dict[str, int]:
 
 def what_is_wrong(error: Exception) -> str:
     """What a provider says, without the place in onnxruntime's source that it begins with."""
-    text = one_line(error, limit=1000)
-    if text.startswith("/"):
-        text = text.rpartition(") ")[2] or text
+    text = one_line(error, limit=2000)
+    if ".cc:" in text:  # a function's whole signature follows, and then, behind a bracket, what is wrong
+        text = re.split(r"\[[A-Z][\w-]+\] ", text)[-1]
+        text = text.rpartition(") ")[2] if text.startswith("/") else text
     return text[-300:]
 
 

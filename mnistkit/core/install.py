@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-_SOURCE = "."  # not on the package index yet; on release day this becomes "mnistkit" and _WHERE ""
-_WHERE = " in mnistkit's source folder"
+_SOURCE = "."  # not on the package index yet; on release day this becomes "mnistkit" and WHERE ""
+WHERE = " in mnistkit's source folder"
 
 
 def install_command(*extras: str, force: bool = False) -> str:
@@ -18,4 +18,4 @@ def install_command(*extras: str, force: bool = False) -> str:
 
 def install_hint(*extras: str, force: bool = False) -> str:
     """The command in backquotes and where to run it, for the middle of a message; arguments as `install_command`."""
-    return f"`{install_command(*extras, force=force)}`{_WHERE}"
+    return f"`{install_command(*extras, force=force)}`{WHERE}"

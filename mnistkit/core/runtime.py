@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 _MAX_FILE_BYTES = 2 * 1024**3 - 1  # protobuf's own limit for one message
+_OF_THE_FILE = {"InvalidProtobuf", "InvalidGraph", "NoSuchFile", "NoModel"}  # onnxruntime's errors of any device
 _EXTERNAL = b"\x0a\x08location\x12"  # the protobuf entry that names a file of external weights
 
 
@@ -243,7 +244,7 @@ def _make_session(model: Runtime, wanted: devices.Request, *, threads: int | Non
             model.source, sess_options=options, providers=wanted.providers, enable_fallback=0
         )
     except Exception as error:  # onnxruntime's exceptions share no public base
-        if wanted.device.provider != devices.CPU and wanted.demanded:
+        if wanted.device.provider != devices.CPU and wanted.demanded and type(error).__name__ not in _OF_THE_FILE:
             raise DeviceError(f"{wanted.asked}: {devices.what_is_wrong(error)}; see `mnistkit doctor`") from error
         cure = "; upgrade onnxruntime, or export with an older opset" if _is_too_new(str(error)) else ""
         raise ModelFileError(

@@ -27,7 +27,7 @@ def named(**options):
 def test_findings():
     found = named()
     assert found["numpy"].detail[0].isdigit()
-    assert (found["provider cpu"].state, found["provider cpu"].detail) == ("works", "CPUExecutionProvider runs")
+    assert (found["device cpu"].state, found["device cpu"].detail) == ("works", "CPUExecutionProvider runs")
     for name in ("jax", "torch", "tensorflow"):
         finding = found[f"backend {name}"]
         assert finding.state == "missing"
@@ -78,7 +78,7 @@ def test_as_a_verb(cli):
     ran = cli("doctor")
     assert (ran.code, ran.err) == (0, "")
     assert "\npredict, verify and serve\n" in ran.out
-    assert "  + provider cpu" in ran.out
+    assert "  + device cpu" in ran.out
     assert "  . backend jax" in ran.out
     assert 'to get it: pip install ".[jax]"' in ran.out
     assert "!" not in ran.out

@@ -23,7 +23,7 @@ def test_the_hint_says_where():
 
 def test_release_day_changes_two_constants(monkeypatch):
     monkeypatch.setattr(install, "_SOURCE", "mnistkit")
-    monkeypatch.setattr(install, "_WHERE", "")
+    monkeypatch.setattr(install, "WHERE", "")
     assert install.install_hint("jax") == '`pip install "mnistkit[jax]"`'
 
 
