@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import platform
@@ -149,15 +150,18 @@ def _device(device: Device, ort: ModuleType, group: str) -> Finding:
     from mnistkit.digits.classifier import default_model
 
     label = f"device {device.name}"
-    if device.provider not in ort.get_available_providers():
+    installed = device.plugin and importlib.util.find_spec(device.plugin)
+    if device.provider not in ort.get_available_providers() and not installed:
         if not device.exists_here:
-            return Finding(group, label, MISSING, f"for {device.hardware}; {device.install}")
+            return Finding(group, label, FACT, f"for {device.hardware}; {device.install}")
         told = f"for {device.hardware}: {device.provider} is not in this onnxruntime"
         return Finding(group, label, MISSING, told, device.install)
     try:
         runtime = Runtime(default_model(), device=device.name)
     except MnistkitError as error:
         told = str(error).removeprefix(f"{device.name}: ").partition("; see `mnistkit doctor`")[0]
+        if installed:  # no such hardware
+            return Finding(group, label, FACT, told)
         if device.name == "tensorrt":  # optional beside CUDA
             return Finding(group, label, MISSING, told, "install the NVIDIA driver, then pip install tensorrt")
         cure = f"install the NVIDIA driver, then {device.install}" if device.is_nvidia else device.install

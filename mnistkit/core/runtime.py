@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from mnistkit.core import devices
 from mnistkit.core.contract import PREFIX
+from mnistkit.core.devices import CPU
 from mnistkit.core.errors import DeviceError, InputError, MissingExtraError, ModelFileError, one_line
+from mnistkit.core.execution import Request, count_operations, request, what_is_wrong
 from mnistkit.core.files import sniff_kind
 from mnistkit.core.fork_safety import keep_alive_across_fork
 from mnistkit.core.install import install_hint
@@ -93,7 +94,7 @@ class Runtime:
 
     def _open(self) -> None:
         ort = load_onnxruntime()
-        wanted = devices.request(ort, self._device, exact=self._exact, options=self._provider_options)
+        wanted = request(ort, self._device, exact=self._exact, options=self._provider_options)
         self._session = _make_session(self, wanted, threads=self._threads, optimize=self._optimize)
         self._pid = os.getpid()
         self.inputs = tuple(tensor_info(node) for node in self._session.get_inputs())
@@ -117,7 +118,7 @@ class Runtime:
     @property
     def operations(self) -> dict[str, int]:
         """How many of the model's operations run on each provider; empty on the CPU and before onnxruntime 1.24."""
-        return devices.count_operations(self._session)
+        return count_operations(self._session)
 
     @overload
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]: ...
@@ -225,7 +226,7 @@ def _read_model(model: str | os.PathLike[str] | bytes) -> tuple[str, bytes]:
     return str(path), content
 
 
-def _make_session(model: Runtime, wanted: devices.Request, *, threads: int | None, optimize: bool) -> Any:
+def _make_session(model: Runtime, wanted: Request, *, threads: int | None, optimize: bool) -> Any:
     ort = load_onnxruntime()
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or usable_cpus()
@@ -234,18 +235,11 @@ def _make_session(model: Runtime, wanted: devices.Request, *, threads: int | Non
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if not optimize:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    for name, value in wanted.device.session.items():
-        setattr(options, name, value)
-    if wanted.device.provider != devices.CPU:
-        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     try:
-        # without onnxruntime's own way back to the CPU, which prints why and goes on
-        session = ort.InferenceSession(
-            model.source, sess_options=options, providers=wanted.providers, enable_fallback=0
-        )
+        session = ort.InferenceSession(model.source, sess_options=options, **wanted.arguments(options))
     except Exception as error:  # onnxruntime's exceptions share no public base
-        if wanted.device.provider != devices.CPU and wanted.demanded and type(error).__name__ not in _OF_THE_FILE:
-            raise DeviceError(f"{wanted.asked}: {devices.what_is_wrong(error)}; see `mnistkit doctor`") from error
+        if wanted.device.provider != CPU and wanted.demanded and type(error).__name__ not in _OF_THE_FILE:
+            raise DeviceError(f"{wanted.asked}: {what_is_wrong(error)}; see `mnistkit doctor`") from error
         cure = "; upgrade onnxruntime, or export with an older opset" if _is_too_new(str(error)) else ""
         raise ModelFileError(
             f"{model.name}: not a model that onnxruntime {ort.__version__} reads ({one_line(error, limit=300)}){cure}"

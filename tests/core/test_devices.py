@@ -11,10 +11,11 @@ import onnxruntime
 import pytest
 
 from mnistkit import Classifier
-from mnistkit.core import devices, nvidia
+from mnistkit.core import nvidia
 from mnistkit.core.comparison import verify_file
-from mnistkit.core.devices import CPU, CUDA, DEVICES, NAMES, installed_packages, parse_options, request
+from mnistkit.core.devices import CPU, CUDA, DEVICES, NAMES, installed_packages, parse_options
 from mnistkit.core.errors import DeviceError, InputError
+from mnistkit.core.execution import Request, request, what_is_wrong
 from mnistkit.core.runtime import Runtime
 
 ALL = [device.provider for device in DEVICES.values()]
@@ -151,7 +152,7 @@ def test_a_provider_that_is_not_used_is_an_error(ort):
     assert found.check(ort, session("MIGraphXExecutionProvider", CPU)) == ""
     with pytest.raises(DeviceError, match=r"^migraphx: MIGraphXExecutionProvider is offered .*, which uses CPUExec"):
         found.check(ort, session(CPU))
-    assert "which uses CPU" in devices.Request("auto", found.device, [], demanded=False).check(ort, session(CPU))
+    assert "which uses CPU" in Request("auto", found.device, [], demanded=False).check(ort, session(CPU))
 
 
 def test_a_provider_that_runs_nothing_is_an_error(ort):
@@ -193,8 +194,8 @@ def test_two_onnxruntimes_are_noticed_and_named_in_the_cure(ort, tmp_path, monke
 
 def test_what_a_provider_says_begins_where_it_matters():
     long = RuntimeError("/onnxruntime/pybind_state.cc:1053 std::shared_ptr<X> f(const Y&) Invalid option: nonsense")
-    assert devices.what_is_wrong(long) == "Invalid option: nonsense"
-    assert devices.what_is_wrong(RuntimeError("short (and) plain")) == "short (and) plain"
+    assert what_is_wrong(long) == "Invalid option: nonsense"
+    assert what_is_wrong(RuntimeError("short (and) plain")) == "short (and) plain"
 
 
 # --- through the calls ----------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import pytest
 
 import mnistkit
 from mnistkit.core import install
+from mnistkit.core.devices import DEVICES
 
 ROOT = Path(mnistkit.__file__).parent
 
@@ -34,6 +35,7 @@ def named_extras():
             r"install_(?:hint|command)\(((?:[\"'][\w-]+[\"'](?:, )?)+)", path.read_text(encoding="utf-8")
         ):
             yield from re.findall(r"[\w-]+", words)
+    yield from filter(None, (device.extra for device in DEVICES.values()))
 
 
 def test_every_extra_that_is_named_is_one():
