@@ -4,6 +4,8 @@ Only the CPU is there where these tests run, so the other providers are judged b
 made with. OpenVINO is run for real by tests/openvino, in an environment of its own.
 """
 
+import importlib.machinery
+import sys
 import types
 
 import numpy as np
@@ -227,3 +229,63 @@ def test_a_picklable_runtime_keeps_its_options(asset):
     runtime = Runtime(asset, device="cpu")
     assert runtime.__getstate__()["_provider_options"] == {}
     np.testing.assert_array_equal(runtime.run(np.zeros((1, 784), np.float32)).shape, (1, 10))
+
+
+# --- plugins --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def plugin(monkeypatch):
+    """QNN's package beside an onnxruntime that has no QNN, and one NPU."""
+    package = types.ModuleType("onnxruntime_qnn")
+    package.__spec__ = importlib.machinery.ModuleSpec("onnxruntime_qnn", None)
+    package.get_library_path = lambda: "libqnn.so"
+    monkeypatch.setitem(sys.modules, "onnxruntime_qnn", package)
+    npu = types.SimpleNamespace(ep_name="QNNExecutionProvider")
+    made = types.ModuleType("onnxruntime")
+    made.registered = []
+    made.get_available_providers = lambda: [CPU]
+    made.register_execution_provider_library = lambda name, path: made.registered.append((name, path))
+    made.get_ep_devices = lambda: [types.SimpleNamespace(ep_name=CPU), npu]
+    return made, npu
+
+
+def test_a_plugin_is_registered_once_and_given_its_hardware(plugin):
+    made, npu = plugin
+    found = [request(made, "qnn", options={"backend_type": "gpu"}) for _ in range(2)][1]
+    assert made.registered == [("QNNExecutionProvider", "libqnn.so")]
+    assert found.found == (npu,)
+    entries, added = {}, []
+    options = types.SimpleNamespace(
+        add_session_config_entry=entries.__setitem__, add_provider_for_devices=lambda *given: added.append(given)
+    )
+    assert found.arguments(options) == {"enable_fallback": 0}
+    assert added == [([npu], {"backend_type": "gpu"})]
+    assert entries == {"session.record_ep_graph_assignment_info": "1"}
+
+
+def test_a_provider_that_is_built_in_is_asked_for_by_name(ort):
+    options = types.SimpleNamespace(add_session_config_entry=lambda *_: None)
+    found = request(ort, "directml")
+    assert found.arguments(options) == {"providers": found.providers, "enable_fallback": 0}
+    assert options.enable_mem_pattern is False
+
+
+def test_a_plugin_without_hardware_or_with_an_old_onnxruntime(plugin):
+    made, _ = plugin
+    made.get_ep_devices = list
+    with pytest.raises(DeviceError, match=r"^qnn: onnxruntime-qnn finds none here \(Qualcomm NPUs\)"):
+        request(made, "qnn")
+    del made.register_execution_provider_library
+    made.__version__ = "1.20"
+    with pytest.raises(
+        DeviceError, match=r"^qnn: onnxruntime 1\.20 loads no plugins; run `pip install -U onnxruntime`"
+    ):
+        request(made, "qnn")
+
+
+def test_a_plugin_that_cannot_be_loaded(plugin):
+    made, _ = plugin
+    sys.modules["onnxruntime_qnn"].get_library_path = lambda: 1 / 0
+    with pytest.raises(DeviceError, match=r"^qnn: onnxruntime-qnn cannot be loaded: division by zero"):
+        request(made, "qnn")
