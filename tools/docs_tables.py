@@ -13,12 +13,13 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # this checkout's package, whatever is installed
 
 import committed
-from doc_pages import apps, coverage, exporting, pictures, readme, serving, training
+from doc_pages import apps, coverage, devices, exporting, pictures, readme, serving, training
 
 PAGES = {
     "README.md": readme.render,
     "docs/apps.md": apps.render,
     "docs/coverage.md": coverage.render,
+    "docs/devices.md": devices.render,
     "docs/exporting.md": exporting.render,
     "docs/pictures.md": pictures.render,
     "docs/serving.md": serving.render,

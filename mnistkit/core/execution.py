@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import ModuleType
 
+_MOST_LETTERS = 300  # of what a provider says; the end says what is wrong
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -163,7 +165,7 @@ def what_is_wrong(error: Exception) -> str:
     if ".cc:" in text:  # a function's whole signature follows, and then, behind a bracket, what is wrong
         text = re.split(r"\[[A-Z][\w-]+\] ", text)[-1]
         text = text.rpartition(") ")[2] if text.startswith("/") else text
-    return text[-300:]
+    return text if len(text) <= _MOST_LETTERS else f"... {text[-_MOST_LETTERS:].partition(' ')[2]}"
 
 
 def _check_openvino(ort: ModuleType, asked: str, part: str) -> None:
