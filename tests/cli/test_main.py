@@ -221,9 +221,20 @@ def test_bad_files(fails, tmp_path, verb, case):
     assert str(path) in line
 
 
+@pytest.mark.parametrize("verb", ["verify", "info", "bench", "evaluate"])
+def test_options_of_a_provider_need_one(fails, asset, verb):
+    more = ["--quiet"] if verb in {"bench", "evaluate"} else []
+    words = "provider options need a device by name that takes some, such as cuda; the device is cpu"
+    assert words in fails(verb, asset, *more, "--device", "cpu", "--provider-option", "a=1")
+
+
+def test_an_option_of_a_provider_is_a_pair(fails, asset):
+    assert "--provider-option a: expected KEY=VALUE" in fails("verify", asset, "--provider-option", "a")
+
+
 @pytest.mark.parametrize("verb", ["verify", "info"])
 def test_unknown_device(fails, asset, verb):
-    assert "unknown device 'tpu'; use auto, cpu, cuda or cuda:N" in fails(verb, asset, "--device", "tpu")
+    assert "unknown device 'tpu'; use auto, cpu, cuda, tensorrt, " in fails(verb, asset, "--device", "tpu")
 
 
 def test_an_error_of_many_lines_is_told_in_one(fails, tmp_path):

@@ -254,6 +254,7 @@ def test_a_client_that_does_not_read_is_cut_off(small):
         (["--host", "192.0.2.1"], "cannot listen there"),
         (["--workers", "2", "--model", "missing.onnx"], "missing.onnx: no such file"),
         (["--device", "cuda"], "cuda"),
+        (["--device", "cpu", "--provider-option", "a=1"], "provider options need a device by name"),
     ],
 )
 def test_a_server_that_cannot_start_says_why(tmp_path, flags, message):

@@ -25,6 +25,20 @@ def test_flags_win_over_the_environment_and_that_over_the_file(tmp_path):
     assert settings() == Settings()
 
 
+def test_options_of_a_provider_may_be_repeated(tmp_path):
+    given = settings("--provider-option", "a=1", "--provider-option", "b=HETERO:GPU,CPU")
+    assert given.provider_option == ("a=1", "b=HETERO:GPU,CPU")
+    assert settings(environment={"MNISTKIT_SERVE_PROVIDER_OPTION": "a=1 b=2"}).provider_option == ("a=1", "b=2")
+    file = tmp_path / "serve.toml"
+    for line, expected in (('["a=1", "b=2"]', ("a=1", "b=2")), ('"a=1"', ("a=1",))):
+        file.write_text(f"provider-option = {line}\n")
+        assert settings("--config", str(file)).provider_option == expected
+    assert settings().provider_option == ()
+    file.write_text("provider-option = [1]\n")
+    with pytest.raises(InputError, match="provider-option: expected text or a list of texts, got"):
+        settings("--config", str(file))
+
+
 def test_booleans_and_models_from_the_environment():
     found = settings(environment={"MNISTKIT_SERVE_WATCH": "1", "MNISTKIT_SERVE_MODEL": "a=x.onnx:b=y.onnx"})
     assert found.watch
