@@ -69,7 +69,7 @@ class Request:
         used = session.get_providers()
         if used[0] == self.device.provider:
             counts = {} if self.device.provider == CPU else count_operations(session)
-            if self.demanded and counts and not counts.get(self.device.provider):
+            if self.demanded and set(counts) == {CPU}:
                 # OpenVINO with a device type that does not exist, QNN without its backend, or an unusual model
                 told = f"{self.device.provider} takes none of the model's {sum(counts.values())} operations"
                 raise DeviceError(f"{self.asked}: {told}, so that all of them would run on the CPU; use --device cpu")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from doc_pages.markers import fill
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 NOT_RUN = (
@@ -20,6 +21,10 @@ TESTED = {
     "webgpu": "the session options, the plugin and the error without a GPU",
     "qnn": "the session options, the plugin and the error without an NPU",
 }
+_LATER = (
+    "From step to step any two right computations go further apart; after 96 steps the cnns of `fit` and of either "
+    "replay have other weights and about the same loss."
+)
 OPTIONS = "untested, but for the session options"
 
 
@@ -66,31 +71,62 @@ def openvino_table(found: dict[str, Any]) -> str:
 
 
 def gpu_tables(found: dict[str, Any]) -> str:
-    """Every section of benchmarks/gpu.py as a table; a section that failed says why."""
-    parts = []
-    for name, section in found.items():
-        parts.append(f"### {name[0].upper()}{name[1:]}")
-        for group in _alike(section["rows"]):
-            keys = list(group[0])
-            lines = [f"| {' | '.join(keys)} |", "|---" * len(keys) + "|"]
-            lines += [f"| {' | '.join(_cell(row.get(key, '')) for key in keys)} |" for row in group]
-            parts.append("\n".join(lines))
-        if "failed" in section:
-            parts.append(f"Not run to the end: {section['failed'][:200]}")
+    """What benchmarks/gpu.py found: training, the check of the CUDA graphs, parity, latencies."""
+    gpu, versions = found["machine"]["rows"][0], found["machine"]["rows"][1]
+    used = ", ".join(f"{name} {version}" for name, version in versions.items() if name != "onnxruntime")
+    card = f"{gpu['gpu'].partition(',')[0]}, {gpu['processors']} processors"
+    parts = [f"One run of `python benchmarks/gpu.py` on an {card}: {used}."]
+    training = [row for name, part in found.items() if name.startswith("train ") for row in part["rows"]]
+    steps = {(row["backend"], row["model"]): row["ms a step"] for row in training if row.get("way") == "fit"}
+    lines = [
+        "| backend | model | way | first step, s | a step, ms | times faster than fit |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in training:
+        if "not run" in row:
+            lines.append(f"| {row['backend']} | | not run: {row['not run']} | | | |")
+            continue
+        way = {"plain replay": "mnistkit.fit, without CUDA graphs", "graph": "mnistkit.fit"}.get(row["way"], row["way"])
+        ratio = steps[row["backend"], row["model"]] / row["ms a step"]
+        cells = (row["backend"], row["model"], way, row["first step s"], f"{row['ms a step']:.3g}", f"{ratio:.1f}")
+        lines.append(_line(cells))
+    parts += ["Training, batch size 32:", "\n".join(lines)]
+    lines = ["| model | compared | after steps | largest difference of any variable |", "|---|---|---|---|"]
+    check = found["check"]
+    for row in (*check["rows"], *check.get("after 96 steps", ())):
+        lines.append(_line((row["model"], row["compared"], row["steps"], f"{row['largest difference']:.2g}")))
+    parts += ["The replays and `fit` from the same weights, TF32 off:", "\n".join(lines)]
+    if "note" in check:
+        parts.append(f"{check['note']} {_LATER}")
+    heads = {
+        "onnxruntime, exact / Keras, full": "CUDA, exact / Keras, full float32",
+        "onnxruntime, exact / onnxruntime, cpu": "CUDA, exact / CPU",
+        "onnxruntime, TF32 / onnxruntime, cpu": "CUDA, TF32 / CPU",
+        "Keras, default / onnxruntime, cpu": "Keras, default / CPU",
+    }
+    lines = [_line(("Keras on", "model", *heads.values())), "|---" * (2 + len(heads)) + "|"]
+    for row in (row for name, part in found.items() if name.startswith("export ") for row in part["rows"]):
+        if "largest answer" in row:
+            share = (f"{row[key] / row['largest answer']:.1e}" for key in heads)
+            lines.append(_line((row["backend"], row["model"], *share)))
+    parts += ["Largest difference of any answer, as a share of the largest answer:", "\n".join(lines)]
+    lines = ["| model | provider | loading | batch 1 | batch 32 | batch 1024 |", "|---|---|---|---|---|---|"]
+    for row in found["bench"]["rows"]:
+        taken = [f"{row[f'p50 ms at {size}']:.3g}" if f"p50 ms at {size}" in row else "" for size in (1, 32, 1024)]
+        lines.append(_line((row["model"], row["provider"], f"{row['load ms']:.3g}", *taken)))
+    parts += ["Medians of `mnistkit bench`, in milliseconds, from arrays and to arrays:", "\n".join(lines)]
+    if not any(row["model"] == "MobileNetV2" for row in found["bench"]["rows"]):
+        parts.append("MobileNetV2's latencies: not run.")
+    lines = [
+        "| model | batch | run | IOBinding | IOBinding, buffers kept | data on the GPU |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in found["binding"]["rows"]:
+        ways = (f"{row[f'{name} ms']:.3g}" for name in ("run", "binding", "kept buffers", "without copies"))
+        lines.append(_line((row["file"], row["batch"], *ways)))
+    parts += ["onnxruntime's IOBinding, in milliseconds:", "\n".join(lines)]
     return "\n\n".join(parts)
 
 
-def _alike(rows: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """Rows of the same columns, together."""
-    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-    for row in rows:
-        groups.setdefault(tuple(row), []).append(row)
-    return list(groups.values())
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    if isinstance(value, list):
-        return ", ".join(map(_cell, value)) or "none"
-    return str(value)
+def _line(cells: Iterable[Any]) -> str:
+    return f"| {' | '.join(map(str, cells))} |"

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
+from mnistkit.core import keras_backend
 from mnistkit.core.errors import ParityError
 from mnistkit.export import export_onnx
 from mnistkit.export.answers import KerasAnswers
@@ -205,3 +206,41 @@ def test_a_refused_shape_is_traced_once_and_never_run_operation_by_operation(mon
     monkeypatch.setattr(type(answers.signature), "call", lambda *_: pytest.fail("it was run operation by operation"))
     drawn_samples(answers, graph, atol=1e-4)
     assert counts.calls <= 6  # 24, 9, 1, a single row, and 224, which is refused
+
+
+def precision():
+    """Whether products may be computed in TF32, as the backend has it now."""
+    name = keras.backend.backend()
+    if name == "jax":
+        import jax
+
+        return jax.config.jax_default_matmul_precision != "highest"
+    if name == "torch":
+        import torch
+
+        return torch.backends.cudnn.allow_tf32 or torch.backends.cuda.matmul.allow_tf32
+    import tensorflow as tf
+
+    return tf.config.experimental.tensor_float_32_execution_enabled()
+
+
+def test_on_a_gpu_they_are_in_full_precision(monkeypatch, tmp_path):
+    seen = []
+
+    def looked(self, model, signature):
+        seen.append(precision())
+        original(self, model, signature)
+
+    original = KerasAnswers.__init__
+    monkeypatch.setattr(KerasAnswers, "__init__", looked)
+    model = model_of(lambda x: layers.Dense(2)(x))
+    before = precision()
+    assert before  # nothing here sets it
+    export_onnx(model, tmp_path / "cpu.onnx", profile="none")
+    monkeypatch.setattr(keras_backend, "_device", lambda _: "NVIDIA H200")
+    export_onnx(model, tmp_path / "gpu.onnx", profile="none")
+    assert seen == [True, False]
+    assert precision() == before
+    with pytest.raises(ZeroDivisionError), keras_backend.full_precision():
+        raise ZeroDivisionError
+    assert precision() == before

@@ -21,7 +21,7 @@ from training_models import (
     without_copy_keyword,
 )
 
-from mnistkit.training.torch import executor, hooks, simplify
+from mnistkit.training.torch import cuda_graph, executor, hooks, simplify
 from mnistkit.training.torch.if_conversion import if_conversion
 
 pytestmark = without_copy_keyword
@@ -395,3 +395,57 @@ def test_conditions():
         x.add_(1)  # so that the second step takes the other branch
 
     cleaned(step, torch.zeros(2), torch.rand(3), torch.rand(2), states=3)
+
+
+# --- CUDA graphs ----------------------------------------------------------------------------------------------------
+
+
+def test_a_step_on_the_cpu_is_not_recorded():
+    module = make_fx(lambda state, x: state.add_(x))(torch.zeros(3), torch.ones(3))
+    assert cuda_graph.capture(module, held=([torch.zeros(3)], []), given=[torch.ones(3)]) is None
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU; benchmarks/gpu.py checks it where one is")
+def test_a_recorded_step_goes_on_from_its_own_state(monkeypatch):
+    module = make_fx(lambda state, x: state.mul_(2).add_(x))(torch.zeros(3).cuda(), torch.ones(3).cuda())
+    state, x = torch.ones(3).cuda(), torch.ones(3).cuda()
+    step = cuda_graph.capture(module, held=([state], []), given=[x])
+    assert state.tolist() == [1, 1, 1]
+    for expected in (3, 7):
+        step([x])
+        assert state.tolist() == [expected] * 3
+    assert step.works_on([state])
+    assert not step.works_on([state.clone()])
+    monkeypatch.setenv(cuda_graph.SWITCH, "0")
+    assert cuda_graph.capture(module, held=([state], []), given=[x]) is None
+
+
+def test_a_step_is_recorded_anew_where_a_callback_puts_other_tensors(monkeypatch):
+    """The order of calls, with a recorder for the CPU: it runs the step on the tensors that it was made with."""
+    recorded = []
+
+    class Recorded:
+        def __init__(self, module, held, given):
+            self.module, self.held, self.steps = module, ([*held[0]], [*held[1]]), 0
+            self.places = [tensor.data_ptr() for tensor in held[0]]
+            assert len(given) == 2
+            recorded.append(self)
+
+        def works_on(self, state):
+            return [tensor.data_ptr() for tensor in state] == self.places
+
+        def __call__(self, given):
+            self.steps += 1
+            self.module.forward(*self.held[0], *given, *self.held[1])
+
+    class Replaces(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, *_):
+            if epoch == 1:
+                for variable in (*self.model.variables, *self.model.optimizer.variables):
+                    variable.value.data = variable.value.data.clone()
+
+    monkeypatch.setattr(cuda_graph, "capture", lambda module, held, given: Recorded(module, held, given))
+    fast, plain, got, wanted = both(mlp, pictures(2 * BATCH), epochs=4, callbacks=[Replaces()])
+    assert [one.steps for one in recorded] == [4, 4]
+    assert_same_state(fast, plain)
+    assert_same_history(got, wanted)
