@@ -25,7 +25,12 @@ import sys
 import tempfile
 import time
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "tools"))
@@ -62,11 +67,11 @@ def main() -> int:
     before = json.loads(target.read_text()) if options.add else {"rounds": 0, "cells": {}}
     cells: dict[str, dict[str, dict[str, float]]] = before["cells"]
     with tempfile.TemporaryDirectory() as folder:
-        scripts = _requests(Path(folder), ids=options.ids)
+        scripts = requests(Path(folder), ids=options.ids)
         for round_ in range(options.rounds):
             for name in options.only:
-                python = _python(name, Path(options.venvs))
-                for cell, found in _measure(name, python, scripts, options.seconds).items():
+                interpreter = python(name, Path(options.venvs))
+                for cell, found in _measure(name, interpreter, scripts, options.seconds).items():
                     best = cells.setdefault(name, {}).get(cell)
                     if best is None or found["rate"] > best["rate"]:
                         cells[name][cell] = found
@@ -75,7 +80,7 @@ def main() -> int:
         "machine": {"processors": len(os.sched_getaffinity(0)), "python": platform.python_version(),
                     "load_at_end": os.getloadavg()[0]},
         "seconds": options.seconds, "rounds": before["rounds"] + options.rounds, "cells": cells,
-        "start": _least(before.get("start", {}), _start(_python("starlette", Path(options.venvs)))),
+        "start": _least(before.get("start", {}), _start(python("starlette", Path(options.venvs)))),
     }  # fmt: skip
     target.parent.mkdir(exist_ok=True)
     target.write_text(json.dumps(report, indent=1) + "\n")
@@ -93,7 +98,7 @@ end
 """
 
 
-def _requests(folder: Path, *, ids: bool) -> dict[str, tuple[str, str]]:
+def requests(folder: Path, *, ids: bool) -> dict[str, tuple[str, str]]:
     """Scripts for wrk: for us the protocol's requests, for the others the same JSON and one raw tensor."""
     pixels = [round(((index * 37) % 256) / 255, 4) for index in range(784)]
     import array
@@ -120,7 +125,7 @@ def _requests(folder: Path, *, ids: bool) -> dict[str, tuple[str, str]]:
     return scripts
 
 
-def _python(name: str, venvs: Path) -> str:
+def python(name: str, venvs: Path) -> str:
     if not CONTENDERS[name]:
         return sys.executable
     venv = venvs / name
@@ -132,31 +137,43 @@ def _python(name: str, venvs: Path) -> str:
     return str(venv / "bin" / "python")
 
 
-def _measure(name: str, python: str, scripts: dict[str, str], seconds: int) -> dict[str, dict[str, float]]:
+def _measure(name: str, interpreter: str, scripts: dict[str, str], seconds: int) -> dict[str, dict[str, float]]:
+    found = {}
+    with running(name, interpreter, scripts) as (_, paths):
+        for kind, (url, script) in paths.items():
+            for count in CONCURRENCY:
+                cell = _wrk(url, script, count, seconds)
+                if cell is not None:
+                    found[f"{kind} {count}"] = cell
+    return found
+
+
+@contextmanager
+def running(
+    name: str, interpreter: str, scripts: dict[str, str]
+) -> Iterator[tuple[subprocess.Popen[bytes], dict[str, tuple[str, str]]]]:
+    """One of `CONTENDERS`, answering: its process, and by the kind of request an address and a script for wrk."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     model = str(ROOT / "exports" / "mnist-jax.onnx")  # the tutorial's: small, so that the servers are what is compared
-    ours = name.startswith("mnistkit")
-    if ours:
+    paths = {"json": ("/json", "json"), "binary": ("/binary", "raw")}
+    file = Path(__file__).with_name("serve_contenders.py")
+    command = [interpreter, str(file), name, str(port), model]
+    if name.startswith("mnistkit"):
         workers = name.rsplit(" ", 1)[1] if "workers" in name else "1"
-        command = [python, "-m", "mnistkit.serve", "--model", f"mnist={model}", "--port", str(port), "--threads", "1",
-                   "--device", "cpu", "--access-log", os.devnull, "--grace", "0", "--workers", workers]  # fmt: skip
+        command = [interpreter, "-m", "mnistkit.serve", "--model", f"mnist={model}", "--port", str(port),
+                   "--threads", "1", "--device", "cpu", "--access-log", os.devnull, "--grace", "0",
+                   "--workers", workers]  # fmt: skip
         paths = {"json": ("/v2/models/mnist/infer", "json"), "binary": ("/v2/models/mnist/infer", "binary")}
-    else:
-        file = Path(__file__).with_name("serve_contenders.py")
-        command = [python, str(file), name, str(port), model]
-        if name == "litserve":
-            command = [python, str(file.with_name("serve_litserve.py")), str(port), model]
-        if name == "mlserver":
-            command = [python, str(file.with_name("serve_mlserver.py")), str(port), model]
-        if name == "mosec":
-            command = [python, str(file.with_name("serve_mosec.py")), "--port", str(port), "--address", "127.0.0.1"]
-        paths = {"json": ("/json", "json"), "binary": ("/binary", "raw")}
-        if name == "mlserver":
-            paths = {"json": ("/v2/models/mnist/infer", "json")}
-        if name == "litserve":
-            del paths["binary"]
+    elif name == "litserve":
+        command = [interpreter, str(file.with_name("serve_litserve.py")), str(port), model]
+        del paths["binary"]
+    elif name == "mlserver":
+        command = [interpreter, str(file.with_name("serve_mlserver.py")), str(port), model]
+        paths = {"json": ("/v2/models/mnist/infer", "json")}
+    elif name == "mosec":
+        command = [interpreter, str(file.with_name("serve_mosec.py")), "--port", str(port), "--address", "127.0.0.1"]
     server = subprocess.Popen(
         command,
         cwd=ROOT,
@@ -167,13 +184,7 @@ def _measure(name: str, python: str, scripts: dict[str, str], seconds: int) -> d
     )
     try:
         _wait(port, paths["json"][0], Path(scripts["json"]).with_suffix(".body").read_bytes())
-        found = {}
-        for kind, (path, script) in paths.items():
-            for count in CONCURRENCY:
-                cell = _wrk(f"http://127.0.0.1:{port}{path}", scripts[script], count, seconds)
-                if cell is not None:
-                    found[f"{kind} {count}"] = cell
-        return found
+        yield server, {kind: (f"http://127.0.0.1:{port}{path}", scripts[s]) for kind, (path, s) in paths.items()}
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         try:
@@ -231,10 +242,10 @@ def _wrk(url: str, script: str, count: int, seconds: int) -> dict[str, float] | 
         print(f"{url}: answers other than 200\n{text}", file=sys.stderr)
         return None
     rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
-    return {"rate": float(rate[1]) if rate else 0.0, "p50": _quantile(text, 50), "p99": _quantile(text, 99)}
+    return {"rate": float(rate[1]) if rate else 0.0, "p50": quantile(text, 50), "p99": quantile(text, 99)}
 
 
-def _quantile(text: str, percent: int) -> float:
+def quantile(text: str, percent: int) -> float:
     found = re.search(rf"{percent}%\s+([\d.]+)(us|ms|s)", text)
     if not found:
         return float("nan")

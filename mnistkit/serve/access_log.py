@@ -64,7 +64,7 @@ class AccessLog:
             return
         headers = request.headers
         self._entries.append((time.time(), request.id, request.client, request.method, request.path, response.status,
-                              seconds, len(request.body), len(response.body), headers.get("user-agent"),
+                              seconds, request.size, len(response.body), headers.get("user-agent"),
                               headers.get("x-forwarded-for"), headers.get("traceparent")))  # fmt: skip
 
     def write(self, entry: dict[str, Any]) -> None:

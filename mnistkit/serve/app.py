@@ -13,7 +13,6 @@ import logging
 import os
 import re
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mnistkit import __version__
@@ -43,7 +42,9 @@ if TYPE_CHECKING:
     from mnistkit.serve.served_model import ServedModel
     from mnistkit.serve.settings import Settings
 
-    Answer: TypeAlias = "Response | Awaitable[Response] | Soon"
+    Soon: TypeAlias = tuple[inference.Inference, ServedModel]
+    """A question that is answered in the next turn of the event loop, together with others."""
+    Answer: TypeAlias = Response | Awaitable[Response] | Soon
 
 logger = logging.getLogger("mnistkit.serve")
 UNLIMITED = frozenset({"health", "metrics"})
@@ -54,14 +55,6 @@ _HEAVY_BINARY = 1024**2  # bytes of a binary request: checked and copied only, w
 _TICK = 0.5
 _KNOWN_PATHS = 256
 _NOSNIFF = ("x-content-type-options", "nosniff")
-
-
-@dataclass(slots=True)
-class Soon:
-    """A question that is answered in the next turn of the event loop, together with others."""
-
-    question: inference.Inference
-    model: ServedModel
 
 
 class App:
@@ -228,8 +221,8 @@ class App:
             result: Answer = handler(request, *arguments)
             if isinstance(result, Response):
                 return result
-            if isinstance(result, Soon):  # too short a time to look after the client
-                question, model = result.question, result.model
+            if isinstance(result, tuple):  # too short a time to look after the client
+                question, model = result
                 return inference.render(question, await model.batcher.share(question.feeds, rows=question.rows), model)
             return await self._while_wanted(result, body)
         finally:
@@ -277,11 +270,12 @@ class App:
         if len(request.body) > heavy:
             return self._infer_heavy(request, model)
         question = inference.parse(request, model, self.settings)
+        request.body = b""  # free for the next request, while the processor's cache still holds it
         if not model.is_quick(question.feeds):
             return self._infer_later(request, question, model)
         if self.budget.requests == 1:  # nobody to share a run with
             return inference.render(question, model.batcher.now(question.feeds, rows=question.rows), model)
-        return Soon(question, model)
+        return question, model
 
     async def _infer_heavy(self, request: Request, model: ServedModel) -> Response:
         question = await self.pool.run(_parse, request, model, self.settings, deadline=request.deadline)
@@ -398,6 +392,7 @@ def _no_such_path(path: str) -> HTTPError:
 
 def _parse(ticket: Ticket, request: Request, model: ServedModel, settings: Settings) -> inference.Inference:
     question = inference.parse(request, model, settings)
+    request.body = b""
     ticket.check()
     return question
 

@@ -207,8 +207,12 @@ class Batcher:
         answers: list[Arrays | Exception] = []
         start = 0
         for job in jobs:
-            answers.append({name: array[start : start + job.rows] for name, array in outputs.items()})
-            start += job.rows
+            end = start + job.rows
+            answer: Arrays = {}
+            for name, array in outputs.items():
+                answer[name] = array[start:end]
+            answers.append(answer)
+            start = end
         return answers
 
     def _one(self, job: _Job) -> Arrays | Exception:
@@ -239,6 +243,9 @@ class Batcher:
 
 
 def _kind(feeds: Arrays) -> tuple[Any, ...]:
+    if len(feeds) == 1:
+        ((name, array),) = feeds.items()
+        return name, array.dtype, array.shape[1:]
     return tuple([(name, array.dtype, array.shape[1:]) for name, array in feeds.items()])
 
 

@@ -228,8 +228,8 @@ class GrpcServer:
         budget.enter(request.client)
         try:
             message = await self._read(name, stream, request)
-            budget.reserve(len(request.body))
-            size = len(request.body)
+            budget.reserve(request.size)
+            size = request.size
             return await getattr(self, name)(message, authorized=authorized, deadline=deadline)
         finally:
             budget.leave(request.client, size)
@@ -239,7 +239,7 @@ class GrpcServer:
         try:
             async with asyncio.timeout(self._settings.receive_timeout):
                 async for raw in stream:
-                    request.body = raw
+                    request.body, request.size = raw, len(raw)
                     break
                 else:
                     raise bad_request("message: expected one, got none")

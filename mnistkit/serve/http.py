@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -43,6 +44,7 @@ class Request:
         client: Address of the other end.
         http_version: ``1.0``, ``1.1`` or ``2``.
         authority: Host of the request target, where it names one.
+        size: Bytes of the body that was received; it may have been let go since.
         id: Request id, the client's or one made here.
         deadline: On `time.monotonic`'s clock, when the answer is due.
     """
@@ -55,6 +57,7 @@ class Request:
     client: str = ""
     http_version: str = "1.1"
     authority: str | None = None
+    size: int = 0
     id: str = ""
     deadline: float = 0.0
 
@@ -102,8 +105,7 @@ def check_head(request: Request, items: list[tuple[str, str]], settings: Setting
         settings: Of the server.
     """
     size = len(request.path) + len(request.query) + 16
-    for name, value in items:
-        size += len(name) + len(value) + 4
+    size += len("".join(chain.from_iterable(items))) + 4 * len(items)
     if len(items) > settings.max_headers or size > settings.max_header_bytes:
         return HTTPError(
             431,

@@ -14,7 +14,8 @@ class Budget:
     """Counts; belongs to the thread of one event loop."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        self._most, self._most_of_one = settings.max_requests, settings.max_client_requests
+        self._most_memory = settings.max_memory
         self._clients: dict[str, int] = {}
         self.requests = 0
         self.memory = 0
@@ -25,17 +26,16 @@ class Budget:
         Raises:
             HTTPError: 503 when there are too many in all, 429 when this client has too many.
         """
-        settings = self._settings
-        if self.requests >= settings.max_requests:
+        if self.requests >= self._most:
             raise HTTPError(
                 503,
-                f"requests: expected at most {settings.max_requests} at a time, got one more; try again",
+                f"requests: expected at most {self._most} at a time, got one more; try again",
                 headers=(("retry-after", "1"),),
             )
         own = self._clients.get(client, 0)
-        if own >= settings.max_client_requests:
+        if own >= self._most_of_one:
             raise too_many_requests(
-                f"requests: expected at most {settings.max_client_requests} of one client at a time, got one more"
+                f"requests: expected at most {self._most_of_one} of one client at a time, got one more"
             )
         self._clients[client] = own + 1
         self.requests += 1
@@ -44,9 +44,9 @@ class Budget:
         """The request has been answered, and holds its memory no longer."""
         self.requests -= 1
         self.memory -= held
-        left = self._clients[client] - 1
-        if left:
-            self._clients[client] = left
+        own = self._clients[client]
+        if own > 1:
+            self._clients[client] = own - 1
         else:
             del self._clients[client]
 
@@ -56,9 +56,9 @@ class Budget:
         Raises:
             HTTPError: 429, there is none left.
         """
-        if self.memory + size > self._settings.max_memory:
+        if self.memory + size > self._most_memory:
             raise too_many_requests(
-                f"memory: expected at most {self._settings.max_memory} bytes of requests at a time; try again"
+                f"memory: expected at most {self._most_memory} bytes of requests at a time; try again"
             )
         self.memory += size
 

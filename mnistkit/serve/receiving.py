@@ -9,7 +9,7 @@ from mnistkit.serve.protocol import inference
 from mnistkit.serve.time_limit import TimeLimit
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable
 
     from mnistkit.serve.limits import Budget
     from mnistkit.serve.settings import Settings
@@ -20,7 +20,7 @@ GONE = 499  # as nginx notes a client that left before its answer
 class Body(Protocol):
     """The body of a request, before it has been read."""
 
-    async def whole(self, size: int) -> bytes:
+    def whole(self, size: int) -> Awaitable[bytes]:
         """All of it, of the announced size; raises where the client left too early."""
 
     def pieces(self) -> AsyncIterator[bytes]:
@@ -62,18 +62,19 @@ class Receiver:
         if size > limit:
             raise self._too_large(limit)
         self._budget.reserve(size)
+        task = self._patience.begin()
         try:
-            with self._patience:
-                whole = await body.whole(size)
-            request.body = whole if type(whole) is bytes else bytes(whole)
-        except TimeoutError:
-            self._budget.release(size)
-            raise self._too_slow() from None
+            whole = await body.whole(size)
         except BaseException as error:
             self._budget.release(size)
+            if self._patience.end(task, error):
+                raise self._too_slow() from None
             if isinstance(error, Exception):  # Granian's ProtocolClosed, or another server's
                 raise gone("body: expected all of it, got a part") from error
             raise
+        self._patience.end(task)
+        request.body = whole if type(whole) is bytes else bytes(whole)
+        request.size = len(whole)
         return size
 
     async def _pieces(self, request: Request, body: Body, limit: int) -> int:
@@ -98,6 +99,7 @@ class Receiver:
             self._budget.release(length)
             raise
         request.body = b"".join(pieces)
+        request.size = length
         return length
 
     def _too_large(self, limit: int) -> HTTPError:

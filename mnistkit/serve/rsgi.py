@@ -11,7 +11,7 @@ from mnistkit.serve.http import Request, check_head
 from mnistkit.serve.receiving import GONE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable
 
     from mnistkit.serve.app import App
 
@@ -76,9 +76,9 @@ class _RSGIBody:
         self.protocol = protocol
         self.ended = False
 
-    async def whole(self, _: int) -> bytes:
-        body: bytes = await self.protocol()  # never more than was announced
-        self.ended = True
+    def whole(self, _: int) -> Awaitable[bytes]:
+        self.ended = True  # whatever comes of it, no more can be read
+        body: Awaitable[bytes] = self.protocol()  # never more than was announced
         return body
 
     async def pieces(self) -> AsyncIterator[bytes]:

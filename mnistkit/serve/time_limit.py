@@ -19,6 +19,8 @@ class TimeLimit:
         with limit:
             await something()  # TimeoutError when the time is over
 
+    Where each microsecond counts, `begin` and `end` do the same with less.
+
     A task is in one block of a limit at a time.
 
     Args:
@@ -32,6 +34,18 @@ class TimeLimit:
         self._timed = False
 
     def __enter__(self) -> None:
+        self.begin()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        if self.end(task, error):
+            raise TimeoutError from error
+
+    def begin(self) -> asyncio.Task[Any]:
+        """The time of the current task begins; `end` must follow."""
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a time limit needs a task")
@@ -39,17 +53,14 @@ class TimeLimit:
         if not self._timed:
             self._timed = True
             asyncio.get_running_loop().call_later(self.seconds, self._look)
+        return task
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    def end(self, task: asyncio.Task[Any], error: BaseException | None = None) -> bool:
+        """The block is over; whether its error is this limit's doing."""
         if self._due.pop(task, None) is not None:
-            return
+            return False
         # As asyncio.timeout does it: a task that somebody else cancels as well stays cancelled.
-        if task.uncancel() <= self._cut_off.pop(task) and kind is asyncio.CancelledError:
-            raise TimeoutError from error
+        return task.uncancel() <= self._cut_off.pop(task) and type(error) is asyncio.CancelledError
 
     def _look(self) -> None:
         now = time.monotonic()

@@ -55,7 +55,7 @@ class Tracing:
         attributes = {
             "http.request.method": request.method,
             "http.response.status_code": response.status,
-            "http.request.body.size": len(request.body),
+            "http.request.body.size": request.size,
             "http.response.body.size": len(response.body),
             "url.path": request.path,
             "client.address": request.client,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -84,13 +85,13 @@ class Layout:
 
     Args:
         entries: ``inputs`` of a header that has been checked, all of them binary.
-        outputs: As in `Inference`.
+        first: What was read by it.
     """
 
-    __slots__ = ("_outputs", "_tensors")
+    __slots__ = ("_outputs", "_rows", "_tensors")
 
-    def __init__(self, entries: list[dict[str, Any]], outputs: dict[str, bool]) -> None:
-        self._outputs = outputs
+    def __init__(self, entries: list[dict[str, Any]], first: Inference) -> None:
+        self._outputs, self._rows = first.outputs, first.rows
         self._tensors = [
             (f"inputs[{number}]", entry["name"], entry["datatype"], PLAIN.get(entry["datatype"]), tuple(entry["shape"]),
              entry["parameters"]["binary_data_size"])
@@ -117,7 +118,7 @@ class Layout:
             raise bad_request(
                 f"body: expected the declared tensors and no more, got {len(body) - start} bytes behind them"
             )
-        return Inference(feeds, collect(feeds, model), self._outputs)
+        return Inference(feeds, self._rows, self._outputs)
 
 
 def parse(request: Request, model: Served, settings: Settings) -> Inference:
@@ -149,7 +150,7 @@ def parse(request: Request, model: Served, settings: Settings) -> Inference:
     if inference.id is None and size <= _LONG_HEADER and all("data" not in entry for entry in document["inputs"]):
         if len(model.layouts) >= _LAYOUTS:
             model.layouts.clear()
-        model.layouts[header] = Layout(document["inputs"], inference.outputs)
+        model.layouts[header] = Layout(document["inputs"], inference)
     return inference
 
 
@@ -158,28 +159,33 @@ def render(inference: Inference, outputs: dict[str, NDArray[Any]], model: Served
     entries, raw = [], []
     for name, binary in inference.outputs.items():
         array = outputs[name]
-        entry: dict[str, Any] = {
-            "name": name,
-            "datatype": OF_ARRAY.get(array.dtype) or datatype_name(array.dtype.name),
-            "shape": array.shape,
-        }
         if binary:
-            content = array.tobytes()
-            entry["parameters"] = {"binary_data_size": len(content)}
-            raw.append(content)
-        elif array.dtype == np.float16:
-            entry["data"] = array.astype(np.float32).ravel()
+            raw.append(array.tobytes())
+            entries.append(_described(name, array.dtype, array.shape, array.nbytes))
         else:
-            entry["data"] = array.ravel()
-        entries.append(entry)
-    document: dict[str, Any] = {"model_name": model.name, "model_version": model.version, "outputs": entries}
-    if inference.id is not None:
-        document["id"] = inference.id
-    header = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+            values = array.ravel() if array.dtype != np.float16 else array.astype(np.float32).ravel()
+            head = _described(name, array.dtype, array.shape, None)
+            entries.append(b'%b,"data":%b}' % (head, orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY)))
+    end = b"" if inference.id is None else b',"id":' + orjson.dumps(inference.id)
+    header = b"%b[%b]%b}" % (_named(model.name, model.version), b",".join(entries), end)
     if not raw:
         return Response(200, header, JSON)
-    length = (LENGTH_HEADER, str(len(header)))
-    return Response(200, b"".join((header, *raw)), BINARY, (length,))
+    return Response(200, b"".join((header, *raw)), BINARY, ((LENGTH_HEADER, str(len(header))),))
+
+
+@lru_cache(_LAYOUTS)
+def _named(name: str, version: str) -> bytes:
+    """An answer's JSON up to its tensors."""
+    return orjson.dumps({"model_name": name, "model_version": version})[:-1] + b',"outputs":'
+
+
+@lru_cache(_LAYOUTS)
+def _described(name: str, dtype: np.dtype[Any], shape: tuple[int, ...], size: int | None) -> bytes:
+    """What the JSON of an answer says of a tensor; open at its end where the data follow and not ``size`` bytes."""
+    entry = {"name": name, "datatype": OF_ARRAY.get(dtype) or datatype_name(dtype.name), "shape": shape}
+    if size is None:
+        return orjson.dumps(entry)[:-1]
+    return orjson.dumps({**entry, "parameters": {"binary_data_size": size}})
 
 
 def parse_json(body: bytes, settings: Settings, *, flat: bool = False) -> dict[str, Any]:
@@ -253,12 +259,15 @@ def check_shape(shape: object, field: str, settings: Settings) -> tuple[int, ...
     Raises:
         HTTPError: 400, not a list of sizes, or too many elements.
     """
-    if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
+    if not isinstance(shape, list):
         raise bad_request(f"{field}: expected a list of sizes from 0, got {truncate(shape)}")
+    for size in shape:
+        if type(size) is not int or size < 0:
+            raise bad_request(f"{field}: expected a list of sizes from 0, got {truncate(shape)}")
     if len(shape) > _MAX_DIMENSIONS:
         raise bad_request(f"{field}: expected at most {_MAX_DIMENSIONS} dimensions, got {len(shape)}")
     # An empty tensor can still ask for a huge answer, so sizes of 0 do not hide the others.
-    if math.prod(size or 1 for size in shape) > settings.max_elements:
+    if math.prod([size or 1 for size in shape]) > settings.max_elements:
         raise bad_request(f"{field}: expected at most {settings.max_elements} elements, got {truncate(shape)}")
     return tuple(shape)
 
