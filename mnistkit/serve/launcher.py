@@ -41,6 +41,7 @@ def run(settings: Settings) -> int:
     """
     if sys.platform == "win32":
         raise InputError("mnistkit serve: not supported on Windows; use it in WSL or in a container")
+    _keep_stderr()
     # From now on: a reload that is asked for while models are being loaded is the load that is going on.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
@@ -59,6 +60,14 @@ def run(settings: Settings) -> int:
     _check_models(settings)
     with tempfile.TemporaryDirectory(prefix="mnistkit-") as folder:
         return _supervise(settings, address, admin, folder, notifier)
+
+
+def _keep_stderr() -> None:
+    """Send to nowhere what is said where stderr was closed before the start; else the first file had its number."""
+    if sys.stderr is None:
+        descriptor = os.open(os.devnull, os.O_WRONLY)
+        os.set_inheritable(descriptor, True)  # workers too
+        sys.stderr = os.fdopen(descriptor, "w")
 
 
 def _addresses(settings: Settings, sockets: Mapping[str, socket.socket]) -> tuple[Settings, Address, Address | None]:
