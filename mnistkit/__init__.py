@@ -16,9 +16,10 @@ Train any compiled Keras model faster than ``model.fit``, with the same result:
     fit(model, x, y, epochs=2, batch_size=32)
 
 Other names: ``verify`` runs the golden pairs inside an exported file again, ``evaluate`` tests a file on a data set,
-``load_data`` gives MNIST as arrays, ``Runtime`` runs any ``.onnx`` file, ``StatefulSession`` runs one whose recurrent
-layers keep their state, ``errors`` holds every error that mnistkit raises on purpose. The tutorial's training is
-`mnistkit.digits.train.train`. The same on the command line: ``mnistkit --help``.
+``shrink`` makes a smaller file of an ``.onnx`` file, ``load_data`` gives MNIST as arrays, ``Runtime`` runs any
+``.onnx`` file, ``StatefulSession`` runs one whose recurrent layers keep their state, ``errors`` holds every error that
+mnistkit raises on purpose. The tutorial's training is `mnistkit.digits.train.train`. The same on the command line:
+``mnistkit --help``.
 
 Importing this package loads nothing else. What is used first is loaded then; Keras only by what needs it.
 """
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from mnistkit.digits.evaluate import evaluate
     from mnistkit.digits.pictures import read_picture
     from mnistkit.export.pipeline import export_onnx
+    from mnistkit.publish.shrink.pipeline import shrink
     from mnistkit.training import fit
 else:
 
@@ -73,6 +75,7 @@ __all__ = [
     "fit",
     "load_data",
     "read_picture",
+    "shrink",
     "verify",
 ]
 
@@ -86,6 +89,7 @@ _HOMES = {
     "fit": "training",
     "load_data": "digits.data",
     "read_picture": "digits.pictures",
+    "shrink": "publish.shrink",
 }
 _PACKAGES = (
     "bench", "cli", "core", "digits", "doctor", "errors", "evaluate", "export", "info", "predict", "publish", "report",

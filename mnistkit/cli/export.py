@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from mnistkit.cli.common import (
     Steps,
@@ -19,12 +20,15 @@ from mnistkit.cli.common import (
 )
 from mnistkit.cli.parser import one_of
 from mnistkit.cli.published import add_published, check_published, needs_pictures, publish, takes_file
+from mnistkit.cli.shrunk import add_shrink, check_shrink, read_samples, shrink_file
 
 EXAMPLES = (
     "mnistkit export exports/mnist.keras",
     "mnistkit export my.keras -o my.onnx --opset 20 --batch 1",
     "mnistkit export my.keras --samples real-inputs.npz",
     "mnistkit export exports/mnist.keras --picture",
+    "mnistkit export exports/mnist-cnn.keras --shrink auto",
+    "mnistkit export any.onnx --shrink int8 -o smaller.onnx --samples real-inputs.npz",
     "mnistkit export exports/mnist.keras --web site",
     "mnistkit export exports/mnist-cnn-picture.onnx --web site",
     "mnistkit export exports/mnist-cnn.onnx --hub hub/mnist-cnn --license mit",
@@ -41,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         default=default,
         metavar="MODEL",
-        help="the .keras file of any Keras 3 model; for --web and --hub also an .onnx file",
+        help="the .keras file of any Keras 3 model; for --shrink, --web and --hub also an .onnx file",
     )
     add("-o", "--out", metavar="FILE", help="where the .onnx goes (default: beside the model)")
     add("--exporter", **one_of(_EXPORTERS, {"writer": "native"}), default="auto", help="what writes the graph")
@@ -49,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--opset", type=int, metavar="N", help="ONNX opset (default: 17, or the named exporter's own)")
     add("--no-optimize", action="store_true", help="write every operation as it is: fold and fuse nothing")
     add("--picture", action="store_true", help="also write NAME-picture.onnx, which takes pictures of any size")
+    add_shrink(parser)
     add_published(parser)
     add("--batch", type=int, metavar="N", help="fix the batch axis to this size (default: free)")
     add("--input-names", type=_names, metavar="A,B", help="names for the inputs, in the model's order")
@@ -61,7 +66,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="new name for one input or output; may be repeated",
     )
     add("--atol", type=float, metavar="X", help="largest allowed difference from Keras (default: from the model)")
-    add("--samples", metavar="FILE.npz", help="real inputs for the verification, arrays by input name")
+    add(
+        "--samples",
+        metavar="FILE.npz",
+        help="real inputs to verify on, arrays by input name; --shrink calibrates on half of them, "
+        "and takes class numbers in an array named targets",
+    )
     add(
         "--import",
         dest="modules",
@@ -86,13 +96,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Export, and print how the file was verified; an .onnx file is taken as it is."""
     check_published(options)
+    check_shrink(options)
     if takes_file(options):
-        made = publish(options, Path(options.model))
-        if options.json:
-            print_json({name: one.as_json() for name, one in made.items()})
-        else:
-            print(*made.values(), sep="\n")
-        return 0
+        return _run_file(options, Path(options.model))
     start_keras(options)
     if options.unsafe:
         print(f"mnistkit: running the Python code inside {options.model} (--unsafe)", file=sys.stderr)
@@ -115,7 +121,7 @@ def run(options: argparse.Namespace) -> int:
             output_names=options.output_names,
             rename=dict(options.rename or ()),
             atol=options.atol,
-            samples=options.samples,
+            samples=options.samples if options.shrink == "none" else read_samples(options)[0],
             data=load_data(options) if options.data else None,
             labels=parse_labels(options),
             unsafe=options.unsafe,
@@ -137,12 +143,30 @@ def run(options: argparse.Namespace) -> int:
     if external:
         size = f"{external['size'] / 1e9:.1f} GB"
         print(f"mnistkit: the weights ({size}) are in {external['name']}; keep both files together", file=sys.stderr)
+    if not options.json:
+        print(report)
+    shrunk = None
+    if options.shrink != "none":
+        shrunk = shrink_file(options, report.path, report=report)
+        if not options.json:
+            print(shrunk)
     for one in publish(options, report.path, picture=whole).values():
         print(f"mnistkit: {one}", file=sys.stderr)
     if options.json:
-        print_json(report.provenance)
-        return 0
-    print(report)
+        print_json(report.provenance | ({"shrink": shrunk.as_json()} if shrunk else {}))
+    return 0
+
+
+def _run_file(options: argparse.Namespace, file: Path) -> int:
+    """Make what was asked for of an .onnx file."""
+    made: dict[str, Any] = {}
+    if options.shrink != "none":
+        made["shrink"] = shrink_file(options, file, out=Path(options.out) if options.out else None)
+    made |= publish(options, file)
+    if options.json:
+        print_json({name: one.as_json() for name, one in made.items()})
+    else:
+        print(*made.values(), sep="\n")
     return 0
 
 

@@ -40,6 +40,8 @@ def run(options: argparse.Namespace) -> int:
     _line("opset", f"{opsets}, IR version {about['ir_version']}")
     _line("written by", about["producer"] or "unknown")
     _line("parameters", f"{about['parameters']:,} in {about['nodes']} operations")
+    if set(about["weights"]) - {"float32"}:
+        _line("weights", ", ".join(f"{count:,} {kind}" for kind, count in about["weights"].items()))
     _line("golden pairs", about["golden pairs"])
     _line("runs on", ", ".join(about["providers"]))
     _table("inputs", runtime.inputs)

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _KERAS = (b"PK\x03\x04", b"\x89HDF\r\n\x1a\n")  # how .keras and .h5 files begin
-_WITH_A_FILE = {"model", "json", "quiet", "verbose", "help"}  # flags that mean the same for an .onnx
+_WITH_A_FILE = {"model", "json", "quiet", "verbose", "help", "shrink"}  # flags that mean the same for an .onnx
+_WITH_SHRINK = {"out", "max_loss", "samples", "data", "labels"}  # likewise, with --shrink
 
 
 class Made(Protocol):
@@ -85,7 +86,8 @@ def takes_file(options: argparse.Namespace) -> bool:
     Raises:
         InputError: There are some.
     """
-    if not is_published(options) or not _is_onnx(Path(options.model)):
+    asked = is_published(options) or options.shrink != "none"
+    if not asked or not _is_onnx(Path(options.model)):
         return False
     others = _other_flags(options)
     if others:
@@ -125,7 +127,7 @@ def _other_flags(options: argparse.Namespace) -> list[str]:
     """The flags that were given and are about the export alone."""
     from mnistkit.cli.parser import build_parser
 
-    known = _WITH_A_FILE | set(_KINDS)
+    known = _WITH_A_FILE | set(_KINDS) | (_WITH_SHRINK if options.shrink != "none" else set())
     known |= {flag.removeprefix("--") for kind in _KINDS.values() for flag in kind.options}
     actions = build_parser(verbs=("export",)).verbs["export"]._actions  # noqa: SLF001  # argparse lists them nowhere else
     return [

@@ -28,6 +28,7 @@ class About:
         ir_version: Version of the file format.
         producer: The program that wrote it; empty where it does not say.
         parameters: Number of floating-point weights.
+        weights: Numbers in the weights by element type, floats and bytes.
         nodes: Number of operations.
         inputs: Declared inputs.
         outputs: Declared outputs.
@@ -42,6 +43,7 @@ class About:
     ir_version: int
     producer: str
     parameters: int
+    weights: dict[str, int]
     nodes: int
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
@@ -58,6 +60,7 @@ class About:
             "ir_version": self.ir_version,
             "producer": self.producer,
             "parameters": self.parameters,
+            "weights": self.weights,
             "nodes": self.nodes,
             "inputs": [str(tensor) for tensor in self.inputs],
             "outputs": [str(tensor) for tensor in self.outputs],
@@ -86,6 +89,7 @@ def read_about(file: str | os.PathLike[str], runtime: Runtime) -> About:
         ir_version=header.ir_version,
         producer=header.producer,
         parameters=header.parameters,
+        weights=header.weights,
         nodes=header.nodes,
         inputs=runtime.inputs,
         outputs=runtime.outputs,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnistkit.core.errors import ModelFileError, ParityError
-from mnistkit.core.golden import GOLDEN_ATOL, decode_golden, is_text, words_of
+from mnistkit.core.golden import decode_golden, is_text, read_golden_atol, words_of
 from mnistkit.core.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -121,17 +121,17 @@ def verify_file(
     """
     runtime = Runtime(model, device=device, exact=True, provider_options=provider_options)
     try:
-        pairs = decode_golden(runtime.metadata)
+        pairs, atol = decode_golden(runtime.metadata), read_golden_atol(runtime.metadata)
     except ModelFileError as error:
         raise ModelFileError(f"{runtime.name}: {error}") from error
-    worst = Comparison(0.0, GOLDEN_ATOL, 0, 1.0)
+    worst = Comparison(0.0, atol, 0, 1.0)
     for number, pair in enumerate(pairs):
         answers = runtime.run(pair.inputs)
         if set(answers) != set(pair.outputs):
             raise ParityError(f"{runtime.name}: outputs {sorted(answers)}, golden pairs for {sorted(pair.outputs)}")
         for name, expected in pair.outputs.items():
             what = f"{runtime.name}: golden pair {number}, output {name}"
-            found = compare(expected, answers[name], atol=GOLDEN_ATOL, what=what)
+            found = compare(expected, answers[name], atol=atol, what=what)
             worst = max(worst, found, key=lambda comparison: comparison.largest)
     return Verification(len(pairs), worst.largest, worst.allowed, runtime.providers)
 

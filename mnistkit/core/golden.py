@@ -24,6 +24,9 @@ GOLDEN_DECIMALS = 5
 GOLDEN_ATOL = 2e-5
 """Half a unit of the last stored decimal, and room for another machine's order of additions."""
 
+MAX_GOLDEN_ATOL = 0.1
+"""The most that a file may ask for; with more a pair would say nothing."""
+
 _MAX_GOLDEN_BYTES = 16 * 1024**2  # of all pairs of a file, unpacked
 _DTYPES = frozenset({"bool", "float16", "float32", "float64", *(f"{kind}{bits}" for kind in ("int", "uint") for bits in
                      (8, 16, 32, 64))})  # fmt: skip
@@ -90,6 +93,27 @@ def decode_golden(metadata: Mapping[str, str]) -> list[GoldenPair]:
     if not pairs:
         raise ModelFileError("the file's list of golden pairs is empty; export it again")
     return pairs
+
+
+def read_golden_atol(metadata: Mapping[str, str]) -> float:
+    """Tolerance of a file's golden pairs; wider in a file with 8-bit weights, which processors round differently.
+
+    Raises:
+        ModelFileError: The entry is no number from `GOLDEN_ATOL` to `MAX_GOLDEN_ATOL`.
+    """
+    text = metadata.get("golden_atol")
+    if text is None:
+        return GOLDEN_ATOL
+    try:
+        atol = float(text)
+    except ValueError:
+        atol = -1.0
+    if not GOLDEN_ATOL <= atol <= MAX_GOLDEN_ATOL:
+        raise ModelFileError(
+            f"the tolerance of the golden pairs is {text!r:.40}, expected {GOLDEN_ATOL:.0e} to {MAX_GOLDEN_ATOL:.0e}; "
+            "export it again"
+        )
+    return atol
 
 
 def is_text(array: NDArray[Any]) -> bool:

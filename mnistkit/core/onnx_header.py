@@ -20,8 +20,15 @@ _MODEL_IR_VERSION, _MODEL_PRODUCER, _MODEL_GRAPH, _MODEL_OPSET = 1, 2, 7, 8
 _OPSET_DOMAIN, _OPSET_VERSION = 1, 2
 _GRAPH_NODE, _GRAPH_INITIALIZER = 1, 5
 _TENSOR_DIMS, _TENSOR_TYPE = 1, 2
-_WEIGHTS = {1: "float32", 2: "uint8", 3: "int8", 10: "float16", 11: "float64", 16: "bfloat16"}
-_FLOATS = frozenset(_WEIGHTS.values()) - {"uint8", "int8"}
+_TENSOR_NAME = 8
+_NODE_INPUT, _NODE_TYPE = 1, 4
+_NODE_ATTRIBUTE, _ATTRIBUTE_NAME, _ATTRIBUTE_INT = 5, 1, 3
+_WEIGHTS = {
+    1: "float32", 2: "uint8", 3: "int8", 10: "float16", 11: "float64", 16: "bfloat16", 21: "uint4", 22: "int4"
+}  # fmt: skip
+_FLOATS = frozenset({"float32", "float16", "float64", "bfloat16"})
+_PACKED = b"MatMulNBits"
+"""onnxruntime's operator whose second input holds 4-bit numbers two by two, as bytes."""
 _LONGEST_VARINT = 10
 
 
@@ -58,6 +65,7 @@ def read_header(content: bytes) -> Header:
     ir_version, producer, nodes = 0, "", 0
     opsets: dict[str, int] = {}
     weights: dict[str, int] = {}
+    packed: set[bytes] = set()
     data = memoryview(content)
     try:
         for number, value in fields(data):
@@ -71,8 +79,12 @@ def read_header(content: bytes) -> Header:
             elif number == _MODEL_GRAPH and isinstance(value, memoryview):
                 for part, inner in fields(value):
                     nodes += part == _GRAPH_NODE
+                    if part == _GRAPH_NODE and isinstance(inner, memoryview) and _PACKED in bytes(inner[:4096]):
+                        packed |= _packed_input(inner)
                     if part == _GRAPH_INITIALIZER and isinstance(inner, memoryview):
                         kind, size = _type_and_size(inner)
+                        if kind == "uint8" and packed and _name(inner) in packed:
+                            kind, size = "int4", 2 * size
                         if kind is not None:
                             weights[kind] = weights.get(kind, 0) + size
     except (ValueError, IndexError) as error:
@@ -88,6 +100,28 @@ def _opset(data: memoryview) -> tuple[str, int]:
         elif number == _OPSET_VERSION and isinstance(value, int):
             version = value
     return domain or "ai.onnx", version
+
+
+def _packed_input(node: memoryview) -> set[bytes]:
+    """Name of the initializer in which an operation keeps 4-bit numbers; none where it keeps others."""
+    inputs: list[bytes] = []
+    kind, bits = b"", 4
+    for number, value in fields(node):
+        if isinstance(value, int):
+            continue
+        if number == _NODE_INPUT:
+            inputs.append(bytes(value))
+        elif number == _NODE_TYPE:
+            kind = bytes(value)
+        elif number == _NODE_ATTRIBUTE:
+            parts = dict(fields(value))
+            if bytes(parts.get(_ATTRIBUTE_NAME, b"")) == b"bits":
+                bits = int(parts.get(_ATTRIBUTE_INT, 0))
+    return {inputs[1]} if kind == _PACKED and bits == 4 and len(inputs) > 1 else set()  # noqa: PLR2004  # see the name
+
+
+def _name(tensor: memoryview) -> bytes:
+    return next((bytes(v) for number, v in fields(tensor) if number == _TENSOR_NAME and isinstance(v, memoryview)), b"")
 
 
 def weight_count(tensor: memoryview) -> int:

@@ -63,7 +63,9 @@ NO_PROFILE = "none"
 """The name that asks for no profile, whatever the training provenance says."""
 ENTRY_POINTS = "mnistkit.profiles"
 """Entry point group in which an installed package offers its profiles."""
-RESERVED = frozenset({"format_version", "golden", "keras_version", "states", "test_accuracy", "weights_sha256"})
+RESERVED = frozenset(
+    {"format_version", "golden", "golden_atol", "keras_version", "shrunk", "states", "test_accuracy", "weights_sha256"}
+)
 """Metadata keys that the export itself writes."""
 
 
