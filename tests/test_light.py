@@ -11,7 +11,7 @@ HEAVY = {"keras", "tensorflow", "jax", "torch", "onnx", "tf2onnx", "jax2onnx", "
 ROOT = Path(mnistkit.__file__).parent
 LIGHT_FILES = (
     "__init__", "__main__", "cli/__init__", "cli/common", "cli/doctor", "cli/evaluate", "cli/examine", "cli/info",
-    "cli/parser", "cli/predict", "cli/published", "cli/report", "cli/serve", "cli/verify", "core/about",
+    "cli/parser", "cli/predict", "cli/published", "cli/report", "cli/serve", "cli/shrunk", "cli/verify", "core/about",
     "core/comparison", "core/contract", "core/errors", "core/files", "core/folders", "core/fork_safety", "core/golden",
     "core/install", "core/modules", "core/runtime", "core/tensors",
     "digits/classifier", "digits/data", "digits/numbers", "digits/pictures", "digits/profile", "digits/readings",

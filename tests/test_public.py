@@ -67,6 +67,7 @@ LIGHT = [
     "publish.bench",
     "publish.report",
     "publish.report.write",
+    "publish.shrink",
     "report",
     "train",
     "training",

@@ -13,7 +13,11 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from mnistkit.core.errors import InputError
+from mnistkit.core.runtime import Runtime
+from mnistkit.publish.drawn_inputs import batch_axis
 from mnistkit.publish.shrink.tools import load_tool, quiet, read_proto, scratch
 
 if TYPE_CHECKING:
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
 
     from mnistkit.publish.drawn_inputs import Arrays
 
+_WATCHED = 8  # runs, of one row where the batch is free
 _BLOCK = 32  # weights that share a scale in 4-bit files
 _LARGE = 64  # rows and columns of a matrix, from which 4 bits are tried
 _INSIDE_DYNAMIC = ["MatMul", "Gather", "LSTM", "Attention", "EmbedLayerNormalization"]
@@ -49,10 +54,33 @@ class Method:
     convert: Callable[[Any, Sequence[Arrays]], Any]
 
 
-def _float16(proto: Any, calibration: Sequence[Arrays]) -> Any:  # noqa: ARG001  # one form for all
+def _float16(proto: Any, calibration: Sequence[Arrays]) -> Any:
     tool = load_tool("onnxruntime.transformers.float16")
     with quiet():
-        return tool.convert_float_to_float16(copy.deepcopy(proto), keep_io_types=True)
+        smaller = tool.convert_float_to_float16(copy.deepcopy(proto), keep_io_types=True)
+    _check_overflow(smaller, calibration)
+    return smaller
+
+
+def _check_overflow(proto: Any, calibration: Sequence[Arrays]) -> None:
+    """Look at every float16 value between the operations, on a few rows.
+
+    A processor computes most of a float16 file in float32 and never sees that a value is too large; a GPU does.
+
+    Raises:
+        InputError: One is infinite or NaN.
+    """
+    onnx = load_tool("onnx")
+    watched = copy.deepcopy(proto)
+    there = {one.name for one in watched.graph.output}
+    names = [name for node in watched.graph.node for name in node.output if name and name not in there]
+    watched.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    runtime = Runtime(watched.SerializeToString(), device="cpu", optimize=False)
+    batched = batch_axis(runtime)[0]
+    for run in calibration[:_WATCHED]:
+        found = runtime.run({name: array[:1] for name, array in run.items()} if batched else run)
+        if not all(np.isfinite(array).all() for array in found.values() if array.dtype == np.float16):
+            raise InputError("it overflows: a value inside passes 65,504, where float16 ends")
 
 
 def _dynamic(proto: Any, calibration: Sequence[Arrays]) -> Any:  # noqa: ARG001  # one form for all

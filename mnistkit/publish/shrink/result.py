@@ -77,6 +77,10 @@ def _table(found: Shrunk) -> str:
         told = f"calibrated on {found.calibrated_on}, {told}"
     measure = "points of accuracy" if has_accuracy else "% of the range of the answers"
     lines.append(f"{told}; allowed loss {found.max_loss:g} {measure}; times relative to float32, here")
+    if found.picked is not None and found.picked.name == "int8-dynamic":
+        lines.append(
+            "note: rows of one run share their scales in int8-dynamic, so an answer depends a little on its batch"
+        )
     if found.note:
         lines.append(f"note: {found.note}")
     if found.picked is None:
