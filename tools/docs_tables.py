@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # this checkout's package, whatever is installed
 
 import committed
-from doc_pages import apps, coverage, devices, exporting, pictures, readme, serving, training
+from doc_pages import apps, coverage, devices, exporting, pictures, readme, serving, shrinking, training
 
 PAGES = {
     "README.md": readme.render,
@@ -23,6 +23,7 @@ PAGES = {
     "docs/exporting.md": exporting.render,
     "docs/pictures.md": pictures.render,
     "docs/serving.md": serving.render,
+    "docs/shrinking.md": shrinking.render,
     "docs/training.md": training.render,
 }
 """From a page's text and the checkout to its text made anew."""

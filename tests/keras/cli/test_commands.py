@@ -3,6 +3,7 @@
 import io
 import json
 
+import numpy as np
 import pytest
 from one_backend import once
 from web_package import make_package
@@ -125,6 +126,25 @@ def test_a_page_is_made_of_the_exported_model(cli, fails, tmp_path, monkeypatch,
     (tmp_path / "out" / "m.onnx").unlink()
     assert "holds files that this command did not write" in fails(*arguments, "--web", "ort")
     assert not (tmp_path / "out" / "m.onnx").exists()  # it was refused before the work
+
+
+@once
+def test_a_smaller_file_beside_the_exported_one(cli, tmp_path, monkeypatch, small_npz, trained):
+    monkeypatch.chdir(tmp_path)
+    arguments = ("export", trained.path, "--out", "m.onnx", "--data", small_npz, "--shrink", "int8")
+    ran = cli(*arguments, "--max-loss", "3")
+    assert ran.code == 0, ran.err
+    assert "wrote m.onnx, m.onnx.json\n" in ran.out
+    assert ran.out.splitlines()[-1].startswith("wrote m-int8.onnx (int8-")
+    told = json.loads((tmp_path / "m-int8.onnx.json").read_text(encoding="utf-8"))
+    assert (told["shrunk"]["kind"], told["shrunk"]["from"]) == ("int8", "m.onnx")
+    assert told["training"] == json.loads((tmp_path / "m.onnx.json").read_text(encoding="utf-8"))["training"]
+    assert verify_file("m-int8.onnx")
+    samples = {"image": np.random.default_rng(0).random((40, 784), np.float32), "targets": np.zeros(40, np.int64)}
+    np.savez("s.npz", **samples)
+    ran = cli(*arguments[:3], "again.onnx", "--shrink", "fp16", "--samples", "s.npz", "--max-loss", "5", "--json")
+    assert ran.code == 0, ran.err
+    assert json.loads(ran.out)["shrink"]["candidates"][0]["accuracy"] is not None
 
 
 WRONG = {
