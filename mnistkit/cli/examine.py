@@ -77,6 +77,7 @@ def examine(*, deep: bool = False) -> list[Finding]:
     findings += [_package("Keras' own exporters", name, extra=extra) for name, extra in _EXPORTERS.items()]
     findings += [_package("reports, tables and pages", name, extra=extra) for name, extra in _MORE.items()]
     findings.append(_npm())
+    findings.append(_package("smaller files", "onnx_ir", extra="shrink"))
     findings += [_extra("serve", _SERVER), _extra("grpc", _GRPC)]
     findings += [_package("serve", name, extra="serve") for name in _ONLY_FASTER if sys.platform != "win32"]
     return findings
