@@ -201,6 +201,12 @@ def test_a_model_too_small_to_gain(tmp_path, times):
         shrink(path, kind="int4")
 
 
+def test_an_old_opset_has_no_scales_per_channel(tmp_path):
+    found = shrink(mlp(tmp_path / "m.onnx", opset=11), kind="int8")
+    assert found.candidates[0].refused == "needs opset 13 for scales per channel, and the file has 11"
+    assert found.picked.name == "int8-dynamic"
+
+
 # --- auto ------------------------------------------------------------------------------------------------------------
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mnistkit.publish.drawn_inputs import Arrays
 
 _WATCHED = 8  # runs, of one row where the batch is free
+_PER_CHANNEL = 13  # opset in which DequantizeLinear got its axis
 _BLOCK = 32  # weights that share a scale in 4-bit files
 _LARGE = 64  # rows and columns of a matrix, from which 4 bits are tried
 _INSIDE_DYNAMIC = ["MatMul", "Gather", "LSTM", "Attention", "EmbedLayerNormalization"]
@@ -99,6 +100,9 @@ def _dynamic(proto: Any, calibration: Sequence[Arrays]) -> Any:  # noqa: ARG001 
 
 
 def _static(proto: Any, calibration: Sequence[Arrays]) -> Any:
+    opset = max((entry.version for entry in proto.opset_import if entry.domain in {"", "ai.onnx"}), default=0)
+    if opset < _PER_CHANNEL:
+        raise InputError(f"needs opset {_PER_CHANNEL} for scales per channel, and the file has {opset}")
     tool = load_tool("onnxruntime.quantization")
     with quiet(), scratch() as folder:
         tool.quantize_static(
