@@ -18,6 +18,7 @@ class ActiveTracer(Protocol):
     pretend_numpy: bool
     queried_backend: bool
     symbolic_backends: int
+    quantized_calls: int
     answer_type: str | None
     follows_framework: bool
 

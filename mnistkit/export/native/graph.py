@@ -9,7 +9,7 @@ logical one.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,6 +80,8 @@ SINGLE_ONLY = frozenset(
 
 
 _TWO_BYTES = {"int16": "int32", "uint16": "int32"}
+_TYPES_SINCE = {"float8_e4m3fn": 19, "float8_e5m2": 19, "int4": 21, "uint4": 21}
+"""Types that ONNX has since a later opset."""
 NO_KERNEL: dict[str, dict[str, str]] = {
     "Clip": _TWO_BYTES,
     "DepthToSpace": {"bool": "uint8", "int16": "float32", "uint16": "float32", "int32": "float64"},
@@ -181,6 +183,30 @@ class Graph:
             self._weights[key] = Value(None, dtype, tuple(array.shape), const=array, name_hint=name)
         return self._weights[key]
 
+    def kept(self, variable: Any, dtype: str, content: Callable[[], Array]) -> Value:
+        """Make an initializer of a variable that keeps its type: operations on it are written, never folded.
+
+        Args:
+            variable: A variable; with the same type it gives the same initializer.
+            dtype: The type, which may be one that Keras does not compute in.
+            content: Gives the content in this type.
+
+        Raises:
+            UnsupportedOp: The type is newer than the graph's opset.
+        """
+        self._check_type(dtype)
+        key = ("kept", id(variable), dtype)
+        if key not in self._weights:
+            array = content()
+            named = self.const(array, name_hint=sanitize_name(getattr(variable, "name", "weight")))
+            self._weights[key] = Value(self.use(named), dtype, tuple(array.shape))
+        return self._weights[key]
+
+    def _check_type(self, dtype: Any) -> None:
+        since = _TYPES_SINCE.get(dtype, 0)
+        if since > self.opset:
+            raise UnsupportedOp(f"{dtype} needs opset {since}", opset=since)
+
     def value(self, x: Any, dtype: str | None = None) -> Value:
         """Turn an argument (value, number, size, array, variable) into a value, cast to ``dtype`` when given."""
         if isinstance(x, Value):
@@ -228,6 +254,7 @@ class Graph:
         since = _first_opset(op)
         if since > self.opset:
             raise UnsupportedOp(f"{op} needs opset {since}", opset=since)
+        self._check_type(attrs.get("to"))
         if op in SINGLE_ONLY and any(x is not None and x.dtype == "float64" for x in inputs):
             self.notes.add(f"{op} of float64 is computed in float32, because onnxruntime has it in no other")
             return self._in_type(op, inputs, "float64", "float32", outputs=outputs, attrs=attrs, name_hint=name_hint)
@@ -530,10 +557,10 @@ def numpy_dtype(dtype: str) -> Any:
     Raises:
         ExportError: ONNX has no such type, or not one that onnxruntime computes with.
     """
-    if dtype == "bfloat16":
+    if dtype in {"bfloat16", *_TYPES_SINCE}:
         import ml_dtypes
 
-        return np.dtype(ml_dtypes.bfloat16)
+        return np.dtype(getattr(ml_dtypes, dtype))
     try:
         return np.dtype(dtype)
     except TypeError as error:

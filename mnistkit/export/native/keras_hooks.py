@@ -97,6 +97,29 @@ TABLE: dict[str, KerasName] = {
             )
             for part in ("numpy", "core", "nn", "math")
         ),
+        KerasName(
+            "keras.src.backend:backend", "call quantized layers alike on every backend", "native.patches", patched=True
+        ),
+        KerasName(
+            "keras.src.quantizers.quantizers:unpack_int4",
+            "store 4-bit weights as such",
+            "native.patches",
+            patched=True,
+            elsewhere=("keras.src.quantizers.packing:unpack_int4",),  # from Keras 3.16 on
+        ),
+        KerasName(
+            "keras.src.quantizers.quantizers:dequantize_with_sz_map",
+            "write the scales of groups of weights",
+            "native.patches",
+            patched=True,
+        ),
+        KerasName(
+            "keras.src.quantizers.quantizers:quantize_and_dequantize",
+            "store weights in 8-bit floats",
+            "native.patches",
+            patched=True,
+            elsewhere=("keras.src.quantizers.float8_scaling:quantize_and_dequantize",),  # from Keras 3.16 on
+        ),
         # replaced while the outputs of layers are compared
         KerasName("keras:Layer.__call__", "see the output of every layer", "diagnose", patched=True),
         # read or called
@@ -241,6 +264,18 @@ def sized_function_owners(name: str) -> list[ModuleType]:
     if not owners:
         raise _missing(KerasName(f"keras.src.backend:{name}", _SIZES_KNOWN_LATER, "native.patches", patched=True))
     return owners
+
+
+def importers_of(path: str) -> list[ModuleType]:
+    """Return the modules of Keras that have a function of the table, under its own name: they imported it.
+
+    Raises:
+        MissingKerasNameError: This version of Keras has no such function.
+    """
+    owner, name = owner_of(path)
+    function = getattr(owner, name)
+    modules = [module for key, module in sorted(sys.modules.items()) if key.startswith("keras.src.") and module]
+    return [module for module in modules if vars(module).get(name) is function]
 
 
 def flatten_layers(layer: Any, *, include_self: bool = True) -> list[Any]:

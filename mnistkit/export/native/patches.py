@@ -19,8 +19,21 @@ from mnistkit.core.thread_patches import Action, Patch
 from mnistkit.export.native import fold_in_float64
 from mnistkit.export.native.framework_calls import framework_patches
 from mnistkit.export.native.frameworks.common import random_refusal
-from mnistkit.export.native.keras_hooks import backend_modules, patch_of, private, sized_function_owners
+from mnistkit.export.native.keras_hooks import (
+    backend_modules,
+    importers_of,
+    patch_of,
+    private,
+    sized_function_owners,
+)
 from mnistkit.export.native.ops_backend import dynamic_function, dynamic_name
+from mnistkit.export.native.quantized_calls import (
+    dequantize_groups,
+    name_no_backend,
+    store_float8,
+    unpack_int4,
+    without_gradient,
+)
 from mnistkit.export.native.sized_functions import sized_functions
 from mnistkit.export.native.symbolic_dim import SymbolicDim, contains_dim
 
@@ -40,6 +53,8 @@ def patches() -> list[Patch]:
         # inferring the shapes of a layer calls the layers inside it: no nodes there either
         patch_of("keras.src.layers.layer:Node", _make_no_node, while_suspended=True),
         patch_of("keras.src.backend.common.variables:Variable.__getitem__", _slice_variable),
+        patch_of("keras.src.backend:backend", name_no_backend),
+        *quantizer_patches(),
         patch_of("keras.config:backend", _name_backend),
         patch_of("keras.backend:backend", _name_backend),
         patch_of("keras.src.utils.backend_utils:DynamicBackend.__getattr__", dynamic_function),
@@ -54,6 +69,31 @@ def patches() -> list[Patch]:
         *(Patch(module, name, _when_symbolic(name)) for module in backend_modules() for name in _shared_names(module)),
         *framework_patches(),
     ]
+
+
+def quantizer_patches() -> list[Patch]:
+    """Return the replacements of what quantized layers call, in every module of Keras that has it."""
+    functions: dict[str, Action] = {
+        "keras.src.quantizers.quantizers:unpack_int4": unpack_int4,
+        "keras.src.quantizers.quantizers:dequantize_with_sz_map": dequantize_groups,
+        "keras.src.quantizers.quantizers:quantize_and_dequantize": store_float8,
+    }
+    return [
+        *(
+            Patch(core, "custom_gradient", without_gradient)
+            for core in backend_modules()
+            if _has(core, "custom_gradient")
+        ),
+        *(
+            Patch(module, path.rpartition(":")[2], action)
+            for path, action in functions.items()
+            for module in importers_of(path)
+        ),
+    ]
+
+
+def _has(module: ModuleType, name: str) -> bool:
+    return name in vars(module)
 
 
 def _no_loss(*_: Any) -> None:
@@ -140,7 +180,9 @@ def _has_tensor(values: tuple[Any, ...] | list[Any]) -> bool:
 @functools.cache
 def _shared_names(module: ModuleType) -> tuple[str, ...]:
     """Functions of a backend module that ``keras.ops`` has by the same name: some layers call them directly."""
-    left_alone = {"is_tensor", "shape", "dtype", "convert_to_numpy", "device_scope", "name_scope"}
+    left_alone = {
+        "custom_gradient", "convert_to_numpy", "device_scope", "dtype", "is_tensor", "name_scope", "shape"
+    }  # fmt: skip
     return tuple(
         sorted(
             name

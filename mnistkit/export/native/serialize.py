@@ -28,6 +28,10 @@ _TYPES = {
     "uint64": onnx.TensorProto.UINT64,
     "bool": onnx.TensorProto.BOOL,
     "string": onnx.TensorProto.STRING,
+    "float8_e4m3fn": onnx.TensorProto.FLOAT8E4M3FN,
+    "float8_e5m2": onnx.TensorProto.FLOAT8E5M2,
+    "int4": onnx.TensorProto.INT4,
+    "uint4": onnx.TensorProto.UINT4,
     "complex64": onnx.TensorProto.COMPLEX64,
 }
 
@@ -159,5 +163,9 @@ def _tensor(proto: Any, array: np.ndarray[Any, Any], name: str) -> None:
         proto.string_data.extend(item if isinstance(item, bytes) else str(item).encode() for item in array.ravel())
         return
     proto.data_type = tensor_type(kind)
+    if kind in {"int4", "uint4"}:  # two in each byte, the first in its low half
+        halves = np.append(array.astype(np.int8).ravel() & 15, np.zeros(array.size % 2, np.int8)).astype(np.uint8)
+        proto.raw_data = (halves[0::2] | halves[1::2] << 4).tobytes()
+        return
     little = array if array.dtype.byteorder != ">" else array.astype(array.dtype.newbyteorder("<"))
     proto.raw_data = np.ascontiguousarray(little).tobytes()

@@ -23,6 +23,7 @@ from mnistkit.export.native.framework_calls import (
 from mnistkit.export.native.keras_hooks import MissingKerasNameError, is_own
 from mnistkit.export.native.names import Namer
 from mnistkit.export.native.ops_backend import symbolic_backend, uses_backend_directly
+from mnistkit.export.native.quantized_calls import call_quantized
 from mnistkit.export.native.records import KeptState, Record, Trace, UnsupportedItem, map_leaves, pin
 from mnistkit.export.native.shape_inference import infer_symbolic
 from mnistkit.export.native.size_decisions import FreeSizeError
@@ -42,6 +43,7 @@ class Tracer:
         queried_backend: A layer asked for the name of the backend.
         suspended: Keras is to behave as usual: shapes are being inferred.
         symbolic_backends: How many layers are being called whose own backend is to be ``keras.ops``.
+        quantized_calls: How many quantized layers are being called.
         answer_type: The type of what the backend answers, while an operation on wide types is decomposed.
         follows_framework: The layer being called may call its framework itself; see :mod:`.framework_calls`.
     """
@@ -54,6 +56,7 @@ class Tracer:
         self.queried_backend = False
         self.suspended = False
         self.symbolic_backends = 0
+        self.quantized_calls = 0
         self.answer_type: str | None = None
         self.follows_framework = False
         self.producers: dict[int, str] = {}
@@ -197,11 +200,6 @@ class Tracer:
             self.follows_framework = outer
 
     def _call(self, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if getattr(layer, "quantization_mode", None) is not None:
-            mode = layer.quantization_mode
-            return self._unsupported(
-                layer, args, kwargs, f"quantized to {mode}; export the float model and quantize the file"
-            )
         if registry.find_layer(type(layer)) is not None:
             outputs = self.infer(layer, args, kwargs)
             self.record(layer, args, kwargs, outputs, is_layer=True)
@@ -278,6 +276,8 @@ class Tracer:
 
     def _run(self, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call the layer, or its decomposition."""
+        if getattr(layer, "quantization_mode", None) is not None:
+            return call_quantized(self, layer, args, kwargs)
         decomposition = registry.find_layer_decomposition(type(layer))
         if decomposition is not None:
             return decomposition(layer, *args, **kwargs)

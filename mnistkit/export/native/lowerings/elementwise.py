@@ -428,18 +428,28 @@ def clip(graph: Graph, op: Any, x: Any) -> Value:
     value = graph.cast(value, "int32") if value.dtype == "bool" else value
     if is_float(graph.spec[0].dtype):  # whole numbers between limits that are none
         value = graph.cast(value, graph.spec[0].dtype)
-    constant = [isinstance(limit, (int, float)) for limit in (op.x_min, op.x_max)]
+    x_min, x_max = (_number(graph, limit, value.dtype) for limit in (op.x_min, op.x_max))
+    constant = [isinstance(limit, (int, float)) for limit in (x_min, x_max)]
     if all(constant):
-        low, high = (np.asarray(limit).astype(value.dtype) for limit in (op.x_min, op.x_max))
+        low, high = (np.asarray(limit).astype(value.dtype) for limit in (x_min, x_max))
         if not low > high:
-            return clip_to(graph, value, low=op.x_min, high=op.x_max)
-    steps = [("low", op.x_min), ("high", op.x_max)]
+            return clip_to(graph, value, low=x_min, high=x_max)
+    steps = [("low", x_min), ("high", x_max)]
     for end, limit in steps if upper_limit_wins() else reversed(steps):
         if isinstance(limit, (int, float)):
             value = clip_to(graph, value, **{"low": None, "high": None, end: limit})
         elif limit is not None:
             value = graph.pointwise("Max" if end == "low" else "Min", value, graph.value(limit, value.dtype))
     return value
+
+
+def _number(graph: Graph, limit: Any, dtype: str) -> Any:
+    """Return a constant tensor of one number, in the type that is limited, as the number; all else as it is."""
+    if limit is None or isinstance(limit, (int, float)):
+        return limit
+    value = graph.value(limit)
+    known = value.const is not None and value.shape == () and value.dtype == dtype
+    return value.const.item() if known and value.const is not None else limit
 
 
 def clip_to(graph: Graph, value: Value, *, low: float | None, high: float | None) -> Value:

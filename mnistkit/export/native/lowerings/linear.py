@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from mnistkit.export.native.backend_behavior import integers_are_multiplied_as_floats
@@ -12,16 +13,27 @@ from mnistkit.export.native.value_types import held_type
 
 
 def product_type(graph: Graph, product: str, *operands: Any) -> str:
-    """Return the type to multiply in: that of the operands; single precision where the backend takes integers to it."""
+    """Return the type to multiply in: that of the operands; single precision where the backend takes integers to it.
+
+    Keras' products of int8 are int32, so that they hold the sums.
+    """
     dtype = result_type(graph, *operands)
+    if product in {"matmul", "einsum"} and dtype == "int8" and _are_int8(graph, operands):
+        return "int32"
     # integers of one byte or two stay below 2^24 in single precision, too
     if dtype in {"int32", "int64", "uint32"} and integers_are_multiplied_as_floats(product, held_type(dtype)):
         return "float32"
     return dtype
 
 
+def _are_int8(graph: Graph, operands: tuple[Any, ...]) -> bool:
+    return all(graph.value(x).dtype == "int8" for x in operands)
+
+
 def matmul_values(graph: Graph, a: Value, b: Value, *, dtype: str) -> Value:
     """Multiply matrices in a type that onnxruntime has a kernel for."""
+    if a.dtype == b.dtype == "int8" and dtype == "int32":
+        return graph.node("MatMulInteger", a, b, dtype="int32")
     inner = dtype if is_float(dtype) or dtype in {"int32", "int64", "uint32", "uint64"} else "int32"
     out = graph.node("MatMul", graph.cast(a, inner), graph.cast(b, inner))
     return graph.cast(out, dtype)
@@ -80,7 +92,8 @@ def einsum(graph: Graph, op: Any, *operands: Any, **_: Any) -> Value:
     """Einstein summation."""
     dtype = product_type(graph, "einsum", *operands)
     equation = op.subscripts.replace(" ", "")
-    return einsum_values(graph, equation, [graph.value(x, dtype) for x in operands], dtype=dtype)
+    brought = None if _are_int8(graph, operands) else dtype
+    return einsum_values(graph, equation, [graph.value(x, brought) for x in operands], dtype=dtype)
 
 
 def einsum_values(graph: Graph, equation: str, values: list[Value], *, dtype: str) -> Value:
@@ -105,7 +118,7 @@ def _as_matmul(graph: Graph, equation: str, values: list[Value], *, dtype: str) 
     if "." in left + right + output or len({*left}) != len(left) or len({*right}) != len(right):
         return None
     a, b = values
-    if b.const is None:
+    if b.const is None and not b.static:
         return None
     common = [c for c in left if c in right and c not in output]
     free_left = [c for c in left if c not in right]
@@ -114,19 +127,21 @@ def _as_matmul(graph: Graph, equation: str, values: list[Value], *, dtype: str) 
         return None
     if list(left) != free_left + common or list(output) != free_left + free_right:
         return None
-    sizes = dict(zip(right, b.const.shape, strict=True))
+    sizes: dict[str, int] = dict(zip(right, b.shape or (), strict=True))
     depth = 1
     for c in common:
         depth *= sizes[c]
-    matrix = b.const.transpose([right.index(c) for c in common + free_right]).reshape(depth, -1)
     if a.shape is None:
         return None
+    columns = math.prod(sizes[c] for c in free_right)
+    ordered = graph.transpose(b, [right.index(c) for c in common + free_right])
+    matrix = ordered if len(right) == 2 and free_right else graph.reshape(ordered, (depth, columns))  # noqa: PLR2004  a matrix already
     lead = a.shape[: len(a.shape) - len(common)]
     flat = a if len(common) == 1 else graph.reshape(a, (*lead, depth))
-    out = matmul_values(graph, flat, graph.const(matrix, name_hint=b.name_hint), dtype=dtype)
+    out = matmul_values(graph, flat, matrix, dtype=dtype)
     if len(free_right) == 1:
         return out
-    out.shape = (*lead, matrix.shape[1])
+    out.shape = (*lead, columns)
     return graph.reshape(out, (*lead, *[sizes[c] for c in free_right]))
 
 
