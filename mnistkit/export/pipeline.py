@@ -25,6 +25,7 @@ from mnistkit.export.fallback.normalize import rename
 from mnistkit.export.profile import choose_profile
 from mnistkit.export.provenance import check_replaceable, provenance_path, read_training
 from mnistkit.export.verification import derived_atol, verify_samples
+from mnistkit.export.widening import in_single_precision
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -194,51 +195,53 @@ def export_onnx(
     tell = progress or _tell_nobody
     tell("loading the model")
     loaded = load_model(source, unsafe=unsafe) if source is not None else model
-    training = read_training(source, loaded)
-    described = choose_profile(profile, training=training, data=data, labels=labels)
+    with in_single_precision(loaded) as widened:
+        training = read_training(source, loaded)
+        described = choose_profile(profile, training=training, data=data, labels=labels)
 
-    tell("writing the graph")
-    chosen = choose(loaded, exporter, opset=opset, optimize=optimize, batch=batch, inputs=inputs, stateful=stateful)
-    if described is not None:
-        described.check(chosen.signature)
-    allowed = atol if atol is not None else derived_atol(loaded)
-    answers = KerasAnswers(loaded, chosen.signature)
-    if described is not None and hasattr(described, "fitted"):
-        described = described.fitted(chosen.signature, answers)
-    tell(f"asking Keras for its answers, under {keras.backend.backend()}")
-    found = collect_samples(answers, chosen.proto.graph, profile=described, given=samples, atol=allowed)
-    by_keras = chosen.signature
-    chosen, found = _renamed(
-        chosen, found, described, input_names=input_names, output_names=output_names, renames=rename
-    )
+        tell("writing the graph")
+        chosen = choose(loaded, exporter, opset=opset, optimize=optimize, batch=batch, inputs=inputs, stateful=stateful)
+        chosen = replace(chosen, reason="; ".join(filter(None, (chosen.reason, widened))))
+        if described is not None:
+            described.check(chosen.signature)
+        allowed = atol if atol is not None else derived_atol(loaded)
+        answers = KerasAnswers(loaded, chosen.signature)
+        if described is not None and hasattr(described, "fitted"):
+            described = described.fitted(chosen.signature, answers)
+        tell(f"asking Keras for its answers, under {keras.backend.backend()}")
+        found = collect_samples(answers, chosen.proto.graph, profile=described, given=samples, atol=allowed)
+        by_keras = chosen.signature
+        chosen, found = _renamed(
+            chosen, found, described, input_names=input_names, output_names=output_names, renames=rename
+        )
 
-    tell("checking the file's answers")
-    with pending_model(target, chosen.proto) as pending:
-        accuracy = annotate(pending, chosen, found[0], model=loaded, profile=described)
-        if described is not None and found[0].has_targets and hasattr(described, "check_file"):
-            described.check_file(pending.path, list(found[0].expected.values()))
-        rows, notes = _verify(pending.path, answers, chosen, found, allowed, may_widen=atol is None)
-        digest = hashlib.sha256(pending.path.read_bytes()).hexdigest()
-    report = ExportReport(
-        path=target,
-        exporter=chosen.exporter,
-        reason=chosen.reason,
-        profile=None if described is None else described.name,
-        inputs=chosen.signature.inputs,
-        outputs=chosen.signature.outputs,
-        sha256=digest,
-        atol=allowed,
-        rows=rows,
-        left_out={sample.name: sample.left_out for sample in found if sample.left_out},
-        notes=notes,
-        accuracy=accuracy,
-        provenance={},
-        renamed=_changed_names(by_keras, chosen.signature) if rename or input_names or output_names else {},
-        states=chosen.signature.state_names,
-    )
-    report = replace(report, provenance=_provenance(report, chosen, pending.external_data, training))
-    write_json(report.provenance_path, report.provenance)
-    return report
+        tell("checking the file's answers")
+        with pending_model(target, chosen.proto) as pending:
+            accuracy = annotate(pending, chosen, found[0], model=loaded, profile=described)
+            if described is not None and found[0].has_targets and hasattr(described, "check_file"):
+                described.check_file(pending.path, list(found[0].expected.values()))
+            rows, notes = _verify(pending.path, answers, chosen, found, allowed, may_widen=atol is None)
+            digest = hashlib.sha256(pending.path.read_bytes()).hexdigest()
+        report = ExportReport(
+            path=target,
+            exporter=chosen.exporter,
+            reason=chosen.reason,
+            profile=None if described is None else described.name,
+            inputs=chosen.signature.inputs,
+            outputs=chosen.signature.outputs,
+            sha256=digest,
+            atol=allowed,
+            rows=rows,
+            left_out={sample.name: sample.left_out for sample in found if sample.left_out},
+            notes=notes,
+            accuracy=accuracy,
+            provenance={},
+            renamed=_changed_names(by_keras, chosen.signature) if rename or input_names or output_names else {},
+            states=chosen.signature.state_names,
+        )
+        report = replace(report, provenance=_provenance(report, chosen, pending.external_data, training))
+        write_json(report.provenance_path, report.provenance)
+        return report
 
 
 def _tell_nobody(step: str) -> None:

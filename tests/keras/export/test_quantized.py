@@ -258,6 +258,17 @@ def test_lora_on_a_quantized_layer(name, mode):
     largest_difference(model, written(model), sample_for(model))
 
 
+def test_a_quantized_model_in_bfloat16(tmp_path):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = quantize(keras.Sequential([keras.Input((6,)), L.Dense(4)]), "int8")
+    finally:
+        keras.config.set_dtype_policy("float32")
+    report = export_onnx(model, tmp_path / "model.onnx")
+    assert report.largest < 1e-5
+    assert model.layers[0].dtype_policy.name == "int8_from_mixed_bfloat16"
+
+
 def test_a_mode_that_a_layer_does_not_compute_is_refused_by_name(tmp_path):
     class Odd(L.Layer):
         def call(self, x):

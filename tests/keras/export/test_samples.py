@@ -6,6 +6,7 @@ import pytest
 from keras import layers, ops
 
 from mnistkit.core.errors import ParityError, UnsupportedError
+from mnistkit.core.runtime import Runtime
 from mnistkit.export import collect_samples, export_onnx
 from mnistkit.export.answers import KerasAnswers
 from mnistkit.export.choose import choose
@@ -82,16 +83,24 @@ def test_a_float_input_of_an_embedding_is_verified(tmp_path):
 
 
 @pytest.mark.parametrize("policy", ["bfloat16", "mixed_bfloat16"])
-def test_bfloat16_is_refused_with_what_to_do(tmp_path, policy):
+def test_bfloat16_is_exported_in_float32(tmp_path, policy):
     model = keras.Sequential(
         [keras.Input((6,)), layers.Dense(4, name="a", dtype=policy), layers.Dense(2, name="b", dtype=policy)]
     )
-    with pytest.raises(UnsupportedError, match=r"2 layers compute in bfloat16 \(a, b\).*set `layer.dtype_policy"):
-        export_onnx(model, tmp_path / "m.onnx")
-    assert not list(tmp_path.iterdir())
-    for layer in model.layers:
-        layer.dtype_policy = "float32"
-    assert export_onnx(model, tmp_path / "m.onnx").largest < 1e-5
+    report = export_onnx(model, tmp_path / "m.onnx")
+    assert report.largest < 1e-5
+    assert "bfloat16 is computed with as float32" in report.reason
+    assert [layer.compute_dtype for layer in model.layers] == ["bfloat16"] * 2
+    x = np.random.default_rng(0).normal(size=(8, 6)).astype("float32")
+    answers = Runtime(tmp_path / "m.onnx").run(x)
+    own = keras.ops.convert_to_numpy(keras.ops.cast(model(x), "float32"))
+    assert 1e-5 < np.abs(answers - own).max() < 8 * 2.0**-8 * np.abs(own).max()
+
+
+def test_bfloat16_by_name_alone_is_refused_with_what_to_do():
+    model = keras.Sequential([keras.Input((6,)), layers.Dense(4, name="a", dtype="bfloat16")])
+    with pytest.raises(UnsupportedError, match=r"1 layers compute in bfloat16 \(a\).*set `layer.dtype_policy"):
+        choose(model, "native", opset=None, optimize=True, batch=None)
 
 
 # --- the ends of the number line ------------------------------------------------------------------------------------
