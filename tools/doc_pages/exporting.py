@@ -16,8 +16,10 @@ def render(text: str, root: Path) -> str:
     fuzz = root / "benchmarks" / "results" / "export_fuzz.json"
     if fuzz.exists():
         text = fill(text, "random", random_models(json.loads(fuzz.read_text(encoding="utf-8"))))
-    rows = json.loads((root / "benchmarks" / "results" / "export_speed.json").read_text(encoding="utf-8"))
-    return fill(text, "speed", table(rows))
+    results = root / "benchmarks" / "results"
+    rows = json.loads((results / "export_speed.json").read_text(encoding="utf-8"))
+    waits = json.loads((results / "export_time.json").read_text(encoding="utf-8"))
+    return fill(fill(text, "speed", table(rows)), "time", times(waits))
 
 
 def random_models(results: dict[str, Any]) -> str:
@@ -51,4 +53,14 @@ def table(rows: list[dict[str, Any]]) -> str:
         cells.append("" if best is None else f"{optimized[best]:.2f} ({best.replace('tensorflow', 'tf2onnx')})")
         ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
         lines.append(f"| {row['model']} | {' | '.join(cells)} | {ratio} |")
+    return "\n".join(lines) + "\n"
+
+
+def times(rows: list[dict[str, Any]]) -> str:
+    """Markdown lines, one for each model."""
+    backends = ("torch", "jax", "tensorflow")
+    lines = [f"| model | weights | {' | '.join(backends)} |", "|---|---|---|---|---|"]
+    for row in rows:
+        cells = [f"{row['seconds'][backend]:.2f} s" if backend in row["seconds"] else "" for backend in backends]
+        lines.append(f"| {row['model']} | {row['weights']:,} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
