@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mnistkit.cli import train_reader
 from mnistkit.cli.common import add_backend, add_data, add_json, load_data, print_json, start_keras
 from mnistkit.cli.parser import one_of
 from mnistkit.digits.settings import MODELS
@@ -20,6 +21,7 @@ EXAMPLES = (
     "mnistkit train --backend torch --optimizer adam --lr 0.002 --epochs 5",
     "mnistkit train --hidden 128,64 --activation gelu",
     "mnistkit train --model cnn --out exports/cnn.keras",
+    *train_reader.EXAMPLES,
     "mnistkit train --epochs 10 --validation-split 0.1 --plot",
 )
 
@@ -30,8 +32,13 @@ _BESIDE = ""  # --plot without a name
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of this verb."""
     add = parser.add_argument
-    add("--model", **one_of(MODELS), default="mlp", help="mlp is the tutorial's; cnn has a recipe of its own")
-    add("--epochs", type=int, metavar="N", help="passes over the training images (default: 2; cnn: 16)")
+    add(
+        "--model", **one_of((*MODELS, "reader")), default="mlp",
+        help="mlp is the tutorial's; cnn and reader, which finds all digits of a picture, have recipes of their own",
+    )  # fmt: skip
+    add(
+        "--epochs", type=int, metavar="N", help="passes over the training images (default: 2; cnn: 16; reader: batches)"
+    )
     add("--batch-size", type=int, metavar="N", help="images a step (default: 32; cnn: 128)")
     add("--optimizer", default="rmsprop", metavar="NAME", help="any Keras optimizer")
     add("--learning-rate", "--lr", type=float, default=0.001, metavar="RATE", help="its first learning rate")
@@ -42,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--activation", default="relu", metavar="NAME", help="any Keras activation, for the hidden layers")
     add("--seed", type=int, default=1337, metavar="N", help="seed of the initial weights and the batch order")
     add("--validation-split", type=float, default=0.0, metavar="X", help="share of the training images held out")
+    train_reader.add_arguments(parser)
     add_data(parser)
     add("-o", "--out", default=str(Path("exports") / "mnist.keras"), metavar="FILE", help="where the model goes")
     add_backend(parser, "Keras backend (default: KERAS_BACKEND, then keras.json, then what is installed)")
@@ -57,6 +65,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Train, and print the test result."""
+    if options.model == "reader":
+        parser = argparse.ArgumentParser()
+        add_arguments(parser)
+        return train_reader.run(options, parser.parse_args([]))
+    train_reader.refuse(options)
     from mnistkit.digits.settings import Settings
 
     fields = {field.name for field in dataclasses.fields(Settings)}

@@ -1,0 +1,42 @@
+"""How the reader is trained; nothing here needs NumPy or Keras."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mnistkit.core.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderSettings:
+    """How the reader is trained.
+
+    Attributes:
+        steps: Batches; with ``minutes`` the most.
+        minutes: The learning-rate cycle ends after so long, or None: after ``steps``.
+        batch_size: Pages a step.
+        seed: Of the initial weights and of the pages.
+        workers: Processes that make pages; by default one for each processor but one.
+        fonts: A folder with fonts in ``hand`` and ``print``, or None: Pillow's own.
+        pages: Of the score.
+
+    Raises:
+        InputError: A number is out of range.
+    """
+
+    steps: int = 1_000_000
+    minutes: float | None = None
+    batch_size: int = 32
+    seed: int = 1337
+    workers: int | None = None
+    fonts: str | None = None
+    pages: int = 600
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "pages"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name.replace('_', ' ')} must be at least 1, got {getattr(self, name)}")
+        if self.minutes is not None and not self.minutes > 0:
+            raise InputError(f"minutes must be positive, got {self.minutes}")
+        if self.seed < 0:
+            raise InputError(f"seed must not be negative, got {self.seed}")
