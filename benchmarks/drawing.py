@@ -52,6 +52,7 @@ def on_paper(
     shade: float = 0.35,
     grain: float = 5.0,
     pens: np.ndarray = PENS,
+    edge: bool = False,
 ) -> np.ndarray:
     """Ink on paper under a lamp: uint8 ``[rows, columns, 3]``.
 
@@ -59,7 +60,8 @@ def on_paper(
         ink: float32 ``[rows, columns]`` in [0, 1].
         height: Of a digit in pixels; lines and their distance go by it.
         generator: Where all chance comes from.
-        lines: ``"ruled"`` or ``"squared"`` paper, else blank.
+        lines: ``"ruled"``, ``"squared"`` or ``"dotted"`` paper, else blank.
+        edge: Whether a shadow, or the desk beyond the end of the page, covers one side.
         shade: How much light is lost at the darkest corner, at most.
         grain: Largest standard deviation of the paper's and the camera's noise, in gray levels.
         pens: Colours to choose from.
@@ -74,15 +76,31 @@ def on_paper(
         apart = max(int(height * generator.uniform(wide, 1.3)), 4)
         first, pen = int(generator.integers(0, max(apart // 2, 1))), max(height // 40, 1)
         for start in range(first, rows, apart):
-            page[start : start + pen] -= np.array([60, 40, 10])
+            across = slice(None) if lines != "dotted" else np.arange(columns) % apart < pen + 1
+            page[start : start + pen, across] -= np.array([60, 40, 10])
         if lines == "squared":
             for start in range(first, columns, apart):
                 page[:, start : start + pen] -= np.array([60, 40, 10])
+    if edge:
+        light = light * _edge(rows, columns, height, generator)
     pen = pens[generator.integers(len(pens))]
     share = (ink * generator.uniform(0.75, 1.0))[..., None]
     shown = (page.clip(0) * (1 - share) + pen * share) * light[..., None]
     noise = generator.normal(0, generator.uniform(0, grain), (rows, columns, 1)) if grain else 0
     return np.clip(shown + noise, 0, 255).astype(np.uint8)
+
+
+def _edge(rows: int, columns: int, height: int, generator: np.random.Generator) -> np.ndarray:
+    """A shadow over a part of the page, or the darker desk beyond its end: what is left of the light."""
+    place = generator.uniform(0.02, 0.25) * height
+    lean = generator.normal(0, 0.03)
+    y, x = np.arange(rows)[:, None], np.arange(columns)[None, :]
+    side = generator.integers(4)
+    away = [y, rows - y, x, columns - x][side] + lean * [x, x, y, y][side] - place
+    if generator.random() < 0.5:  # a shadow, which may also lie over the digits
+        away = away - generator.uniform(0, 1.5) * height
+        return 1 - generator.uniform(0.2, 0.6) * np.clip(0.5 - away / generator.uniform(2, 30), 0, 1)
+    return 1 - generator.uniform(0.3, 0.95) * np.clip(0.5 - away, 0, 1)
 
 
 def jpeg(page: np.ndarray, *, quality: int) -> bytes:

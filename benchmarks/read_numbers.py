@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from drawing import digit, jpeg, on_paper
+from PIL import Image, ImageDraw, ImageFont
 
-from mnistkit.core.errors import NoDigitError
+from mnistkit.core.errors import PictureError
 from mnistkit.digits.classifier import Classifier
 from mnistkit.digits.data import load_data
 from mnistkit.digits.numbers import read_digits
@@ -29,9 +30,14 @@ KINDS = {
     "15 % of neighbours touch": {"touching": 0.15},
     "every pair touches": {"touching": 1.0, "longest": 3},
     "two and three rows": {"rows": 3},
-    "ruled paper": {"ruled": True},
+    "ruled paper": {"lines": "ruled"},
+    "squared paper": {"lines": "squared"},
+    "dotted paper": {"lines": "dotted"},
+    "a shadow, or the end of the page": {"edge": True},
+    "turned by 90, 180 or 270 degrees": {"turned": True, "shortest": 4},
     "postcode boxes": {"boxes": True, "longest": 6},
     "dates with dashes, dots or strokes": {"marks": True},
+    "nothing to read: print, scribbles, texture": {"nothing": True},
 }
 
 
@@ -43,6 +49,7 @@ def main() -> int:
     parser.add_argument("--train", action="store_true", help="digits from the training images, to try things out on")
     parser.add_argument("--kind", choices=KINDS, action="append", help="one of the kinds (default: all)")
     parser.add_argument("--keep", type=Path, help="write the pictures that were read wrongly into this folder")
+    parser.add_argument("--way", choices=("net", "cuts"), help="how digits are found (default: as predict)")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     options = parser.parse_args()
     data = load_data()
@@ -55,6 +62,7 @@ def main() -> int:
         count=options.count,
         seed=options.seed,
         keep=options.keep,
+        use_net=None if options.way is None else options.way == "net",
         talk=not options.json,
     )
     if options.json:
@@ -71,6 +79,7 @@ def score_numbers(
     count: int = 100,
     seed: int = 2,
     keep: Path | None = None,
+    use_net: bool | None = None,
     talk: bool = False,
 ) -> dict[str, dict[str, float]]:
     """How many numbers, and how many of their digits, are read rightly, for each kind."""
@@ -83,8 +92,8 @@ def score_numbers(
             rows, content = compose(images, labels, generator, **KINDS[kind])
             begin = time.perf_counter()
             try:
-                found = read_digits(classifier, content).text.replace(" ", "")
-            except NoDigitError:
+                found = read_digits(classifier, content, use_net=use_net).text.replace(" ", "")
+            except PictureError:
                 found = ""
             seconds += time.perf_counter() - begin
             wanted = "\n".join(rows)
@@ -132,32 +141,70 @@ def compose(
     touching: float = 0.0,
     longest: int = 12,
     rows: int = 1,
-    ruled: bool = False,
+    shortest: int = 1,
+    lines: str | None = None,
+    edge: bool = False,
+    turned: bool = False,
+    nothing: bool = False,
     boxes: bool = False,
     marks: bool = False,
 ) -> tuple[list[str], bytes]:
     """One picture: the digits of each row, and a JPEG file."""
+    if nothing:
+        return [""], no_digits(generator)
     height = int(generator.integers(40, 130))
     slant = generator.normal(0, 0.12)
     count = 1 if rows == 1 else int(generator.integers(2, rows + 1))
-    texts, lines = [], []
+    texts, written = [], []
     for _ in range(count):
-        length = int(generator.integers(2 if touching == 1 else 1, longest + 1))
+        length = int(generator.integers(2 if touching == 1 else shortest, longest + 1))
         chosen = generator.integers(0, len(images), length)
         texts.append("".join(str(labels[i]) for i in chosen))
         drawn = [digit(images[i], height, slant, generator) for i in chosen]
-        lines.append(in_boxes(drawn, height) if boxes else in_row(drawn, height, touching, generator, marks=marks))
-    wide = max(line.shape[1] for line in lines)
+        written.append(in_boxes(drawn, height) if boxes else in_row(drawn, height, touching, generator, marks=marks))
+    wide = max(line.shape[1] for line in written)
     ink = np.zeros((0, wide), np.float32)
-    for line in lines:
+    for line in written:
         gap = np.zeros((int(height * generator.uniform(0.3, 0.8)), wide), np.float32) if len(ink) else ink[:0]
         start = int(generator.integers(0, wide - line.shape[1] + 1)) if generator.random() < 0.5 else 0
         ink = np.concatenate([ink, gap, np.pad(line, ((0, 0), (start, wide - line.shape[1] - start)))])
     around = generator.uniform(0.3, 1.5, 4) * height
     top, bottom, left, right = around.astype(int)
     ink = np.pad(ink, ((top, bottom), (left, right)))
-    page = on_paper(ink, height, generator, lines="ruled" if ruled else None)
+    page = on_paper(ink, height, generator, lines=lines, edge=edge)
+    if turned:
+        page = np.ascontiguousarray(np.rot90(page, int(generator.integers(1, 4))))
     return texts, jpeg(page, quality=int(generator.integers(55, 95)))
+
+
+def no_digits(generator: np.random.Generator) -> bytes:
+    """Printed words, scribbles, or a texture: a JPEG file without a digit."""
+    rows, columns = (int(v) for v in generator.integers(150, 700, 2))
+    image = Image.new("L", (columns, rows))
+    pencil = ImageDraw.Draw(image)
+    kind = generator.integers(3)
+    size = int(generator.integers(14, 60))
+    if kind == 0:
+        font = ImageFont.load_default(size)
+        for top in range(int(generator.integers(4, 40)), rows, int(size * 1.4)):
+            words = [
+                "".join(generator.choice(list("abcdefghijkmnpqrstuvwxyz"), int(generator.integers(2, 9))))
+                for _ in range(9)
+            ]
+            pencil.text((int(generator.integers(4, 40)), top), " ".join(words).capitalize(), fill=255, font=font)
+    elif kind == 1:
+        for _ in range(int(generator.integers(1, 9))):
+            start = generator.uniform(0, 1, 2) * (columns, rows)
+            walk = np.cumsum(generator.normal(0, size / 2, (int(generator.integers(12, 60)), 2)), 0) + start
+            pencil.line(
+                [(float(x), float(y)) for x, y in walk], fill=255, width=int(generator.integers(2, 7)), joint="curve"
+            )
+    else:
+        coarse = Image.fromarray(generator.uniform(0, 255, (size, size)).astype(np.uint8))
+        image = coarse.resize((columns, rows), Image.Resampling.BICUBIC)
+    ink = np.asarray(image, np.float32) / 255
+    page = on_paper(ink, size, generator, lines=[None, "ruled", "squared"][int(generator.integers(3))])
+    return jpeg(page, quality=int(generator.integers(55, 95)))
 
 
 def in_row(

@@ -69,8 +69,8 @@ def run(options: argparse.Namespace, defaults: argparse.Namespace) -> int:
         print_json(report)
     else:
         print(
-            f"pages of held-out digits: {score['share_pages']:.1%} read without a mistake, {score['share_named']:.2%} of "
-            f"{score['digits']} digits right, {score['invented']} invented"
+            f"pages of held-out digits: {score['share_pages']:.1%} read without a mistake, "
+            f"{score['share_named']:.2%} of {score['digits']} digits right, {score['invented']} invented"
         )
         print(f"wrote {options.out}")
     return 0

@@ -17,7 +17,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import numpy as np
 
 from mnistkit.core.errors import NoDigitError, PictureError
+from mnistkit.digits.contract import DIGITS
 from mnistkit.digits.pictures import MAX_PIXELS, WORKING_SIDE, center_digit, decode_sized, find_foreground, name_of
+from mnistkit.digits.reader import looks
+from mnistkit.digits.reader.detect import read_with_net
 from mnistkit.digits.segmentation import (
     Component,
     TooManyComponentsError,
@@ -135,13 +138,19 @@ class DigitString:
         return math.prod(digit.confidence for digit in self.digits)
 
 
-def read_digits(classifier: DigitClassifier, source: Source, *, max_pixels: int = MAX_PIXELS) -> DigitString:
+def read_digits(
+    classifier: DigitClassifier, source: Source, *, max_pixels: int = MAX_PIXELS, use_net: bool | None = None
+) -> DigitString:
     """Read all digits of a picture.
+
+    The packaged net finds the digits; a classifier with other labels than the ten digits reads the pieces that the ink
+    is cut into.
 
     Args:
         classifier: What reads the single digits, such as a `mnistkit.Classifier`.
         source: A path, the bytes of a picture file, a Pillow image, or a uint8 array, as for `read_picture`.
         max_pixels: Pictures with more pixels are refused before they are decoded.
+        use_net: Whether the packaged net finds the digits; by default where the labels are the ten digits.
 
     Raises:
         NoDigitError: Nothing that looks like digits is drawn on the picture.
@@ -150,6 +159,13 @@ def read_digits(classifier: DigitClassifier, source: Source, *, max_pixels: int 
     """
     picture, (width, height) = decode_sized(source, max_pixels=max_pixels)
     name = name_of(source)
+    if use_net is None:
+        use_net = looks.is_there() and tuple(getattr(classifier, "labels", DIGITS)) == DIGITS
+    if use_net:
+        read = read_with_net(picture, (width, height))
+        if not read:
+            raise NoDigitError(f"{name}: no digit found; nothing on it looks like one")
+        return DigitString(read, width, height)
     try:
         components, shape = _components(picture, name)
     except TooManyComponentsError as error:

@@ -1,5 +1,7 @@
 """What stands on pages and is no digit: text, signs, scribbles, dots, drawings."""
 
+# ruff: noqa: PLR2004 - shares and ranges of chance, each used once
+
 from __future__ import annotations
 
 import string
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
     Patch = NDArray[np.uint8]
 
-SIGNS: Final = "+-×÷=()/,.:"
+SIGNS: Final = ("+", "-", "times", "by", "=", "(", ")", "/", ",", ".", ":")
 _LETTERS: Final = "ABCDEFGHJKMNPQRTUVWXYabcdefhkmnprtuvwxyäöüéñßшжикд&%$€#@?!*~<>"  # none that is also a digit
 _WORD: Final = string.ascii_lowercase + "eeeaaiinnrrttss"
 
@@ -29,16 +31,16 @@ def word(g: np.random.Generator) -> str:
     """Letters that could be a word; now and then with a digit or a number inside, as forms and prices have."""
     letters = "".join(g.choice(list(_WORD), int(g.integers(2, 10))))
     kind = g.random()
-    if kind < 0.4:  # noqa: PLR2004
+    if kind < 0.4:
         return letters.capitalize()
-    if kind < 0.5:  # noqa: PLR2004
+    if kind < 0.5:
         return letters.upper()
     return letters
 
 
 def text_lines(canvas: Canvas, fonts: Fonts, g: np.random.Generator, *, lines: int, size: int) -> None:
     """Lines of text somewhere, printed or by hand."""
-    by_hand = bool(fonts.hand) and g.random() < 0.4  # noqa: PLR2004
+    by_hand = bool(fonts.hand) and g.random() < 0.4
     faces = fonts.hand if by_hand else fonts.printed
     face = str(g.choice(faces)) if faces else None
     letters = font(face, size)
@@ -46,7 +48,7 @@ def text_lines(canvas: Canvas, fonts: Fonts, g: np.random.Generator, *, lines: i
     top, left = int(g.integers(-size, rows)), int(g.integers(-size, int(columns * 0.8)))
     for _ in range(lines):
         words = [word(g) for _ in range(int(g.integers(1, 7)))]
-        if g.random() < 0.25:  # noqa: PLR2004
+        if g.random() < 0.25:
             words.append(str(g.integers(1, 10 ** int(g.integers(1, 5)))))
         image = np.asarray(text_image(" ".join(words), letters))
         if canvas.is_free(top, left, *image.shape):
@@ -88,21 +90,20 @@ def scribble(g: np.random.Generator, *, height: float, pen: float) -> Patch:
         lines = [
             np.stack([x + 0.1 * np.sin(x * 9), 0.3 * np.sin(x * g.uniform(5, 14)) * g.uniform(0.3, 1, 40) + 0.5], 1)
         ]
-    elif kind == 2:  # zigzag  # noqa: PLR2004
+    elif kind == 2:  # zigzag
         count = int(g.integers(5, 14))
         lines = [np.stack([np.linspace(0, wide, count), np.arange(count) % 2 + g.normal(0, 0.1, count)], 1)]
-    elif kind == 3:  # an arrow  # noqa: PLR2004
+    elif kind == 3:  # an arrow
         lines = [np.array([[0, 0.5], [wide, 0.5]]), np.array([[wide - 0.3, 0.25], [wide, 0.5], [wide - 0.3, 0.75]])]
-    elif kind == 4:  # a tick or a cross  # noqa: PLR2004
+    elif kind == 4:  # a tick or a cross
         tick = np.array([[0, 0.6], [0.25, 1], [0.8, 0]])
-        lines = [tick] if g.random() < 0.4 else [np.array([[0, 0], [0.8, 1.0]]), np.array([[0.8, 0], [0, 1.0]])]  # noqa: PLR2004
-    elif kind == 5:  # a star  # noqa: PLR2004
+        lines = [tick] if g.random() < 0.4 else [np.array([[0, 0], [0.8, 1.0]]), np.array([[0.8, 0], [0, 1.0]])]
+    elif kind == 5:  # a star
         turn = np.arange(6) * 4 * np.pi / 5
         lines = [np.stack([0.5 + 0.5 * np.sin(turn), 0.5 - 0.5 * np.cos(turn)], 1)]
     else:  # a long line
         lines = [np.array([[0, g.uniform(0, 0.3)], [wide * 2, g.uniform(0, 0.3)]])]
-    for line in lines:
-        line += g.normal(0, 0.02, line.shape)
+    lines = [line + g.normal(0, 0.02, line.shape) for line in lines]
     turn_by = g.uniform(-0.5, 0.5)
     turned = np.array([[np.cos(turn_by), np.sin(turn_by)], [-np.sin(turn_by), np.cos(turn_by)]])
     return draw([line @ turned for line in lines], height, pen)
@@ -110,15 +111,15 @@ def scribble(g: np.random.Generator, *, height: float, pen: float) -> Patch:
 
 def sign(g: np.random.Generator, *, height: float, pen: float) -> tuple[Patch, float]:
     """An operator or a separator, and how far its middle is above the foot of the line in heights of a digit."""
-    kind = str(g.choice(list(SIGNS)))
+    kind = str(g.choice(SIGNS))
     half = 0.5
     if kind == "+":
         lines, size = [np.array([[0, half], [1, half]]), np.array([[half, 0], [half, 1.0]])], g.uniform(0.35, 0.7)
     elif kind == "-":
         lines, size = [np.array([[0, 0], [1.0, 0]])], g.uniform(0.3, 0.6)
-    elif kind == "×":
+    elif kind == "times":
         lines, size = [np.array([[0, 0], [1.0, 1]]), np.array([[1.0, 0], [0, 1]])], g.uniform(0.3, 0.55)
-    elif kind == "÷":
+    elif kind == "by":
         lines = [
             np.array([[0, half], [1, half]]),
             np.array([[half, 0.1], [half, 0.14]]),
@@ -127,7 +128,7 @@ def sign(g: np.random.Generator, *, height: float, pen: float) -> tuple[Patch, f
         size = g.uniform(0.4, 0.65)
     elif kind == "=":
         lines, size = [np.array([[0, 0.3], [1.0, 0.3]]), np.array([[0, 0.7], [1.0, 0.7]])], g.uniform(0.35, 0.6)
-    elif kind in "()":
+    elif kind in {"(", ")"}:
         bend = np.linspace(-1, 1, 8)
         x = 0.25 * bend**2
         lines, size = [np.stack([x if kind == "(" else -x, (bend + 1) / 2], 1)], g.uniform(1.15, 1.4)
@@ -139,8 +140,7 @@ def sign(g: np.random.Generator, *, height: float, pen: float) -> tuple[Patch, f
         if kind == ":":
             lines.append(lines[0] + (0, 0.5))
         return draw(lines, height, pen * 1.2), 0.28 if kind == ":" else 0.02
-    for line in lines:
-        line += g.normal(0, 0.03, line.shape)
+    lines = [line + g.normal(0, 0.03, line.shape) for line in lines]
     return draw(lines, height * size, pen), half
 
 
@@ -152,10 +152,10 @@ def cross_out(canvas: Canvas, g: np.random.Generator, *, pen: float) -> None:
     x, y, wide, high, _ = canvas.boxes[place]
     count = int(g.integers(5, 12))
     tangle = g.uniform(-0.15, 1.15, (count, 2)) * (wide + 4, high)
-    if g.random() < 0.5:  # noqa: PLR2004  # to and fro
+    if g.random() < 0.5:  # to and fro
         tangle = np.stack([np.arange(count) % 2 * (wide + 6), np.linspace(0, high, count)], 1) + g.normal(
             0, 1.5, (count, 2)
         )
     patch = draw([tangle / high], high, pen)
     canvas.put(patch, int(y - patch.shape[0] / 2), int(x - patch.shape[1] / 2))
-    canvas.boxes[place] = (x, y, wide, high, IGNORED if count < 7 else -3)  # noqa: PLR2004  # a few lines may leave it readable
+    canvas.boxes[place] = (x, y, wide, high, IGNORED if count < 7 else -3)  # a few lines may leave it readable

@@ -1,5 +1,7 @@
 """Ink of one digit, from an MNIST image, from strokes or from a handwriting font, as a writer would set it."""
 
+# ruff: noqa: PLR2004 - shares and ranges of chance, each used once
+
 from __future__ import annotations
 
 import functools
@@ -71,15 +73,15 @@ class Writer:
         """A writer by chance."""
         g = generator
         kind = g.random()
-        faces = fonts.hand if g.random() < 0.7 else fonts.printed  # noqa: PLR2004
+        faces = fonts.hand if g.random() < 0.7 else fonts.printed
         return cls(
-            strokes=0.0 if kind < 0.5 else 0.35 if kind < 0.8 else 1.0,  # noqa: PLR2004
+            strokes=0.0 if kind < 0.5 else 0.35 if kind < 0.8 else 1.0,
             habits=habits(g),
             slant=float(g.normal(0.05, 0.16)),
             pen=float(np.exp(g.normal(np.log(0.085), 0.4)).clip(0.035, 0.22)),
             wobble=float(g.uniform(0.01, 0.045)),
-            times=1 if g.random() < 0.9 else int(g.integers(2, 4)),  # noqa: PLR2004
-            face=str(g.choice(faces)) if faces and g.random() < 0.05 else None,  # noqa: PLR2004
+            times=1 if g.random() < 0.9 else int(g.integers(2, 4)),
+            face=str(g.choice(faces)) if faces and g.random() < 0.05 else None,
         )
 
 
@@ -130,14 +132,14 @@ def _enlarged(image: Patch, height: float, slant: float, writer: Writer, g: np.r
     c = columns / 2 - a * wide / 2 - b * tall / 2
     f = rows / 2 - d * wide / 2 - e * tall / 2
     source = Image.fromarray(image)
-    method = Image.Resampling.BICUBIC if factor < 1.2 else Image.Resampling.BILINEAR  # noqa: PLR2004
-    if factor > 2:  # noqa: PLR2004  # smaller than MNIST's own: average first
+    method = Image.Resampling.BICUBIC if factor < 1.2 else Image.Resampling.BILINEAR
+    if factor > 2:  # smaller than MNIST's own: average first
         source = source.resize((max(columns // 2, 1), max(rows // 2, 1)), Image.Resampling.BOX)
         a, b, c, d, e, f = (v / 2 for v in (a, b, c, d, e, f))
     gray = source.transform((wide, tall), Image.Transform.AFFINE, (a, b, c, d, e, f), method)
     # The pen: where on the soft edge the ink ends, and how steep the edge is.
     pivot = float(np.clip(112 - 260 * (writer.pen - 0.095) + g.normal(0, 10), 60, 165))
-    steep = max(1.0, 1.5 / factor) if factor < 1.2 else 1.0  # noqa: PLR2004
+    steep = max(1.0, 1.5 / factor) if factor < 1.2 else 1.0
     table = ((np.arange(256) - pivot) * steep + 127).clip(0, 255).astype(np.uint8)
     ink = table[np.asarray(gray)]
     return cropped(ink)

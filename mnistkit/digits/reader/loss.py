@@ -35,7 +35,7 @@ def reader_loss(boxes: Any, maps: Any) -> Any:
     y = (ops.arange(rows, dtype="float32") + 0.5) * STRIDE
     x = ops.reshape(ops.broadcast_to(x[None, :], (rows, columns)), (1, rows * columns, 1))
     y = ops.reshape(ops.broadcast_to(y[:, None], (rows, columns)), (1, rows * columns, 1))
-    center_x, center_y, wide, high, kind, turn = (boxes[:, None, :, i] for i in range(6))
+    center_x, center_y, wide, high, kind = (boxes[:, None, :, i] for i in range(5))
     is_digit = ops.cast(kind >= 0, "float32")
     is_ignored = ops.cast(ops.abs(kind - IGNORED) < 0.5, "float32")  # noqa: PLR2004
     # Heat is 1 in the cell that has the center, and falls from there.
@@ -57,7 +57,7 @@ def reader_loss(boxes: Any, maps: Any) -> Any:
     is_center = ops.cast(heat > 0.999, "float32")  # noqa: PLR2004
     yes = ops.softplus(-logit) * (1 - chance) ** 2
     no = ops.softplus(logit) * chance**2 * (1 - heat) ** 4
-    found = ops.sum((is_center * yes + (1 - is_center) * no * judged)) / (ops.sum(is_center) + 1.0)
+    found = ops.sum(is_center * yes + (1 - is_center) * no * judged) / (ops.sum(is_center) + 1.0)
 
     weight = heat * ops.cast(heat > _NEAR, "float32")
     upright = weight * ops.cast(target[:, :, 5] < 0.5, "float32")  # noqa: PLR2004

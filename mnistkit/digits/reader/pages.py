@@ -1,5 +1,7 @@
 """Pages to learn from: numbers in rows, tables, boxes and anywhere, on any paper, with what is no digit around them."""
 
+# ruff: noqa: PLR2004 - shares and ranges of chance, each used once
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -73,7 +75,7 @@ class PageMaker:
             self._last = (writing, side), self._write(np.random.default_rng([self._seed, 0, writing]), side + _SPARE)
         canvas, printed, height, turn = self._last[1]
         g = np.random.default_rng([self._seed, 1, number])
-        if printed is None and g.random() < 0.75:  # noqa: PLR2004
+        if printed is None and g.random() < 0.75:
             printed = rulings(*canvas.ink.shape, g, height=height, turn=turn)
         return _finish(canvas, printed, g, side)
 
@@ -82,24 +84,24 @@ class PageMaker:
         writer = Writer.any(g, self._fonts)
         kind = g.random()
         height = float(np.exp(g.uniform(np.log(15), np.log(84))))
-        turn = float(g.normal(0, 0.05)) if g.random() < 0.6 else 0.0  # noqa: PLR2004
+        turn = float(g.normal(0, 0.05)) if g.random() < 0.6 else 0.0
         printed = None
-        if kind < 0.52:  # noqa: PLR2004
+        if kind < 0.52:
             self._rows(canvas, writer, height, turn, g)
-        elif kind < 0.64:  # noqa: PLR2004
+        elif kind < 0.64:
             printed = self._in_boxes(canvas, writer, min(height, 60.0), g)
             turn = 0.0
-        elif kind < 0.76:  # noqa: PLR2004
+        elif kind < 0.76:
             height = float(np.exp(g.uniform(np.log(24), np.log(130))))
-            self._anywhere(canvas, writer, height, g, most=2 if g.random() < 0.6 else 30)  # noqa: PLR2004
-        elif kind < 0.9:  # noqa: PLR2004
+            self._anywhere(canvas, writer, height, g, most=2 if g.random() < 0.6 else 30)
+        elif kind < 0.9:
             self._rows(canvas, writer, min(height, 45.0), turn, g, most=2)
             self._clutter(canvas, height, g, most=5)
         else:
             self._clutter(canvas, height, g, most=8)
-        if g.random() < 0.15:  # noqa: PLR2004
+        if g.random() < 0.15:
             self._clutter(canvas, height, g, most=2)
-        if g.random() < 0.05:  # noqa: PLR2004
+        if g.random() < 0.05:
             cross_out(canvas, g, pen=max(writer.pen * height, 1))
         return canvas, printed, height, turn
 
@@ -118,17 +120,17 @@ class PageMaker:
         touching = float(g.choice([0.0, 0.0, 0.15, 0.5, 1.0]))
         spread = float(g.uniform(0.0, 0.12))
         usual = float(np.exp(g.normal(np.log(0.16), 0.7)).clip(0.03, 1.5))
-        signs = 0.25 if g.random() < 0.2 else 0.0  # noqa: PLR2004
+        signs = 0.25 if g.random() < 0.2 else 0.0
         foot = height * g.uniform(0.9, 2.0)
         count = 0
         while foot < rows + 0.2 * height and count < most:
-            if g.random() < 0.15:  # noqa: PLR2004  # an empty line
+            if g.random() < 0.15:  # an empty line
                 foot += height * room
                 continue
             count += 1
             line = Line(
                 rows, int(g.uniform(-0.3, 2.5) * height) if g.random() < 0.7 else int(g.uniform(0, 0.6) * columns)
-            )  # noqa: PLR2004
+            )
             length = int(g.integers(1, 14))
             for _ in range(length):
                 if line.right > columns:
@@ -141,7 +143,7 @@ class PageMaker:
                 digit, patch = self._digit(writer, height, turn, g)
                 near = g.random() < touching
                 gap = -g.uniform(0.0, 0.08) * height if near else max(usual * np.exp(g.normal(0, 0.4)) * height, 1.2)
-                if not near and g.random() < 0.06:  # noqa: PLR2004  # the next number
+                if not near and g.random() < 0.06:  # the next number
                     gap += g.uniform(0.5, 2.5) * height
                 top = round(base - patch.shape[0])
                 canvas.put(patch, top, line.place(patch, top, gap=float(gap), touching=near), digit=digit)
@@ -161,17 +163,17 @@ class PageMaker:
     def _in_boxes(self, canvas: Canvas, writer: Writer, height: float, g: np.random.Generator) -> NDArray[np.uint8]:
         """Combs and tables: a digit or a number in each cell, or none."""
         rows, columns = canvas.ink.shape
-        several = g.random() < 0.4  # noqa: PLR2004  # numbers in a table, not a comb
+        several = g.random() < 0.4  # numbers in a table, not a comb
         high = height * g.uniform(1.05, 2.0)
         wide = high * (g.uniform(1.5, 4.0) if several else g.uniform(0.75, 1.3))
         pen = max(int(g.uniform(0.02, 0.08) * height), 1)
         top, left = g.uniform(-0.3, 1.5) * high, g.uniform(-0.3, 1.0) * wide
-        apart = high * (1.0 if several or g.random() < 0.4 else g.uniform(1.3, 2.5))  # noqa: PLR2004
+        apart = high * (1.0 if several or g.random() < 0.4 else g.uniform(1.3, 2.5))
         lines = np.zeros((rows, columns), np.uint8)
         cells = int(g.integers(2, 12))
         deep = int(g.integers(1, 9))
         ends = round(left + cells * wide)
-        sides = g.random() < 0.85  # noqa: PLR2004
+        sides = g.random() < 0.85
         for row in range(deep + 1):
             y = round(top + row * apart)
             for edge in (y, round(y + high)) if row < deep else (y,) if apart == high else ():
@@ -182,7 +184,7 @@ class PageMaker:
                 x = round(left + cell * wide)
                 if sides:
                     lines[max(y, 0) : max(round(y + high), 0), max(x, 0) : max(x + pen, 0)] = 255
-                if cell == cells or g.random() < 0.12:  # noqa: PLR2004
+                if cell == cells or g.random() < 0.12:
                     continue
                 self._in_cell(canvas, writer, height, (y, x, high, wide), several=several, g=g)
         return lines
@@ -215,13 +217,13 @@ class PageMaker:
         for _ in range(int(g.integers(0, most + 1))):
             kind = g.random()
             pen = max(height * g.uniform(0.03, 0.14), 1.0)
-            if kind < 0.4:  # noqa: PLR2004
+            if kind < 0.4:
                 text_lines(canvas, self._fonts, g, lines=int(g.integers(1, 9)), size=int(g.integers(8, 34)))
-            elif kind < 0.6:  # noqa: PLR2004
+            elif kind < 0.6:
                 large_letters(canvas, self._fonts, g, height=int(min(height, 80)))
-            elif kind < 0.85:  # noqa: PLR2004
+            elif kind < 0.85:
                 somewhere(canvas, scribble(g, height=min(height, 90.0) * g.uniform(0.4, 2.0), pen=pen), g)
-            elif kind < 0.93:  # noqa: PLR2004
+            elif kind < 0.93:
                 patch, _ = sign(g, height=min(height, 90.0), pen=pen)
                 somewhere(canvas, patch, g)
             else:
@@ -235,7 +237,7 @@ def _finish(canvas: Canvas, printed: NDArray[np.uint8] | None, g: np.random.Gene
     top, left = (int(v) for v in g.integers(0, canvas.ink.shape[0] - side + 1, 2))
     window = np.s_[top : top + side, left : left + side]
     turns = int(g.integers(1, 4)) if g.random() < _TURNED else 0
-    shade = light(side, side, g) if canvas.boxes or g.random() < 0.6 else scene(side, side, g)  # noqa: PLR2004
+    shade = light(side, side, g) if canvas.boxes or g.random() < 0.6 else scene(side, side, g)
     pixels = show(canvas.ink[window], None if printed is None else printed[window], shade, g)
     boxes = np.full((MOST_BOXES, 6), NO_BOX, np.float32)
     found = _seen([box for box in canvas.boxes if box[4] >= IGNORED], top, left, side)[:MOST_BOXES]

@@ -1,5 +1,7 @@
 """Paper, light and camera: from ink to what a photograph or a scan shows."""
 
+# ruff: noqa: PLR2004 - shares and ranges of chance, each used once
+
 from __future__ import annotations
 
 from io import BytesIO
@@ -20,28 +22,28 @@ _COARSE: Final = 24  # cells of the light's plane
 def rulings(rows: int, columns: int, g: np.random.Generator, *, height: float, turn: float) -> Pixels | None:
     """Printed lines of ruled, squared or dotted paper: uint8 ``[rows, columns]``, or None for blank paper."""
     kind = g.random()
-    if kind < 0.55:  # noqa: PLR2004
+    if kind < 0.55:
         return None
     apart = max(height * g.uniform(0.35, 1.7), 5.0)
     pen = max(g.uniform(0.01, 0.06) * height, 0.7)
     x, y = np.arange(columns, dtype=np.float32), np.arange(rows, dtype=np.float32)
-    if abs(turn) < 0.01:  # noqa: PLR2004
+    if abs(turn) < 0.01:
         down, across = y[:, None], x[None, :]
     else:
         down = y[:, None] * np.cos(turn) + x[None, :] * np.sin(turn)
         across = x[None, :] * np.cos(turn) - y[:, None] * np.sin(turn)
     start = g.uniform(0, apart, 2)
     horizontal = _line(down, start[0], apart, pen)
-    if kind < 0.75:  # noqa: PLR2004
+    if kind < 0.75:
         plane = np.broadcast_to(horizontal, (rows, columns))
-        if g.random() < 0.2:  # noqa: PLR2004  # a margin
+        if g.random() < 0.2:  # a margin
             plane = np.maximum(plane, _line(across, start[1], 5000.0, pen))
-    elif kind < 0.92:  # noqa: PLR2004
+    elif kind < 0.92:
         plane = np.maximum(horizontal, _line(across, start[1], apart, pen))
     else:
         dot = pen * 1.6
         plane = np.minimum(_line(down, start[0], apart, dot), _line(across, start[1], apart, dot))
-    if g.random() < 0.08 and kind < 0.92:  # noqa: PLR2004  # dashed
+    if g.random() < 0.08 and kind < 0.92:  # dashed
         plane = plane * (np.mod(across, apart * 0.4) < apart * 0.2)
     return np.asarray(plane * np.float32(255)).astype(np.uint8)
 
@@ -54,21 +56,21 @@ def _line(distance: Plane, start: float, apart: float, pen: float) -> Plane:
 
 
 def light(rows: int, columns: int, g: np.random.Generator) -> Plane | None:
-    """Shading, shadows, page edges and creases: float32 ``[rows, columns]`` by which the page is multiplied, or None."""
+    """Shading, shadows, page edges, creases: float32 ``[rows, columns]`` by which a page is multiplied, or None."""
     kind = g.random()
-    if kind < 0.3:  # noqa: PLR2004
+    if kind < 0.3:
         return None
     y, x = np.meshgrid(np.linspace(-1, 1, _COARSE), np.linspace(-1, 1, _COARSE), indexing="ij")
     tilt = g.uniform(0, 2 * np.pi)
     along = (x * np.cos(tilt) + y * np.sin(tilt)) / 1.4
     plane = 1 - g.uniform(0, 0.45) * (along + 1) / 2
-    if g.random() < 0.3:  # noqa: PLR2004  # a lamp
+    if g.random() < 0.3:  # a lamp
         plane = plane * (
             1 - g.uniform(0, 0.4) * ((x - g.uniform(-1, 1)) ** 2 + (y - g.uniform(-1, 1)) ** 2).clip(0, 2) / 2
         )
     coarse = Image.fromarray(plane.astype(np.float32))
     found = np.array(coarse.resize((columns, rows), Image.Resampling.BILINEAR))
-    if kind > 0.62:  # noqa: PLR2004  # hard ones: each of two at most
+    if kind > 0.62:  # hard ones: each of two at most
         for _ in range(int(g.integers(1, 3))):
             _edge(found, g)
     return found
@@ -78,23 +80,23 @@ def _edge(plane: Plane, g: np.random.Generator) -> None:
     """A shadow, the end of the page, or a crease, along a line; in place."""
     rows, columns = plane.shape
     y, x = np.arange(rows, dtype=np.float32)[:, None], np.arange(columns, dtype=np.float32)[None, :]
-    straight = g.random() < 0.6  # noqa: PLR2004  # along a side, nearly
+    straight = g.random() < 0.6  # along a side, nearly
     tilt = float(g.integers(0, 4) * np.pi / 2 + g.normal(0, 0.04) if straight else g.uniform(0, 2 * np.pi))
     kind = g.random()
     size = min(rows, columns)
-    reach = g.uniform(0.25, 0.52) if kind < 0.75 else g.uniform(0, 0.4)  # noqa: PLR2004
+    reach = g.uniform(0.25, 0.52) if kind < 0.75 else g.uniform(0, 0.4)
     distance = (
         (x - columns / 2) * np.float32(np.cos(tilt))
         + (y - rows / 2) * np.float32(np.sin(tilt))
         - np.float32(reach * size)
     )
-    if kind < 0.35:  # noqa: PLR2004  # a shadow with a soft edge
+    if kind < 0.35:  # a shadow with a soft edge
         soft = np.float32(1 / g.uniform(1.5, 30))
         plane *= 1 - np.float32(g.uniform(0.1, 0.6)) * (distance * soft + np.float32(0.5)).clip(0, 1)
-    elif kind < 0.75:  # noqa: PLR2004  # the desk beside the page: dark, or light with an edge
+    elif kind < 0.75:  # the desk beside the page: dark, or light with an edge
         beyond = (distance + np.float32(0.5)).clip(0, 1)
         plane *= 1 - (1 - np.float32(g.uniform(0.05, 0.9))) * beyond
-        if g.random() < 0.5:  # noqa: PLR2004  # the page's own shadow
+        if g.random() < 0.5:  # the page's own shadow
             plane *= 1 - np.float32(g.uniform(0.1, 0.5)) * (1 - np.abs(distance) / np.float32(g.uniform(1.5, 6))).clip(
                 0, 1
             )
@@ -117,17 +119,17 @@ def show(pen: Pixels, printed: Pixels | None, shade: Plane | None, g: np.random.
     Returns:
         The smallest and the largest of the three colors of each pixel.
     """
-    colored = g.random() < 0.3  # noqa: PLR2004
-    white = float(g.uniform(170, 255)) if g.random() < 0.7 else 255.0  # noqa: PLR2004
-    contrast = float(g.uniform(0.45, 1.0)) if g.random() < 0.85 else float(g.uniform(0.12, 0.45))  # noqa: PLR2004
+    colored = g.random() < 0.3
+    white = float(g.uniform(170, 255)) if g.random() < 0.7 else 255.0
+    contrast = float(g.uniform(0.45, 1.0)) if g.random() < 0.85 else float(g.uniform(0.12, 0.45))
     lines = contrast * float(g.uniform(0.1, 0.8))
-    texture = g.random() < 0.06  # noqa: PLR2004
-    blur = float(g.uniform(0.4, 1.3)) if g.random() < 0.35 else 0.0  # noqa: PLR2004
-    grain = float(g.uniform(0, 9)) if g.random() < 0.55 else 0.0  # noqa: PLR2004
-    quality = int(g.integers(15, 90)) if g.random() < 0.4 else 0  # noqa: PLR2004
-    invert = g.random() < 0.25  # noqa: PLR2004
+    texture = g.random() < 0.06
+    blur = float(g.uniform(0.4, 1.3)) if g.random() < 0.35 else 0.0
+    grain = float(g.uniform(0, 9)) if g.random() < 0.55 else 0.0
+    quality = int(g.integers(15, 90)) if g.random() < 0.4 else 0
+    invert = g.random() < 0.25
     noise = _noise(pen.shape, g) * np.float32(grain) if grain else None
-    if g.random() < 0.1:  # noqa: PLR2004  # a dry pen
+    if g.random() < 0.1:  # a dry pen
         pen = (pen * _texture(pen.shape, g)).astype(np.uint8)
     planes = []
     for number in range(2 if colored else 1):
@@ -153,7 +155,7 @@ def show(pen: Pixels, printed: Pixels | None, shade: Plane | None, g: np.random.
 
 
 def scene(rows: int, columns: int, g: np.random.Generator) -> Plane:
-    """Something that is no page: surfaces, edges and textures of any brightness; float32 by which a page is multiplied."""
+    """Something that is no page: surfaces, edges and textures; float32 by which a page is multiplied."""
     image = Image.new("L", (columns, rows), int(g.integers(20, 256)))
     pencil = ImageDraw.Draw(image)
     for _ in range(int(g.integers(3, 40))):
@@ -161,9 +163,9 @@ def scene(rows: int, columns: int, g: np.random.Generator) -> Plane:
         wide, high = np.exp(g.uniform(np.log(0.02), np.log(0.7), 2)) * (columns, rows)
         gray = int(g.integers(0, 256))
         kind = g.random()
-        if kind < 0.4:  # noqa: PLR2004
+        if kind < 0.4:
             pencil.ellipse((x, y, x + wide, y + high), fill=gray)
-        elif kind < 0.7:  # noqa: PLR2004
+        elif kind < 0.7:
             corners = g.uniform(0, 1, (int(g.integers(3, 7)), 2)) * (wide, high) + (x, y)
             pencil.polygon([(float(a), float(b)) for a, b in corners], fill=gray)
         else:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 MOST_PEAKS: Final = 600
 LEAST_CHANCE: Final = 0.05
-_OVERLAP: Final = 0.45  # of the union of two boxes: one of them is the other's shadow
+OVERLAP: Final = 0.45
+"""Share of the union of two boxes from which one of them is the other's shadow."""
 _INSIDE: Final = 0.8  # of the smaller box
 
 
@@ -84,7 +85,7 @@ def without_overlaps(found: Found) -> Found:
         shared = (np.minimum(high[place], high[others]) - np.maximum(low[place], low[others])).clip(0).prod(1)
         union = area[place] + area[others] - shared
         smaller = np.minimum(area[place], area[others])
-        if not ((shared > _OVERLAP * union) | (shared > _INSIDE * smaller)).any():
+        if not ((shared > OVERLAP * union) | (shared > _INSIDE * smaller)).any():
             kept.append(int(place))
     return found.only(np.array(kept))
 

@@ -89,7 +89,7 @@ def _match(found: Found, wanted: NDArray[np.float32]) -> tuple[int, int, int]:
         best = int(overlap.argmax())
         if overlap[best] < _SAME:
             ignored = wanted[:, 4] == IGNORED
-            inside = shared[place] > 0.3 * found.boxes[place, 2:].prod()  # noqa: PLR2004
+            inside = shared[place] > 0.3 * found.boxes[place, 2:].prod()
             invented += int(not (ignored & inside).any())
             continue
         free[best] = False

@@ -4,6 +4,8 @@ A shape is a list of strokes, a stroke a list of points in a box that is 1 high;
 point a little. The flagged 1, the crossed 7 and others are those of European schools.
 """
 
+# ruff: noqa: PLR2004 - shares and ranges of chance, each used once
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
@@ -29,7 +31,7 @@ def _one(g: np.random.Generator, *, foot: bool) -> Shape:
     lean = g.uniform(-0.04, 0.06)
     flag: Points = [(0.5 - reach, drop), (0.5 + lean, 0), (0.5, 1)]
     shape: Shape = [(False, flag)]
-    if g.random() < 0.25:  # noqa: PLR2004  # a bent flag
+    if g.random() < 0.25:  # a bent flag
         shape = [(True, [(0.5 - reach, drop), (0.5 - reach * 0.4, drop * 0.55), (0.5 + lean, 0)]), (False, flag[1:])]
     if foot:
         left, right = g.uniform(0.12, 0.35, 2)
@@ -40,10 +42,10 @@ def _one(g: np.random.Generator, *, foot: bool) -> Shape:
 def _seven(g: np.random.Generator, *, bar: bool) -> Shape:
     width, end = g.uniform(0.45, 0.75), g.uniform(0.0, 0.35)
     top: Points = [(0, 0.02), (width, 0)]
-    if g.random() < 0.3:  # noqa: PLR2004  # a serif
+    if g.random() < 0.3:  # a serif
         top = [(0, g.uniform(0.1, 0.2)), *top]
     shape: Shape = [(False, [*top, (end, 1)])]
-    if g.random() < 0.4:  # noqa: PLR2004  # a bent stem
+    if g.random() < 0.4:  # a bent stem
         shape = [(False, top), (True, [(width, 0), (width * 0.62 + end * 0.2, 0.45), (end, 1)])]
     if bar:
         y = g.uniform(0.38, 0.62)
@@ -153,8 +155,8 @@ _SHAPES: Final[dict[int, tuple[str, Callable[..., Shape]]]] = {
 
 def habits(generator: np.random.Generator) -> tuple[bool, ...]:
     """Which of the two shapes of each digit a writer uses."""
-    found = generator.random(10) < 0.5  # noqa: PLR2004  # either
-    found[0] = generator.random() < 0.12  # noqa: PLR2004  # a slashed 0 is rare
+    found = generator.random(10) < 0.5  # either
+    found[0] = generator.random() < 0.12  # a slashed 0 is rare
     return tuple(bool(habit) for habit in found)
 
 
@@ -187,7 +189,7 @@ def stroke_digit(
     lines = []
     for smooth, points in shape * times:
         moved = np.array(points) * (wide, 1.0) + generator.normal(0, wobble, (len(points), 2))
-        lines.append(_curve(moved) if smooth and len(points) > 2 else moved)  # noqa: PLR2004
+        lines.append(_curve(moved) if smooth and len(points) > 2 else moved)
     for line in lines:
         line[:, 0] += slant * (1 - line[:, 1])
     return draw(lines, height, pen)
@@ -207,7 +209,7 @@ def draw(lines: list[NDArray[np.float64]], height: float, pen: float) -> NDArray
     for line in lines:
         points = [(float(x), float(y)) for x, y in (line - low) * scale + margin]
         pencil.line(points, fill=255, width=width)
-        if width > 2:  # noqa: PLR2004  # thinner ones have no visible ends or corners
+        if width > 2:  # thinner ones have no visible ends or corners
             for x, y in points:
                 pencil.ellipse((x - width / 2, y - width / 2, x + width / 2, y + width / 2), fill=255)
     small = image.reduce(_SUPERSAMPLED)

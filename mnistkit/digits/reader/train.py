@@ -123,11 +123,10 @@ def _fit(model: Any, take: Callable[[], Any], settings: ReaderSettings, log: Tex
         step += 1
         now = time.perf_counter()
         if now - told > _TOLD_EACH or step == settings.steps:
-            history.append({"step": step, "loss": round(float(np.mean(losses)), 4), "seconds": round(now - started, 1)})
-            _say(
-                log,
-                f"step {step}  {done:.0%}  loss {history[-1]['loss']:.4f}  {step * settings.batch_size / (now - started):.0f} pages/s",
-            )
+            seconds = now - started
+            history.append({"step": step, "loss": round(float(np.mean(losses)), 4), "seconds": round(seconds, 1)})
+            speed = step * settings.batch_size / seconds
+            _say(log, f"step {step}  {done:.0%}  loss {history[-1]['loss']:.4f}  {speed:.0f} pages/s")
             told, losses = now, []
     history.append(
         {

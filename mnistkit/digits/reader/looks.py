@@ -1,0 +1,201 @@
+"""Look at a picture as the net sees it: at several sizes, since nothing says how large the digits are."""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from PIL import Image
+
+from mnistkit.core.runtime import Runtime
+from mnistkit.digits.reader.peaks import Found, without_overlaps
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Pixels = NDArray[np.uint8]
+
+FILE: Final = Path(__file__).parents[1] / "assets" / "reader.onnx"
+SURE: Final = 0.4
+"""Chance from which something counts as a digit."""
+
+_SIDES: Final = (112, 336)  # pixels along the longest side, for the first looks
+_LARGE_SIDE: Final = 1000  # where these find nothing, or only small digits
+_SMALL: Final = 20.0  # pixels high
+_WANTED: Final = 38.0  # pixels high, for the last look
+_READ: Final = (13.0, 120.0)  # heights that the net has learned
+_NEAR: Final = (0.72, 1.4)  # a look at so much of the wanted size is good enough
+_MOST_SIDE: Final = 1600
+_MOST_PIXELS: Final = 900_000
+_LEAST_SIDE: Final = 32
+_UPRIGHT: Final = {1: Image.Transpose.ROTATE_270, 2: Image.Transpose.ROTATE_180, 3: Image.Transpose.ROTATE_90}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Look:
+    """What was found at one size; boxes in the picture's own pixels.
+
+    Attributes:
+        found: The digits.
+        scale: Pixels seen for each of the picture.
+    """
+
+    found: Found
+    scale: float
+
+
+def is_there() -> bool:
+    """Whether the reader's file is in the package."""
+    return FILE.is_file()
+
+
+@functools.cache
+def _runtime() -> Runtime:
+    return Runtime(FILE, device="cpu")
+
+
+def find_digits(picture: Pixels) -> tuple[Found, int]:
+    """All digits of a decoded picture.
+
+    Args:
+        picture: uint8 ``[rows, columns, channels]``, as `mnistkit.digits.pictures.decode` returns it.
+
+    Returns:
+        The digits, boxes in pixels of the picture turned upright; and by how many quarter turns
+        counterclockwise it lay.
+    """
+    reduced, factor = _smaller(picture)
+    planes = to_planes(reduced)
+    found, turns = _either_way(planes)
+    return Found(found.boxes * factor, found.chances, found.classes, found.turns), turns
+
+
+def _smaller(picture: Pixels) -> tuple[Pixels, int]:
+    """A large picture by a whole factor smaller: no look sees all of its pixels."""
+    factor = max(picture.shape[0], picture.shape[1]) // _MOST_SIDE
+    if factor < 2:  # noqa: PLR2004
+        return picture, 1
+    modes = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+    image = Image.fromarray(picture[:, :, 0] if picture.shape[2] == 1 else picture, modes[picture.shape[2]])
+    smaller = np.asarray(image.reduce(factor))
+    return smaller if smaller.ndim == 3 else smaller[:, :, None], factor  # noqa: PLR2004
+
+
+def _either_way(planes: list[Image.Image]) -> tuple[Found, int]:
+    """The digits of the upright picture, and how it lay."""
+    found = _at_best_size(planes)
+    turns = _turns(found)
+    if turns:
+        upright = [planes[0].transpose(_UPRIGHT[turns])] * 2
+        if planes[0] is not planes[1]:
+            upright[1] = planes[1].transpose(_UPRIGHT[turns])
+        again = _at_best_size(upright)
+        if not _turns(again) and again.confidences.sum() >= found.confidences.sum():
+            return again, turns
+    return found, 0
+
+
+def to_planes(picture: Pixels) -> list[Image.Image]:
+    """The smallest and the largest of the colors of each pixel; one image where they are the same."""
+    channels = picture.shape[2]
+    colors = picture[:, :, : 1 if channels <= 2 else 3]  # noqa: PLR2004  # gray, or gray and alpha
+    low = colors[:, :, 0] if colors.shape[2] == 1 else colors.min(2)
+    high = low if colors.shape[2] == 1 else colors.max(2)
+    if channels in {2, 4}:
+        alpha = picture[:, :, -1].astype(np.uint16)
+        shown = int((high.astype(np.uint64) * alpha).sum()) / max(int(alpha.sum(dtype=np.uint64)), 1)
+        see_through = (alpha < 128).mean() > 0.3  # noqa: PLR2004
+        page = 0 if see_through and shown > 160 else 255  # noqa: PLR2004  # light ink would not be seen on white
+        low, high = (((v * alpha + page * (255 - alpha)) // 255).astype(np.uint8) for v in (low, high))
+    first = Image.fromarray(np.ascontiguousarray(low))
+    return [first, first if high is low else Image.fromarray(np.ascontiguousarray(high))]
+
+
+def _at_best_size(planes: list[Image.Image]) -> Found:
+    longest = max(planes[0].size)
+    looks = [_look(planes, side / longest) for side in _SIDES]
+    height = _height(looks)
+    if height is None or height * looks[-1].scale < _SMALL:
+        scale = min(_LARGE_SIDE / longest, _largest(planes))
+        if scale > 1.3 * looks[-1].scale:
+            looks.append(_look(planes, scale))
+            height = _height(looks)
+    if height is None:
+        return looks[-1].found
+    wanted = min(_WANTED / height, _largest(planes))
+    best = min(looks, key=lambda look: abs(math.log(look.scale / wanted)))
+    if not _NEAR[0] <= best.scale / wanted <= _NEAR[1]:
+        best = _look(planes, wanted)
+        looks.append(best)
+    return _joined(best, [look for look in looks if look is not best])
+
+
+def _largest(planes: list[Image.Image]) -> float:
+    return math.sqrt(_MOST_PIXELS / (planes[0].width * planes[0].height))
+
+
+def _look(planes: list[Image.Image], scale: float) -> Look:
+    width, height = (max(round(side * scale), _LEAST_SIDE) for side in planes[0].size)
+    seen = [
+        np.asarray(_resized(plane, (width, height))) for plane in (planes[:1] if planes[0] is planes[1] else planes)
+    ]
+    answer = _runtime().run({"pixels": np.stack([seen[0], seen[-1]], axis=2)})
+    across, down = planes[0].width / width, planes[0].height / height
+    boxes = answer["boxes"] * np.array([across, down, across, down], np.float32)
+    return Look(
+        without_overlaps(Found(boxes, answer["chances"], answer["classes"], answer["turns"])), height / planes[0].height
+    )
+
+
+def _resized(plane: Image.Image, size: tuple[int, int]) -> Image.Image:
+    larger = size[0] > plane.width or size[1] > plane.height
+    method = Image.Resampling.BICUBIC if larger else Image.Resampling.BILINEAR
+    return plane.resize(size, method, reducing_gap=None if larger else 2.0)
+
+
+def _good(look: Look) -> NDArray[np.bool_]:
+    high = look.found.boxes[:, 3:].max(1, initial=0) * look.scale
+    return (look.found.chances >= SURE) & (high >= _READ[0]) & (high <= _READ[1])
+
+
+def _height(looks: list[Look]) -> float | None:
+    """The usual height of a digit in the picture's pixels, from all looks."""
+    found = _merged([look.found.only(_good(look)) for look in looks])
+    if not len(found):
+        return None
+    return float(np.median(found.boxes[:, 3]))
+
+
+def _joined(best: Look, others: list[Look]) -> Found:
+    """What the best look finds, and digits of other sizes that it could not see."""
+    sure = best.found.only(best.found.chances >= SURE)
+    parts = [sure]
+    for look in others:
+        chosen = _good(look)
+        high = look.found.boxes[:, 3] * best.scale
+        parts.append(look.found.only(chosen & ((high < _READ[0]) | (high > _READ[1]))))
+    return _merged(parts)
+
+
+def _merged(parts: list[Found]) -> Found:
+    return without_overlaps(
+        Found(
+            *(
+                np.concatenate([getattr(part, name) for part in parts])
+                for name in ("boxes", "chances", "classes", "turns")
+            )
+        )
+    )
+
+
+def _turns(found: Found) -> int:
+    """By how many quarter turns the page lies, from all digits; 0 unless they are clear about it."""
+    if not len(found):
+        return 0
+    votes = np.log(found.turns.clip(1e-4)).sum(0)
+    best = int(votes.argmax())
+    return best if votes[best] - votes[0] > 1.5 else 0  # noqa: PLR2004
