@@ -16,6 +16,7 @@ from mnistkit.core.errors import InputError
 from mnistkit.core.keras_backend import load_keras
 from mnistkit.digits.augment import augment
 from mnistkit.digits.contract import CLASSES
+from mnistkit.digits.reader.strokes import draw_digit
 from mnistkit.training import fit
 from mnistkit.training.order import epoch_order
 
@@ -34,6 +35,8 @@ HELD_OUT: Final = 5000
 
 _PEAK_RATE: Final = 3e-3
 _WEIGHT_DECAY: Final = 0.02
+_DRAWN: Final = 0.07  # share of the varied images that is drawn from strokes
+_DRAWN_MORE: Final = {1: 0.35, 7: 0.2}  # where schools differ most
 _PLAIN: Final = 0.2  # share of a batch that stays as MNIST has it, so that MNIST itself is not forgotten
 
 HYPERPARAMETERS: Final = {
@@ -42,6 +45,7 @@ HYPERPARAMETERS: Final = {
     "schedule": "a tenth of the steps up, then down along a cosine",
     "weight_decay": _WEIGHT_DECAY,
     "augmented_share": 1 - _PLAIN,
+    "drawn_share": {"1": _DRAWN_MORE[1], "7": _DRAWN_MORE[7], "others": _DRAWN},
     "held_out": HELD_OUT,
 }
 """What the provenance of a training records beside the settings."""
@@ -140,8 +144,17 @@ def _batches(
         batch, digits = _scaled(images[chosen]), labels[chosen]
         plain = int(len(batch) * _PLAIN)
         generator = np.random.default_rng([seed, epoch, index])
+        _draw_some(batch[plain:], digits[plain:], generator)
         batch[plain:] = augment(batch[plain:], digits[plain:], generator=generator)
         yield batch.reshape(len(batch), -1), np.asarray(np.eye(CLASSES)[digits], np.float32)
+
+
+def _draw_some(images: NDArray[np.float32], digits: NDArray[np.integer], generator: np.random.Generator) -> None:
+    """Replace some images by the same digits drawn in shapes that MNIST lacks; in place."""
+    shares = np.full(CLASSES, _DRAWN)
+    shares[list(_DRAWN_MORE)] = list(_DRAWN_MORE.values())
+    for place in np.flatnonzero(generator.random(len(digits)) < shares[digits]):
+        images[place] = draw_digit(int(digits[place]), generator)
 
 
 class Prefetcher:

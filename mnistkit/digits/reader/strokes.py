@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 
 _CURVE_STEPS: Final = 7  # line segments between two points of a curve
 _SUPERSAMPLED: Final = 2
+_DRAWN_HEIGHT: Final = 60.0  # pixels, before it is made smaller
 
 
 def _one(g: np.random.Generator, *, foot: bool) -> Shape:
-    reach, drop = g.uniform(0.14, 0.42), g.uniform(0.14, 0.5)
+    reach, drop = g.uniform(0.12, 0.48), g.uniform(0.12, 0.62)
     lean = g.uniform(-0.04, 0.06)
     flag: Points = [(0.5 - reach, drop), (0.5 + lean, 0), (0.5, 1)]
     shape: Shape = [(False, flag)]
@@ -193,6 +194,19 @@ def stroke_digit(
     for line in lines:
         line[:, 0] += slant * (1 - line[:, 1])
     return draw(lines, height, pen)
+
+
+def draw_digit(digit: int, generator: np.random.Generator) -> NDArray[np.float32]:
+    """One digit by any hand as MNIST shows its own: float32 ``[28, 28]`` in [0, 1], its longer side 20 pixels."""
+    g = generator
+    pen = float(np.exp(g.normal(np.log(0.1), 0.35)).clip(0.04, 0.22)) * _DRAWN_HEIGHT
+    slant, wobble = float(g.normal(0.05, 0.15)), float(g.uniform(0.01, 0.045))
+    ink = stroke_digit(digit, _DRAWN_HEIGHT, habit=habits(g)[digit], pen=pen, slant=slant, wobble=wobble, generator=g)
+    factor = 20 / max(ink.shape)
+    size = max(round(ink.shape[1] * factor), 1), max(round(ink.shape[0] * factor), 1)
+    small = np.asarray(Image.fromarray(ink).resize(size, Image.Resampling.BOX), np.float32) / 255
+    top, left = (28 - size[1]) // 2, (28 - size[0]) // 2
+    return np.pad(small, ((top, 28 - size[1] - top), (left, 28 - size[0] - left)))
 
 
 def draw(lines: list[NDArray[np.float64]], height: float, pen: float) -> NDArray[np.uint8]:
