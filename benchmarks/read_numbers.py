@@ -107,13 +107,13 @@ def score_numbers(
             "numbers": count,
             "digits": total,
             "numbers right": round(whole / count, 4),
-            "digits right": round(1 - wrong / total, 4),
+            "digits right": round(1 - wrong / total, 4) if total else None,
             "seconds each": round(seconds / count, 3),
         }
         if talk:
             print(
                 f"{kind:<36}{row['numbers right']:>8.1%} of {count} numbers"
-                f"{row['digits right']:>8.2%} of {total} digits{row['seconds each']:>8.3f} s",
+                f"{1 - wrong / max(total, 1):>8.2%} of {total} digits{row['seconds each']:>8.3f} s",
                 flush=True,
             )
     return result

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 EXAMPLES = ("mnistkit train --model reader --minutes 55 --out exports/reader.keras",)
 
 _OTHERS = ("optimizer", "learning_rate", "rho", "epsilon", "decay", "hidden", "activation", "validation_split")
-_OWN = ("minutes", "workers", "fonts")
+_OWN = ("minutes", "workers", "fonts", "start", "side")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,6 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--minutes", type=float, metavar="N", help="reader: end the learning-rate cycle after so long (default: 55)")
     add("--workers", type=int, metavar="N", help="reader: processes that make pages (default: all processors but one)")
+    add("--start", metavar="FILE", help="reader: go on from this .keras file, at a lower rate")
+    add("--side", type=int, metavar="N", help="reader: pixels of a page, each way (default: 256)")
     add(
         "--fonts", metavar="FOLDER",
         help="reader: fonts of text that is no digit, in FOLDER/hand and FOLDER/print (default: Pillow's own)",
@@ -56,6 +58,8 @@ def run(options: argparse.Namespace, defaults: argparse.Namespace) -> int:
         seed=options.seed,
         workers=options.workers,
         fonts=options.fonts,
+        start=options.start,
+        **({} if options.side is None else {"side": options.side}),
         **({} if size is None else {"batch_size": size}),
         **({} if steps is None else {"steps": steps}),
     )

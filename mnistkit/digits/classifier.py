@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from mnistkit.core.tensors import TensorInfo
-    from mnistkit.digits.numbers import DigitString
+    from mnistkit.digits.digit_string import DigitString
     from mnistkit.digits.pictures import Source
 
 _PIXELS = SIDE * SIDE

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnistkit.digits.classifier import Classifier, Prediction
-    from mnistkit.digits.numbers import DigitString
+    from mnistkit.digits.digit_string import DigitString
 
 
 @dataclass(frozen=True, slots=True, eq=False)

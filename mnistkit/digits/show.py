@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from mnistkit.digits.classifier import Prediction
-    from mnistkit.digits.numbers import DigitString
+    from mnistkit.digits.digit_string import DigitString
     from mnistkit.digits.readings import NumberReading, Reading
 
 _SIDE: Final = 280  # of each panel, in pixels

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import numpy as np
 
 from mnistkit.core.errors import MnistkitError
-from mnistkit.digits.reader.pages import PageMaker
+from mnistkit.digits.reader.pages import SIDE, PageMaker
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,6 +36,7 @@ class Book:
         fonts: For text.
         seed: Of all chance.
         batch_size: Pages a step.
+        side: Pixels of a page, each way.
     """
 
     images: NDArray[np.uint8]
@@ -43,15 +44,16 @@ class Book:
     fonts: Fonts
     seed: int
     batch_size: int
+    side: int = SIDE
 
     def maker(self) -> PageMaker:
         """Who makes the pages."""
         return PageMaker(self.images, self.labels, fonts=self.fonts, seed=self.seed)
 
 
-def batch_of(maker: PageMaker, number: int, size: int) -> Batch:
+def batch_of(maker: PageMaker, number: int, size: int, *, side: int = SIDE) -> Batch:
     """Pages ``[size, side, side, 2]`` and their boxes, of one step."""
-    pages = [maker.make(number * size + page) for page in range(size)]
+    pages = [maker.make(number * size + page, side=side) for page in range(size)]
     return np.stack([page.pixels for page in pages]), np.stack([page.boxes for page in pages])
 
 
@@ -134,5 +136,5 @@ def _work(book: Book, place: int, workers: int, made: Any) -> None:
     maker = book.maker()
     number = place
     while True:
-        made.put(batch_of(maker, number, book.batch_size))
+        made.put(batch_of(maker, number, book.batch_size, side=book.side))
         number += workers

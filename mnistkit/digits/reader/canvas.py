@@ -93,4 +93,4 @@ class Line:
 
 def _spread(right: NDArray[np.int64], reach: int) -> NDArray[np.int64]:
     padded = np.pad(right, reach, constant_values=-9999)
-    return np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1).max(1)
+    return np.asarray(np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1).max(1))

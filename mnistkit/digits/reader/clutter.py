@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     Patch = NDArray[np.uint8]
 
-SIGNS: Final = ("+", "-", "times", "by", "=", "(", ")", "/", ",", ".", ":")
+SIGNS: Final = ("+", "-", "-", "times", "by", "=", "(", ")", "/", "/", "/", ",", ".", ":")
+"""A stroke is seen most often, since it looks most like a digit."""
 _LETTERS: Final = "ABCDEFGHJKMNPQRTUVWXYabcdefhkmnprtuvwxyäöüéñßшжикд&%$€#@?!*~<>"  # none that is also a digit
 _WORD: Final = string.ascii_lowercase + "eeeaaiinnrrttss"
 

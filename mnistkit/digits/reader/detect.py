@@ -2,41 +2,99 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from mnistkit.digits.contract import DIGITS
-from mnistkit.digits.reader.looks import find_digits
+from mnistkit.digits.digit_string import Box, Digit
+from mnistkit.digits.pictures import normalize
+from mnistkit.digits.reader.confidence import LEAST_THERE
+from mnistkit.digits.reader.looks import find_digits, smaller
 from mnistkit.digits.reader.rows import find_rows, wide_gaps
+from mnistkit.digits.reader.vote import with_votes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from mnistkit.digits.numbers import Box, Digit
+    from mnistkit.digits.digit_string import DigitClassifier
+    from mnistkit.digits.reader.peaks import Found
+
+_TINY: Final = 64  # pixels: of a picture that holds one digit
+_MANY: Final = 3  # digits in a row from which a stroke between them can be told
+_STROKE_HEIGHT: Final = 1.22  # of the row's usual height: no 1 is so much higher
+_STROKE_WIDTH: Final = 0.3  # of it: the stroke leans
 
 
-def read_with_net(picture: NDArray[np.uint8], size: tuple[int, int]) -> tuple[Digit, ...]:
+def read_with_net(
+    picture: NDArray[np.uint8], size: tuple[int, int], *, classifier: DigitClassifier
+) -> tuple[Digit, ...]:
     """The digits of a decoded picture in reading order; none where none is found.
 
     Args:
         picture: uint8 ``[rows, columns, channels]``.
         size: The picture's own width and height: it may have been decoded smaller.
+        classifier: What reads single digits; it votes.
     """
-    from mnistkit.digits.numbers import Digit
-
+    picture = smaller(picture)
     found, turns = find_digits(picture)
+    voted = with_votes(found, np.rot90(picture, -turns), classifier)
+    is_digit = voted.there >= LEAST_THERE
+    if len(found) and max(picture.shape[:2]) <= _TINY and not is_digit.any():
+        return (_only_digit(picture, size, classifier, doubt=float(voted.there.max())),)
+    voted = voted.only(is_digit)
+    found = voted.found
     across, down = size[0] / picture.shape[1], size[1] / picture.shape[0]
     boxes = _turned_back(found.boxes, turns, picture.shape[1], picture.shape[0])
     boxes = boxes * np.array([across, down, across, down])
     digits: list[Digit] = []
-    for row, places in enumerate(find_rows(found.boxes)):
-        for place, after_gap in zip(places, wide_gaps(found.boxes[places]), strict=True):
-            classes = found.classes[place]
-            digit = int(classes.argmax())
-            probability = float(found.chances[place] * classes[digit])
-            digits.append(Digit(digit, DIGITS[digit], probability, classes, _box(boxes[place], size), row, after_gap))
+    for row, places in enumerate(_without_strokes(found)):
+        for place, after_gap in places:
+            digit = int(found.classes[place].argmax())
+            confidence = float(voted.right[place])
+            probabilities = _scaled(found.classes[place], confidence)
+            box = _box(boxes[place], size)
+            digits.append(Digit(digit, DIGITS[digit], confidence, probabilities, box, row, after_gap))
     return tuple(digits)
+
+
+def _only_digit(
+    picture: NDArray[np.uint8], size: tuple[int, int], classifier: DigitClassifier, *, doubt: float
+) -> Digit:
+    """The one digit of a tiny picture that the net is not sure of: there is no room for more."""
+    (read,) = classifier.predict(normalize(picture)[None])
+    confidence = read.confidence * doubt
+    probabilities = _scaled(np.array(read.probabilities), confidence)
+    return Digit(read.digit, DIGITS[read.digit], confidence, probabilities, Box(0, 0, *size), row=0, after_gap=False)
+
+
+def _scaled(classes: NDArray[np.float32], confidence: float) -> NDArray[np.float32]:
+    """Probabilities of the ten digits, of which the likeliest has its confidence; the rest to 1 is for none of them."""
+    found = classes.copy()
+    best = int(found.argmax())
+    found[best] = 0
+    rest = float(found.sum())
+    if rest > 0:
+        found *= min(1.0, (1 - confidence) / rest, confidence / float(found.max()))
+    found[best] = confidence
+    return found
+
+
+def _without_strokes(found: Found) -> list[list[tuple[int, bool]]]:
+    """Rows of places, each with whether a gap stands before it; without the strokes in dates, which look like a 1."""
+    rows = []
+    ones = found.classes.argmax(1) == 1
+    for places in find_rows(found.boxes):
+        boxes = found.boxes[places]
+        high = float(np.median(boxes[:, 3]))
+        is_stroke = ones[places] & (boxes[:, 3] > _STROKE_HEIGHT * high) & (boxes[:, 2] > _STROKE_WIDTH * high)
+        if len(places) < _MANY or is_stroke.sum() > len(places) / 2:
+            is_stroke[:] = False
+        kept = np.flatnonzero(~is_stroke)
+        gaps = wide_gaps(boxes[kept])
+        after_stroke = np.isin(kept - 1, np.flatnonzero(is_stroke)) & (kept > kept[0])
+        rows.append([(places[i], bool(gap or stroke)) for i, gap, stroke in zip(kept, gaps, after_stroke, strict=True)])
+    return rows
 
 
 def _turned_back(boxes: NDArray[np.float32], turns: int, width: int, height: int) -> NDArray[np.float32]:
@@ -52,8 +110,6 @@ def _turned_back(boxes: NDArray[np.float32], turns: int, width: int, height: int
 
 
 def _box(box: NDArray[np.float32], size: tuple[int, int]) -> Box:
-    from mnistkit.digits.numbers import Box
-
     left, top = (max(int(np.floor(v)), 0) for v in box[:2] - box[2:] / 2)
     right, bottom = (min(int(np.ceil(v)), most) for v, most in zip(box[:2] + box[2:] / 2, size, strict=True))
     return Box(left, top, max(right - left, 1), max(bottom - top, 1))

@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image
 
 from mnistkit.core.runtime import Runtime
-from mnistkit.digits.reader.peaks import Found, without_overlaps
+from mnistkit.digits.reader.confidence import LEAST_SEEN
+from mnistkit.digits.reader.peaks import Found, overlaps, without_overlaps
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,17 +21,20 @@ if TYPE_CHECKING:
     Pixels = NDArray[np.uint8]
 
 FILE: Final = Path(__file__).parents[1] / "assets" / "reader.onnx"
-SURE: Final = 0.4
-"""Chance from which something counts as a digit."""
-
 _SIDES: Final = (112, 336)  # pixels along the longest side, for the first looks
 _LARGE_SIDE: Final = 1000  # where these find nothing, or only small digits
 _SMALL: Final = 20.0  # pixels high
 _WANTED: Final = 38.0  # pixels high, for the last look
 _READ: Final = (13.0, 120.0)  # heights that the net has learned
-_NEAR: Final = (0.72, 1.4)  # a look at so much of the wanted size is good enough
+_TURNED: Final = 1.5  # by so much another way up must be likelier, as a logarithm
+_UNLEAST_SEEN: Final = 12.0  # a way up that is less likely than the best by so much is not tried
+_TWICE: Final = (1.0, 0.74)  # the last looks, in parts of the wanted size
+_NEAR: Final = (0.87, 1.15)  # a look at so much of it is good enough
+_SAME: Final = 0.4  # of the union of two boxes: one digit
+_ALONE: Final = 0.7  # of the chance of what only one of the two sees
 _MOST_SIDE: Final = 1600
 _MOST_PIXELS: Final = 900_000
+_MODES: Final = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _LEAST_SIDE: Final = 32
 _UPRIGHT: Final = {1: Image.Transpose.ROTATE_270, 2: Image.Transpose.ROTATE_180, 3: Image.Transpose.ROTATE_90}
 
@@ -58,6 +62,16 @@ def _runtime() -> Runtime:
     return Runtime(FILE, device="cpu")
 
 
+def smaller(picture: Pixels) -> Pixels:
+    """A large picture by a whole factor smaller, which no look sees all pixels of."""
+    factor = max(picture.shape[0], picture.shape[1]) // _MOST_SIDE
+    if factor < 2:  # noqa: PLR2004
+        return picture
+    image = Image.fromarray(picture[:, :, 0] if picture.shape[2] == 1 else picture, _MODES[picture.shape[2]])
+    reduced = np.asarray(image.reduce(factor))
+    return reduced if reduced.ndim == 3 else reduced[:, :, None]  # noqa: PLR2004
+
+
 def find_digits(picture: Pixels) -> tuple[Found, int]:
     """All digits of a decoded picture.
 
@@ -68,35 +82,15 @@ def find_digits(picture: Pixels) -> tuple[Found, int]:
         The digits, boxes in pixels of the picture turned upright; and by how many quarter turns
         counterclockwise it lay.
     """
-    reduced, factor = _smaller(picture)
-    planes = to_planes(reduced)
-    found, turns = _either_way(planes)
-    return Found(found.boxes * factor, found.chances, found.classes, found.turns), turns
-
-
-def _smaller(picture: Pixels) -> tuple[Pixels, int]:
-    """A large picture by a whole factor smaller: no look sees all of its pixels."""
-    factor = max(picture.shape[0], picture.shape[1]) // _MOST_SIDE
-    if factor < 2:  # noqa: PLR2004
-        return picture, 1
-    modes = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
-    image = Image.fromarray(picture[:, :, 0] if picture.shape[2] == 1 else picture, modes[picture.shape[2]])
-    smaller = np.asarray(image.reduce(factor))
-    return smaller if smaller.ndim == 3 else smaller[:, :, None], factor  # noqa: PLR2004
-
-
-def _either_way(planes: list[Image.Image]) -> tuple[Found, int]:
-    """The digits of the upright picture, and how it lay."""
+    planes = to_planes(picture)
     found = _at_best_size(planes)
-    turns = _turns(found)
-    if turns:
+    read = [(found, 0)]
+    for turns in _turns(found):
         upright = [planes[0].transpose(_UPRIGHT[turns])] * 2
         if planes[0] is not planes[1]:
             upright[1] = planes[1].transpose(_UPRIGHT[turns])
-        again = _at_best_size(upright)
-        if not _turns(again) and again.confidences.sum() >= found.confidences.sum():
-            return again, turns
-    return found, 0
+        read.append((_at_best_size(upright), turns))
+    return max(read, key=lambda one: float(one[0].confidences.sum()))
 
 
 def to_planes(picture: Pixels) -> list[Image.Image]:
@@ -125,13 +119,40 @@ def _at_best_size(planes: list[Image.Image]) -> Found:
             looks.append(_look(planes, scale))
             height = _height(looks)
     if height is None:
-        return looks[-1].found
+        return looks[-1].found.only(looks[-1].found.chances >= LEAST_SEEN)
     wanted = min(_WANTED / height, _largest(planes))
+    pair = [_near(looks, planes, wanted * times) for times in _TWICE]
+    best = Look(_agreed(*(look.found for look in pair)), pair[0].scale)
+    return _joined(best, [look for look in looks if all(look is not one for one in pair)])
+
+
+def _near(looks: list[Look], planes: list[Image.Image], wanted: float) -> Look:
+    """The look at about this scale, made if there is none."""
     best = min(looks, key=lambda look: abs(math.log(look.scale / wanted)))
     if not _NEAR[0] <= best.scale / wanted <= _NEAR[1]:
         best = _look(planes, wanted)
         looks.append(best)
-    return _joined(best, [look for look in looks if look is not best])
+    return best
+
+
+def _agreed(first: Found, second: Found) -> Found:
+    """What two looks find together: their probabilities averaged, less sure where only one of them sees a digit."""
+    found = first.only(np.ones(len(first), bool))
+    free = np.ones(len(second), bool)
+    for place in range(len(first)):
+        overlap = np.where(free, overlaps(first.boxes[place], second.boxes), 0)
+        if not overlap.max(initial=0) > _SAME:
+            found.chances[place] *= _ALONE
+            continue
+        other = int(overlap.argmax())
+        free[other] = False
+        found.chances[place] = (first.chances[place] + second.chances[other]) / 2
+        both = np.sqrt(first.classes[place] * second.classes[other])
+        found.classes[place] = both / both.sum()
+        found.turns[place] = (first.turns[place] + second.turns[other]) / 2
+        found.boxes[place] = (first.boxes[place] + second.boxes[other]) / 2
+    alone = second.only(free)
+    return _merged([found, Found(alone.boxes, alone.chances * np.float32(_ALONE), alone.classes, alone.turns)])
 
 
 def _largest(planes: list[Image.Image]) -> float:
@@ -159,7 +180,7 @@ def _resized(plane: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 def _good(look: Look) -> NDArray[np.bool_]:
     high = look.found.boxes[:, 3:].max(1, initial=0) * look.scale
-    return (look.found.chances >= SURE) & (high >= _READ[0]) & (high <= _READ[1])
+    return np.asarray((look.found.chances >= LEAST_SEEN) & (high >= _READ[0]) & (high <= _READ[1]))
 
 
 def _height(looks: list[Look]) -> float | None:
@@ -172,7 +193,7 @@ def _height(looks: list[Look]) -> float | None:
 
 def _joined(best: Look, others: list[Look]) -> Found:
     """What the best look finds, and digits of other sizes that it could not see."""
-    sure = best.found.only(best.found.chances >= SURE)
+    sure = best.found.only(best.found.chances >= LEAST_SEEN)
     parts = [sure]
     for look in others:
         chosen = _good(look)
@@ -192,10 +213,10 @@ def _merged(parts: list[Found]) -> Found:
     )
 
 
-def _turns(found: Found) -> int:
-    """By how many quarter turns the page lies, from all digits; 0 unless they are clear about it."""
+def _turns(found: Found) -> list[int]:
+    """By how many quarter turns the page may lie, from all digits; nothing where it seems upright."""
     if not len(found):
-        return 0
+        return []
     votes = np.log(found.turns.clip(1e-4)).sum(0)
-    best = int(votes.argmax())
-    return best if votes[best] - votes[0] > 1.5 else 0  # noqa: PLR2004
+    likely = [turns for turns in _UPRIGHT if votes[turns] > max(votes[0] + _TURNED, votes.max() - _UNLEAST_SEEN)]
+    return sorted(likely, key=lambda turns: -votes[turns])[:2]

@@ -86,15 +86,15 @@ class PageMaker:
         height = float(np.exp(g.uniform(np.log(15), np.log(84))))
         turn = float(g.normal(0, 0.05)) if g.random() < 0.6 else 0.0
         printed = None
-        if kind < 0.52:
+        if kind < 0.48:
             self._rows(canvas, writer, height, turn, g)
-        elif kind < 0.64:
+        elif kind < 0.58:
             printed = self._in_boxes(canvas, writer, min(height, 60.0), g)
             turn = 0.0
-        elif kind < 0.76:
+        elif kind < 0.68:
             height = float(np.exp(g.uniform(np.log(24), np.log(130))))
             self._anywhere(canvas, writer, height, g, most=2 if g.random() < 0.6 else 30)
-        elif kind < 0.9:
+        elif kind < 0.82:
             self._rows(canvas, writer, min(height, 45.0), turn, g, most=2)
             self._clutter(canvas, height, g, most=5)
         else:
@@ -120,7 +120,7 @@ class PageMaker:
         touching = float(g.choice([0.0, 0.0, 0.15, 0.5, 1.0]))
         spread = float(g.uniform(0.0, 0.12))
         usual = float(np.exp(g.normal(np.log(0.16), 0.7)).clip(0.03, 1.5))
-        signs = 0.25 if g.random() < 0.2 else 0.0
+        signs = 0.3 if g.random() < 0.3 else 0.0
         foot = height * g.uniform(0.9, 2.0)
         count = 0
         while foot < rows + 0.2 * height and count < most:

@@ -72,6 +72,14 @@ def peaks(maps: Floats) -> Found:
     )
 
 
+def overlaps(box: Floats, others: Floats) -> Floats:
+    """What a box shares with each of others ``[n, 4]``, in parts of the union of the two."""
+    low = np.maximum(box[:2] - box[2:] / 2, others[:, :2] - others[:, 2:] / 2)
+    high = np.minimum(box[:2] + box[2:] / 2, others[:, :2] + others[:, 2:] / 2)
+    shared = (high - low).clip(0).prod(1)
+    return np.asarray(shared / (box[2:].prod() + others[:, 2:].prod(1) - shared), np.float32)
+
+
 def without_overlaps(found: Found) -> Found:
     """The surest of those that overlap."""
     if len(found) == 0:

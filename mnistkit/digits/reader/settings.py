@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from mnistkit.core.errors import InputError
+
+_MULTIPLE: Final = 32
+_LEAST_SIDE: Final = 128  # less than a large digit
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +23,9 @@ class ReaderSettings:
         workers: Processes that make pages; by default one for each processor but one.
         fonts: A folder with fonts in ``hand`` and ``print``, or None: Pillow's own.
         pages: Of the score.
+        side: Pixels of a page, each way; a multiple of 32.
+        start: A ``.keras`` file of a reader that the training goes on from, at a lower rate and without changing its
+            batch normalization; or None.
 
     Raises:
         InputError: A number is out of range.
@@ -31,6 +38,8 @@ class ReaderSettings:
     workers: int | None = None
     fonts: str | None = None
     pages: int = 600
+    side: int = 256
+    start: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "pages"):
@@ -38,5 +47,7 @@ class ReaderSettings:
                 raise InputError(f"{name.replace('_', ' ')} must be at least 1, got {getattr(self, name)}")
         if self.minutes is not None and not self.minutes > 0:
             raise InputError(f"minutes must be positive, got {self.minutes}")
+        if self.side < _LEAST_SIDE or self.side % _MULTIPLE:
+            raise InputError(f"side must be a multiple of {_MULTIPLE} from {_LEAST_SIDE} on, got {self.side}")
         if self.seed < 0:
             raise InputError(f"seed must not be negative, got {self.seed}")

@@ -15,7 +15,7 @@ from mnistkit.core import keras_backend as backends
 from mnistkit.core.contract import weights_sha256
 from mnistkit.core.errors import InputError
 from mnistkit.core.files import check_writable, replacing, write_json
-from mnistkit.core.keras_files import weights_of
+from mnistkit.core.keras_files import load_model, weights_of
 from mnistkit.digits.reader.batches import Batches, Book, batch_of
 from mnistkit.digits.reader.ink import Fonts
 from mnistkit.digits.reader.score import Score
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 HELD_OUT: Final = 5000
 """The last training images make the pages of the score, and no others."""
 _PEAK_RATE: Final = 3e-3
+_LOWER: Final = 0.15  # of that, for a net that has learned already
 _WEIGHT_DECAY: Final = 0.01
 _RISE: Final = 0.05  # of the steps
 _TOLD_EACH: Final = 10.0  # seconds
@@ -63,17 +64,19 @@ def train_reader(
     _say(log, f"backend {here.name} {here.version}, Keras {here.keras_version}, device {here.device}")
     fonts = Fonts.of(None if settings.fonts is None else Path(settings.fonts))
     workers = settings.workers or max((os.cpu_count() or 2) - 1, 1)
-    book = Book(data.x_train[:-HELD_OUT], data.y_train[:-HELD_OUT], fonts, settings.seed, settings.batch_size)
-    if here.name == "torch":
-        import torch
-
-        torch.backends.cudnn.benchmark = True  # all batches have one shape
+    book = Book(
+        data.x_train[:-HELD_OUT], data.y_train[:-HELD_OUT], fonts, settings.seed, settings.batch_size, settings.side
+    )
     reduced = "cuda" in here.device.lower() or "gpu" in here.device.lower()
     policy = keras.config.dtype_policy()
     if reduced:
         keras.config.set_dtype_policy("mixed_bfloat16")
     try:
         learner = build_reader(seed=settings.seed)
+        if settings.start is not None:
+            learner.set_weights(load_model(settings.start).get_weights())
+            for layer in learner.layers:
+                layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
     finally:
         keras.config.set_dtype_policy(policy)
     started = time.perf_counter()
@@ -105,7 +108,8 @@ def _fit(model: Any, take: Callable[[], Any], settings: ReaderSettings, log: Tex
     keras = backends.load_keras()
     from mnistkit.digits.reader.loss import reader_loss
 
-    optimizer = keras.optimizers.AdamW(_PEAK_RATE / 20, weight_decay=_WEIGHT_DECAY, global_clipnorm=5.0)
+    peak = _PEAK_RATE if settings.start is None else _PEAK_RATE * _LOWER
+    optimizer = keras.optimizers.AdamW(peak / 20, weight_decay=_WEIGHT_DECAY, global_clipnorm=5.0)
     model.compile(optimizer=optimizer, loss=_as_loss(reader_loss), jit_compile=False)
     history: list[dict[str, Any]] = []
     started = told = time.perf_counter()
@@ -117,7 +121,7 @@ def _fit(model: Any, take: Callable[[], Any], settings: ReaderSettings, log: Tex
             done = max(done, (time.perf_counter() - started) / (60 * settings.minutes))
         if done >= 1:
             break
-        optimizer.learning_rate = _PEAK_RATE * _cycle(done)
+        optimizer.learning_rate = peak * _cycle(done)
         pixels, boxes = take()
         losses.append(float(model.train_on_batch(pixels, boxes)))
         step += 1

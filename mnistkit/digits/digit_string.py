@@ -1,0 +1,111 @@
+"""What reading a picture with several digits gives, and what reads single ones."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
+
+
+class DigitReading(Protocol):
+    """What a classifier says of one image, as `mnistkit.digits.classifier.Prediction` does."""
+
+    @property
+    def digit(self) -> int:
+        """Class number, 0 to 9."""
+
+    @property
+    def label(self) -> str:
+        """The class' name."""
+
+    @property
+    def confidence(self) -> float:
+        """Probability of that class, in [0, 1]."""
+
+    @property
+    def probabilities(self) -> NDArray[np.float32]:
+        """float32 ``[10]``."""
+
+
+class DigitClassifier(Protocol):
+    """What reads single digits: `mnistkit.Classifier`, or anything with its ``predict``."""
+
+    def predict(self, images: ArrayLike, /) -> Sequence[DigitReading]:
+        """Read each of float32 ``[n, 28, 28]`` in [0, 1]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle in the picture's own pixels, as a person sees it (EXIF orientation applied)."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Digit:
+    """One digit of a number.
+
+    Attributes:
+        digit: Class number, 0 to 9.
+        label: The class' name.
+        confidence: Probability of that class, in [0, 1].
+        probabilities: float32 ``[10]``.
+        box: Where it stands.
+        row: Its row, from 0.
+        after_gap: Whether a wide gap or a separator (a dash, a dot) stands before it in its row.
+    """
+
+    digit: int
+    label: str
+    confidence: float
+    probabilities: NDArray[np.float32]
+    box: Box
+    row: int
+    after_gap: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DigitString:
+    """What a picture with several digits was read as.
+
+    Attributes:
+        digits: Row by row, each from left to right; at least one.
+        width: Of the picture, in pixels, upright.
+        height: Of the picture.
+    """
+
+    digits: tuple[Digit, ...]
+    width: int
+    height: int
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """The labels of each row, a space where a gap is wide."""
+        texts = [""] * (self.digits[-1].row + 1)
+        for digit in self.digits:
+            texts[digit.row] += f" {digit.label}" if digit.after_gap else digit.label
+        return tuple(texts)
+
+    @property
+    def text(self) -> str:
+        """All rows, one a line."""
+        return "\n".join(self.rows)
+
+    @property
+    def least_confidence(self) -> float:
+        """Probability of the least sure digit."""
+        return min(digit.confidence for digit in self.digits)
+
+    @property
+    def confidence(self) -> float:
+        """Probability that all digits are right, taking them as independent."""
+        return math.prod(digit.confidence for digit in self.digits)
