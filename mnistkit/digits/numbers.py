@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -22,6 +22,7 @@ from mnistkit.digits.digit_string import Box, Digit, DigitString
 from mnistkit.digits.pictures import MAX_PIXELS, WORKING_SIDE, center_digit, decode_sized, find_foreground, name_of
 from mnistkit.digits.reader import looks
 from mnistkit.digits.reader.detect import read_with_net
+from mnistkit.digits.reader.looks import smaller
 from mnistkit.digits.segmentation import (
     Component,
     TooManyComponentsError,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
     from mnistkit.digits.digit_string import DigitClassifier, DigitReading
     from mnistkit.digits.pictures import Source
+    from mnistkit.digits.reader.detect import NetReading
 
 
 def read_digits(
@@ -67,13 +69,49 @@ def read_digits(
         use_net = looks.is_there() and tuple(getattr(classifier, "labels", DIGITS)) == DIGITS
     if use_net:
         read = read_with_net(picture, (width, height), classifier=classifier)
-        if not read:
+        digits = read.digits if read.is_sure else _cut_where_better(classifier, picture, read, (width, height))
+        if not digits:
             raise NoDigitError(f"{name}: no digit found; nothing on it looks like one")
-        return DigitString(read, width, height)
+        return DigitString(digits, width, height)
     try:
-        components, shape = _components(picture, name)
+        digits = _cut(classifier, picture, (width, height), name=name)
     except TooManyComponentsError as error:
         raise PictureError(f"{name}: {error}; it may be noise or a page of text; cut out the number") from None
+    if not digits:
+        raise NoDigitError(f"{name}: no digit found; nothing on it has the shape of one")
+    return DigitString(digits, width, height)
+
+
+def _cut_where_better(
+    classifier: DigitClassifier, picture: NDArray[np.uint8], read: NetReading, size: tuple[int, int]
+) -> tuple[Digit, ...]:
+    """Where the net is in doubt, what cutting the ink says: if it is sure and agrees with all the net is sure of."""
+    try:
+        cut = _cut(classifier, smaller(picture), size, name="picture", most=_MOST_IN_DOUBT)
+    except (NoDigitError, TooManyComponentsError):
+        return read.digits
+    text = "".join(str(digit.digit) for digit in cut)
+    sure = [str(digit.digit) for digit in read.digits if digit.confidence >= _AGREED]
+    left = iter(text)
+    agrees = all(digit in left for digit in sure) and len(cut) <= read.possible + 1
+    alone = len(cut) == read.possible == 1
+    if not cut or not (sure or alone) or not agrees or min(digit.confidence for digit in cut) < _AGREED:
+        return read.digits
+    return tuple(replace(digit, confidence=digit.confidence * _AGREED) for digit in cut)
+
+
+def _cut(
+    classifier: DigitClassifier,
+    picture: NDArray[np.uint8],
+    size: tuple[int, int],
+    *,
+    name: str,
+    most: int | None = None,
+) -> tuple[Digit, ...]:
+    """The digits of a picture whose ink is cut; ``most`` components."""
+    components, shape = _components(picture, name)
+    if most is not None and len(components) > most:
+        raise TooManyComponentsError(f"{len(components)} marks")
     median_height = median_height_of(components)
     digits: list[Digit] = []
     for components_of_row in find_rows(components):
@@ -81,14 +119,15 @@ def read_digits(
         row = digits[-1].row + 1 if digits else 0
         gaps = _wide_gaps([component for component, _ in found], components_of_row)
         for (component, reading), after_gap in zip(found, gaps, strict=True):
-            box = _box(component, across=width / shape[1], down=height / shape[0])
+            box = _box(component, across=size[0] / shape[1], down=size[1] / shape[0])
             digits.append(
                 Digit(reading.digit, reading.label, reading.confidence, reading.probabilities, box, row, after_gap)
             )
-    if not digits:
-        raise NoDigitError(f"{name}: no digit found; nothing on it has the shape of one")
-    return DigitString(tuple(digits), width, height)
+    return tuple(digits)
 
+
+_MOST_IN_DOUBT: Final = 40  # components that are cut where the net is in doubt: this is slow with many
+_AGREED: Final = 0.9  # confidence of what is beyond doubt
 
 _RENAMED: Final = {"read_number": "read_digits", "Number": "DigitString"}
 

@@ -2,10 +2,11 @@
 
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from mnistkit.core.errors import NoDigitError, PictureError
 from mnistkit.digits import numbers
@@ -240,7 +241,47 @@ def test_noise_is_refused_at_once(classifier):
     """It took minutes: marks were compared in pairs, thousands of them."""
     noise = np.random.default_rng(0).integers(0, 256, (400, 400), np.uint8)
     with pytest.raises(PictureError, match=r"separate marks, more than the limit of 1000; .* cut out the number"):
+        read_digits(classifier, noise, use_net=False)
+    with pytest.raises(NoDigitError, match="nothing on it looks like one"):
         read_digits(classifier, noise)
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_a_turned_page_is_read_and_boxed_where_it_lies(classifier, write, turns):
+    page = write("47252", "93745")
+    upright, lying = read_digits(classifier, page), read_digits(classifier, np.rot90(page, turns))
+    assert lying.text == upright.text == "47252\n93745"
+    assert (lying.width, lying.height) == ((page.shape[1], page.shape[0]) if turns == 2 else page.shape)
+    for one, other in zip(upright.digits, lying.digits, strict=True):
+        drawn = np.zeros(page.shape, bool)
+        drawn[one.box.y : one.box.y + one.box.height, one.box.x : one.box.x + one.box.width] = True
+        rows, columns = np.nonzero(np.rot90(drawn, turns))
+        assert abs(rows.mean() - other.box.y - other.box.height / 2) < 8
+        assert abs(columns.mean() - other.box.x - other.box.width / 2) < 8
+
+
+def test_words_are_no_digits(classifier):
+    page = Image.new("L", (420, 160), 240)
+    ImageDraw.Draw(page).text((20, 30), "Hello world", fill=20, font=ImageFont.load_default(64))
+    with pytest.raises(NoDigitError):
+        read_digits(classifier, page)
+
+
+def test_other_labels_are_read_by_their_own_classifier(classifier, write):
+    class Renamed:
+        labels = tuple("abcdefghij")
+
+        def predict(self, images):
+            return [replace(found, label=self.labels[found.digit]) for found in classifier.predict(images)]
+
+    assert read_digits(Renamed(), write("472")).text == "ehc"
+
+
+def test_probabilities_leave_room_for_no_digit(classifier, write):
+    for digit in read_digits(classifier, write("4071")).digits:
+        assert digit.probabilities.argmax() == digit.digit
+        assert digit.probabilities.max() == np.float32(digit.confidence)
+        assert digit.probabilities.sum() <= 1 + 1e-6
 
 
 def test_the_limit_of_pixels_holds_for_numbers(classifier, write):

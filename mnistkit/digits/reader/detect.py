@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -20,15 +21,30 @@ if TYPE_CHECKING:
     from mnistkit.digits.digit_string import DigitClassifier
     from mnistkit.digits.reader.peaks import Found
 
+_POSSIBLE: Final = 0.1  # probability of a digit that may be one
+_SURE: Final = 0.7  # and of one that is beyond doubt
 _TINY: Final = 64  # pixels: of a picture that holds one digit
 _MANY: Final = 3  # digits in a row from which a stroke between them can be told
 _STROKE_HEIGHT: Final = 1.22  # of the row's usual height: no 1 is so much higher
 _STROKE_WIDTH: Final = 0.3  # of it: the stroke leans
 
 
-def read_with_net(
-    picture: NDArray[np.uint8], size: tuple[int, int], *, classifier: DigitClassifier
-) -> tuple[Digit, ...]:
+@dataclass(frozen=True, slots=True, eq=False)
+class NetReading:
+    """What the net read.
+
+    Attributes:
+        digits: In reading order.
+        possible: How many digits there may be: with those that are less likely than not.
+        is_sure: Whether none of them is in doubt.
+    """
+
+    digits: tuple[Digit, ...]
+    possible: int
+    is_sure: bool
+
+
+def read_with_net(picture: NDArray[np.uint8], size: tuple[int, int], *, classifier: DigitClassifier) -> NetReading:
     """The digits of a decoded picture in reading order; none where none is found.
 
     Args:
@@ -41,7 +57,9 @@ def read_with_net(
     voted = with_votes(found, np.rot90(picture, -turns), classifier)
     is_digit = voted.there >= LEAST_THERE
     if len(found) and max(picture.shape[:2]) <= _TINY and not is_digit.any():
-        return (_only_digit(picture, size, classifier, doubt=float(voted.there.max())),)
+        return NetReading((_only_digit(picture, size, classifier, doubt=float(voted.there.max())),), 1, is_sure=True)
+    unsure = (voted.there >= _POSSIBLE) & (voted.there < _SURE)
+    possible = int((voted.there >= _POSSIBLE).sum())
     voted = voted.only(is_digit)
     found = voted.found
     across, down = size[0] / picture.shape[1], size[1] / picture.shape[0]
@@ -55,7 +73,7 @@ def read_with_net(
             probabilities = _scaled(found.classes[place], confidence)
             box = _box(boxes[place], size)
             digits.append(Digit(digit, DIGITS[digit], confidence, probabilities, box, row, after_gap))
-    return tuple(digits)
+    return NetReading(tuple(digits), possible, is_sure=turns != 0 or not unsure.any())
 
 
 def _only_digit(

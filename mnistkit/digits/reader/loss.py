@@ -28,6 +28,7 @@ def reader_loss(boxes: Any, maps: Any) -> Any:
         A scalar.
     """
     ops = load_keras().ops
+    boxes, maps = ops.convert_to_tensor(boxes, "float32"), ops.convert_to_tensor(maps)
     shape = ops.shape(maps)
     batch, rows, columns = shape[0], shape[1], shape[2]
     maps = ops.reshape(ops.cast(maps, "float32"), (batch, rows * columns, Maps.COUNT))
