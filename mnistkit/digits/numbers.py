@@ -68,7 +68,10 @@ def read_digits(
     if use_net is None:
         use_net = looks.is_there() and tuple(getattr(classifier, "labels", DIGITS)) == DIGITS
     if use_net:
-        read = read_with_net(picture, (width, height), classifier=classifier)
+        try:
+            read = read_with_net(picture, (width, height), classifier=classifier)
+        except looks.TooManyDigitsError as error:
+            raise PictureError(f"{name}: has {error}; cut out a part of it") from None
         digits = read.digits if read.is_sure else _cut_where_better(classifier, picture, read, (width, height))
         if not digits:
             raise NoDigitError(f"{name}: no digit found; nothing on it looks like one")

@@ -76,7 +76,7 @@ USAGE = {
     "no picture": (["predict"], "the following arguments are required: PICTURE"),
     "not a number": (["train", "--epochs", "two"], "argument --epochs: invalid int value: 'two'"),
     "widths": (["train", "--hidden", "64,a"], "argument --hidden: '64,a' is no number, nor several with commas"),
-    "model": (["train", "--model", "cn"], "argument --model: 'cn' is not one of mlp, cnn; did you mean cnn?"),
+    "model": (["train", "--model", "cn"], "argument --model: 'cn' is not one of mlp, cnn, reader; did you mean cnn?"),
     "backend": (["train", "--backend", "theano"], "'theano' is not one of jax, tensorflow, torch\n"),
     "export backend": (["export", "--backend", "pytorc"], "one of jax, tensorflow, torch; did you mean pytorch?"),
     "exporter": (["export", "--exporter", "onnx"], "argument --exporter: 'onnx' is not one of auto, "),

@@ -12,6 +12,7 @@ from mnistkit.core.errors import NoDigitError, PictureError
 from mnistkit.digits import numbers
 from mnistkit.digits.numbers import DigitString, read_digits
 from mnistkit.digits.pictures import decode, decode_sized
+from mnistkit.digits.reader import looks
 from mnistkit.digits.show import shown_path
 
 
@@ -258,6 +259,12 @@ def test_a_turned_page_is_read_and_boxed_where_it_lies(classifier, write, turns)
         rows, columns = np.nonzero(np.rot90(drawn, turns))
         assert abs(rows.mean() - other.box.y - other.box.height / 2) < 8
         assert abs(columns.mean() - other.box.x - other.box.width / 2) < 8
+
+
+def test_more_digits_than_the_net_gives_back_are_an_error(classifier, write, monkeypatch):
+    monkeypatch.setattr(looks, "MOST_PEAKS", 3)
+    with pytest.raises(PictureError, match="more than 3 digits; cut out a part"):
+        read_digits(classifier, write("47252"))
 
 
 def test_words_are_no_digits(classifier):

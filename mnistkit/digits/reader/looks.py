@@ -13,7 +13,7 @@ from PIL import Image
 
 from mnistkit.core.runtime import Runtime
 from mnistkit.digits.reader.confidence import LEAST_SEEN
-from mnistkit.digits.reader.peaks import Found, overlaps, without_overlaps
+from mnistkit.digits.reader.peaks import MOST_PEAKS, Found, overlaps, without_overlaps
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,12 +28,13 @@ _WANTED: Final = 38.0  # pixels high, for the last look
 _READ: Final = (13.0, 120.0)  # heights that the net has learned
 _TURNED: Final = 1.5  # by so much another way up must be likelier, as a logarithm
 _UNLEAST_SEEN: Final = 12.0  # a way up that is less likely than the best by so much is not tried
-_TWICE: Final = (1.0, 0.74)  # the last looks, in parts of the wanted size
+_SECOND: Final = 0.74  # of the wanted size: the second of the last looks
 _NEAR: Final = (0.87, 1.15)  # a look at so much of it is good enough
 _SAME: Final = 0.4  # of the union of two boxes: one digit
 _ALONE: Final = 0.7  # of the chance of what only one of the two sees
-_MOST_SIDE: Final = 1600
-_MOST_PIXELS: Final = 900_000
+_FAINTEST: Final = 0.15  # chance in one look, of what two looks may find together
+_MOST_SIDE: Final = 1300
+_MOST_PIXELS: Final = 1_200_000
 _MODES: Final = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _LEAST_SIDE: Final = 32
 _UPRIGHT: Final = {1: Image.Transpose.ROTATE_270, 2: Image.Transpose.ROTATE_180, 3: Image.Transpose.ROTATE_90}
@@ -50,6 +51,10 @@ class Look:
 
     found: Found
     scale: float
+
+
+class TooManyDigitsError(ValueError):
+    """More than the net's file gives back: some would be left out without a word."""
 
 
 def is_there() -> bool:
@@ -121,7 +126,10 @@ def _at_best_size(planes: list[Image.Image]) -> Found:
     if height is None:
         return looks[-1].found.only(looks[-1].found.chances >= LEAST_SEEN)
     wanted = min(_WANTED / height, _largest(planes))
-    pair = [_near(looks, planes, wanted * times) for times in _TWICE]
+    first = _near(looks, planes, wanted)
+    if wanted < _NEAR[0] * _WANTED / height:  # small digits on a large page: a second look would see less
+        return _joined(first, [look for look in looks if look is not first])
+    pair = [first, _near(looks, planes, wanted * _SECOND)]
     best = Look(_agreed(*(look.found for look in pair)), pair[0].scale)
     return _joined(best, [look for look in looks if all(look is not one for one in pair)])
 
@@ -165,11 +173,12 @@ def _look(planes: list[Image.Image], scale: float) -> Look:
         np.asarray(_resized(plane, (width, height))) for plane in (planes[:1] if planes[0] is planes[1] else planes)
     ]
     answer = _runtime().run({"pixels": np.stack([seen[0], seen[-1]], axis=2)})
+    if len(answer["chances"]) >= MOST_PEAKS:
+        raise TooManyDigitsError(f"more than {MOST_PEAKS} digits")
     across, down = planes[0].width / width, planes[0].height / height
     boxes = answer["boxes"] * np.array([across, down, across, down], np.float32)
-    return Look(
-        without_overlaps(Found(boxes, answer["chances"], answer["classes"], answer["turns"])), height / planes[0].height
-    )
+    found = Found(boxes, answer["chances"], answer["classes"], answer["turns"])
+    return Look(without_overlaps(found.only(found.chances >= _FAINTEST)), height / planes[0].height)
 
 
 def _resized(plane: Image.Image, size: tuple[int, int]) -> Image.Image:

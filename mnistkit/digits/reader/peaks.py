@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
 
-MOST_PEAKS: Final = 600
+MOST_PEAKS: Final = 2500
 LEAST_CHANCE: Final = 0.05
 OVERLAP: Final = 0.45
 """Share of the union of two boxes from which one of them is the other's shadow."""
