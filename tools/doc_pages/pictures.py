@@ -59,10 +59,17 @@ def _made(found: dict[str, Any]) -> list[str]:
 
 def _numbers(found: dict[str, Any]) -> list[str]:
     rows = [
-        [kind, f"{one['numbers right']:.1%} of {one['numbers']}", f"{one['digits right']:.2%} of {one['digits']}"]
+        [
+            kind,
+            f"{one['numbers right']:.1%} of {one['numbers']}",
+            f"{one['digits right']:.2%} of {one['digits']}" if one["digits"] else "",
+        ]
         for kind, one in found.items()
     ]
-    text = "`predict --number`, rows of 1 to 12 digits; digits by edit distance."
+    text = (
+        "`predict --number`, rows of 1 to 12 digits; digits by edit distance. Where there is nothing to read, finding no "
+        "digit is right."
+    )
     return ["## Numbers", "", text, "", *_table(["kind", "numbers right", "digits right"], rows)]
 
 

@@ -34,15 +34,17 @@ class Voted:
         found: The digits; their classes are those of net and classifier together.
         there: float32 ``[n]``: probability that there is a digit.
         right: float32 ``[n]``: probability that there is one, and that it is the likeliest.
+        facts: float64 ``[n, 7]``: what both are computed from; see `mnistkit.digits.reader.confidence.evidence`.
     """
 
     found: Found
     there: NDArray[np.float32]
     right: NDArray[np.float32]
+    facts: NDArray[np.float64]
 
     def only(self, chosen: NDArray[np.bool_]) -> Voted:
         """Some of them."""
-        return Voted(self.found.only(chosen), self.there[chosen], self.right[chosen])
+        return Voted(self.found.only(chosen), self.there[chosen], self.right[chosen], self.facts[chosen])
 
 
 def with_votes(found: Found, picture: NDArray[np.uint8], classifier: DigitClassifier) -> Voted:
@@ -61,7 +63,7 @@ def with_votes(found: Found, picture: NDArray[np.uint8], classifier: DigitClassi
     each, best = np.arange(len(found)), both.argmax(1)
     facts = evidence(found.chances, found.classes[each, best], opinions[each, best], covered)
     voted = Found(found.boxes, found.chances, both, found.turns)
-    return Voted(voted, probability(facts, THERE), probability(facts, RIGHT))
+    return Voted(voted, probability(facts, THERE), probability(facts, RIGHT), facts)
 
 
 def _opinions(found: Found, picture: NDArray[np.uint8], classifier: DigitClassifier) -> NDArray[np.float32]:

@@ -1,0 +1,94 @@
+"""How honest the reader's confidence is, and its weights: ``python benchmarks/reader_confidence.py [--fit]``.
+
+Pages are composed from digits that the reader was not trained on: MNIST's test images; with ``--fit`` the training
+images that were held out. Prints the expected calibration error in ten bins, and how often an answer above .9 is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from mnistkit.digits.classifier import Classifier
+from mnistkit.digits.data import load_data
+from mnistkit.digits.reader.canvas import IGNORED
+from mnistkit.digits.reader.confidence import LEAST_THERE, RIGHT, THERE, probability
+from mnistkit.digits.reader.ink import Fonts
+from mnistkit.digits.reader.looks import find_digits
+from mnistkit.digits.reader.pages import SHOWN, Page, PageMaker
+from mnistkit.digits.reader.peaks import overlaps
+from mnistkit.digits.reader.train import HELD_OUT
+from mnistkit.digits.reader.vote import with_votes
+
+USED = {"there": (0, 5, 6), "right": tuple(range(7))}  # columns of the evidence
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pages", type=int, default=450, help="default: %(default)s")
+    parser.add_argument("--seed", type=int, default=4242, help="default: %(default)s")
+    parser.add_argument("--fonts", type=Path, help="as for mnistkit train --model reader")
+    parser.add_argument("--fit", action="store_true", help="fit the weights of mnistkit.digits.reader.confidence anew")
+    options = parser.parse_args()
+    data = load_data()
+    images, labels = (data.x_train[-HELD_OUT:], data.y_train[-HELD_OUT:]) if options.fit else (data.x_test, data.y_test)
+    maker = PageMaker(images, labels, fonts=Fonts.of(options.fonts), seed=options.seed)
+    classifier = Classifier(device="cpu")
+    judged = [judge(maker.make(SHOWN * number), classifier) for number in range(options.pages)]
+    facts, there, right = (np.concatenate([part[place] for part in judged]) for place in range(3))
+    weights = {"there": THERE, "right": RIGHT}
+    if options.fit:
+        weights = {name: fit(facts, truth, USED[name]) for name, truth in (("there", there), ("right", right))}
+        for name, found in weights.items():
+            print(f"{name.upper()} = ({', '.join(f'{weight:.3f}' for weight in found)})")
+    kept = probability(facts, weights["there"]) >= LEAST_THERE
+    chance, truth = probability(facts, weights["right"])[kept], right[kept]
+    bins = np.minimum((chance * 10).astype(int), 9)
+    error = sum(abs(chance[bins == n].mean() - truth[bins == n].mean()) * (bins == n).mean() for n in set(bins))
+    wrong = 1 - truth[chance > 0.9].mean()
+    print(f"{kept.sum()} digits on {options.pages} pages, {truth.mean():.2%} right")
+    print(f"expected calibration error {error:.4f}; of answers above .9 {wrong:.2%} are wrong")
+    return 0
+
+
+def judge(page: Page, classifier: Classifier) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of each candidate on a page: the evidence, whether a digit is there, whether it is read rightly."""
+    picture = page.pixels[:, :, [0, 1, 1]]  # the smallest and the largest color
+    found, turns = find_digits(picture)
+    wanted = page.boxes[page.boxes[:, 4] >= IGNORED]
+    if turns or (len(wanted) and wanted[0, 5]):
+        found = found.only(np.zeros(len(found), bool))
+    voted = with_votes(found, picture, classifier)
+    there, right, chosen = [], [], []
+    for place, box in enumerate(found.boxes):
+        shared = overlaps(box, wanted[:, :4]) if len(wanted) else np.zeros(1)
+        best = int(shared.argmax())
+        hit = bool(shared[best] > 0.35)
+        chosen.append(not (hit and wanted[best, 4] == IGNORED))
+        there.append(hit)
+        right.append(hit and voted.found.classes[place].argmax() == wanted[best, 4])
+    mask = np.array(chosen, bool)
+    return voted.facts[mask], np.array(there, float)[mask], np.array(right, float)[mask]
+
+
+def fit(facts: np.ndarray, truth: np.ndarray, columns: tuple[int, ...]) -> tuple[float, ...]:
+    """Weights of a logistic regression on some columns, by Newton's method; 0 for the others."""
+    spread = facts.std(0) + 1e-9
+    table = np.concatenate([facts[:, columns] / spread[list(columns)], np.ones((len(facts), 1))], axis=1)
+    found = np.zeros(table.shape[1])
+    for _ in range(60):
+        chance = 1 / (1 + np.exp(-(table @ found)))
+        slope = table.T @ (chance - truth) + 1e-2 * found
+        bend = (table * (chance * (1 - chance))[:, None]).T @ table + 1e-2 * np.eye(len(found))
+        found -= np.linalg.solve(bend, slope)
+    weights = np.zeros(facts.shape[1] + 1)
+    weights[list(columns)] = found[:-1] / spread[list(columns)]
+    weights[-1] = found[-1]
+    return tuple(float(weight) for weight in weights)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
