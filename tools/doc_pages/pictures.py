@@ -67,8 +67,8 @@ def _numbers(found: dict[str, Any]) -> list[str]:
         for kind, one in found.items()
     ]
     text = (
-        "`predict --number`, rows of 1 to 12 digits; digits by edit distance. Where there is nothing to read, finding no "
-        "digit is right."
+        "`predict --number`, rows of 1 to 12 digits; digits by edit distance. Where there is nothing to read, "
+        "finding no digit is right."
     )
     return ["## Numbers", "", text, "", *_table(["kind", "numbers right", "digits right"], rows)]
 

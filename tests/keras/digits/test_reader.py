@@ -19,9 +19,11 @@ from mnistkit.digits.reader.train import train_reader
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory, mnist):
+def trained(tmp_path_factory, mnist, here):
+    if here.name != "torch":
+        pytest.skip("trained under PyTorch alone: compiling the net takes a minute; its loss is tested on all backends")
     path = tmp_path_factory.mktemp("reader") / "reader.keras"
-    report = train_reader(ReaderSettings(steps=2, batch_size=1, workers=1, pages=1), data=mnist, out=path)
+    report = train_reader(ReaderSettings(steps=2, batch_size=1, workers=1, pages=1, side=128), data=mnist, out=path)
     return path, report
 
 
