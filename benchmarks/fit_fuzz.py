@@ -5,6 +5,8 @@
 Each number from ``--seed`` up stands for one configuration: data (vectors, words, series, pictures, two inputs, whole
 numbers, doubles, float16), layers, loss, metrics, optimizer with its options and schedules, precision, callbacks that
 change things between epochs, weights of samples and classes, held-out samples, and a second call with other data.
+With ``--sources``, each configuration takes its batches from a data set, a loader, a generator or a stored array, and
+half of them have callbacks with batch hooks, whose logs are compared too.
 ``--only N`` runs one of them again. Prints a line for each:
 
 - ``equal``: weights, optimizer state and History agree.
@@ -27,6 +29,7 @@ import io
 import os
 import random
 import sys
+import tempfile
 import time
 import warnings
 from collections import Counter
@@ -49,6 +52,9 @@ NOISE = {"mixed_float16": 2.0**-11, "mixed_bfloat16": 2.0**-8}
 USUAL_NOISE = 1e-6
 TIMES_NOISE = 10.0
 BACKEND = keras.backend.backend()
+SOURCES = ("arrays", "PyDataset", "PyDataset", "generator", "forever", "tf.data", "DataLoader", "memmap", "shapes")
+HOOKS = ("none", "none", "none", "log", "log", "rate", "weights", "stop", "raises")
+SOURCES_TOO = "--sources" in sys.argv
 
 
 @dataclasses.dataclass
@@ -83,6 +89,10 @@ class Configuration:
         self.metrics = draw.sample(METRICS[self.head], k=draw.choice([0, 1, 2]))
         self.frozen = draw.random() < 0.15
         self.jit = draw.choice(["auto", "auto", True]) if BACKEND != "torch" else "auto"
+        self.source = self.hook = "none"
+        if SOURCES_TOO:
+            self.source, self.hook = self.pick(*SOURCES), self.pick(*HOOKS)
+            self.steps = draw.choice([None, None, 3])
         self.words += [*self.stack, *self.metrics, f"n={self.n} batch={self.batch_size} epochs={self.epochs}"]
         if BACKEND == "tensorflow" and any("drop" in name or "noise" in name for name in self.stack):
             self.jit = True  # docs/training.md: XLA draws other numbers than TensorFlow's kernels
@@ -327,6 +337,88 @@ def callbacks(drawn: Configuration, model: Any, x: Any) -> list[Any]:
     return made[drawn.callback]()
 
 
+class BatchHook(keras.callbacks.Callback):
+    """A callback with batch hooks, which notes what it gets and does what was drawn."""
+
+    def __init__(self, hook: str) -> None:
+        super().__init__()
+        self.hook, self.seen = hook, []
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002 - the hook's signature
+        """Note the number."""
+        self.seen.append(float(batch))
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Note the logs, and act."""
+        self.seen += [float(np.mean(value)) for _, value in sorted((logs or {}).items())]
+        optimizer = self.model.optimizer
+        if self.hook == "rate" and not callable(getattr(optimizer, "_learning_rate", None)):
+            optimizer.learning_rate = 0.01 / (1 + batch)
+        if self.hook == "weights" and batch == 1:
+            self.model.set_weights([0.9 * w for w in self.model.get_weights()])
+        if self.hook == "stop" and batch == 2:
+            self.model.stop_training = True
+        if self.hook == "raises" and batch == 1:
+            raise ZeroDivisionError("from a batch hook")
+
+
+def source(drawn: Configuration, x: Any, y: Any, weight: Any) -> tuple[Any, ...]:
+    """Return x and y as drawn: arrays, or something that gives batches of them."""
+    size = drawn.batch_size
+    tree = (x, y) if weight is None else (x, y, weight)
+    sizes = [size] if drawn.source != "shapes" else [size, size, max(1, size - 2)]
+    batches, start = [], 0
+    while start < drawn.n:
+        stop = start + sizes[len(batches) % len(sizes)]
+        batches.append(keras.tree.map_structure(lambda leaf, a=start, b=stop: leaf[a:b], tree))
+        start = stop
+
+    class Batches(keras.utils.PyDataset):
+        def __len__(self) -> int:
+            return len(batches)
+
+        def __getitem__(self, index: int) -> Any:
+            return batches[index]
+
+    def forever() -> Any:
+        while True:
+            yield from batches
+
+    def data_set() -> Any:
+        import tensorflow as tf
+
+        return tf.data.Dataset.from_tensor_slices(tree).shuffle(20, seed=drawn.number).batch(size)
+
+    def loader() -> Any:
+        import torch
+
+        class Rows(torch.utils.data.Dataset):
+            def __len__(self) -> int:
+                return drawn.n
+
+            def __getitem__(self, index: int) -> Any:
+                return keras.tree.map_structure(lambda leaf: torch.as_tensor(leaf)[index], tree)
+
+        torch.manual_seed(drawn.number)
+        return torch.utils.data.DataLoader(Rows(), batch_size=size, shuffle=True)
+
+    def stored(leaf: Any) -> Any:
+        with tempfile.TemporaryFile() as file:
+            leaf.tofile(file)
+            file.flush()
+            return np.memmap(file, dtype=leaf.dtype, mode="r", shape=leaf.shape)
+
+    if drawn.source in ("arrays", "memmap"):
+        return (x if drawn.source == "arrays" else keras.tree.map_structure(stored, x), y)
+    made = {"tf.data": data_set, "DataLoader": loader, "forever": forever, "generator": lambda: iter_of(batches)}
+    return (made.get(drawn.source, Batches)(),)
+
+
+def iter_of(batches: list[Any]) -> Any:
+    """Return a generator of two passes over batches."""
+    yield from batches * 2
+
+
 OF_ONE_BUFFER = ("donate the same buffer twice", "'NoneType' object is not callable")
 """What Keras ends in under JAX where two variables share a buffer, as after averaged weights are put into a model.
 
@@ -334,7 +426,9 @@ JAX refuses the step; a callback that looks at the variables then finds them emp
 """
 
 
-def train(drawn: Configuration, fitted: Callable[..., Any], *, noise: float = 0.0) -> tuple[Any, Any]:
+def train(  # noqa: PLR0912 - one line or two for each thing that was drawn
+    drawn: Configuration, fitted: Callable[..., Any], *, noise: float = 0.0
+) -> tuple[Any, Any]:
     """Train a twin; return its state (arrays by name) and its History, or the error's type."""
     model = drawn.model()
     if noise:
@@ -353,8 +447,24 @@ def train(drawn: Configuration, fitted: Callable[..., Any], *, noise: float = 0.
         options["validation_data"] = drawn.data(drawn.n // 2 + 1, salt=1)
         options["validation_batch_size"] = 7
         options["validation_freq"] = 2 if drawn.held_out.endswith("epoch") and "early" not in drawn.callback else 1
+    given: tuple[Any, ...] = (x, y)
+    hook = BatchHook(drawn.hook)
+    made = callbacks(drawn, model, x)
+    if SOURCES_TOO:
+        given = source(drawn, x, y, options.get("sample_weight"))
+        made += [hook] if drawn.hook != "none" else []
+        random.seed(drawn.number)
+        if len(given) == 1:
+            for name in ("sample_weight", "batch_size", "validation_split"):
+                options.pop(name, None)
+            options["shuffle"] = drawn.source in ("PyDataset", "shapes")
+            if drawn.source in ("generator", "forever", "DataLoader"):
+                options.pop("class_weight", None)
+            options["steps_per_epoch"] = drawn.steps or (3 if drawn.source == "forever" else None)
     try:
-        history = dict(fitted(model, x, y, callbacks=callbacks(drawn, model, x), **options).history)
+        history = dict(fitted(model, *given, callbacks=made, **options).history)
+        if drawn.hook != "none":
+            history["batch logs"] = [np.array(hook.seen)]
         if drawn.again != "none":
             history |= {f"again {name}": value for name, value in _again(drawn, model, fitted).items()}
     except Exception as error:  # noqa: BLE001 - to be compared
@@ -439,7 +549,7 @@ def check(number: int) -> tuple[str, str]:
     summary = f"{'; '.join(drawn.words)}"
     if away > USUAL_ROUNDING:
         return "DIFFERENT", f"by {away:.1e} in {where}; {reason} | {summary}"
-    if "error" in theirs[1] and drawn.callback != "raises":
+    if "error" in theirs[1] and "raises" not in (drawn.callback, drawn.hook):
         return "both raise", f"{theirs[1]['error']} | {summary}"
     return ("fell back", f"{reason} | {summary}") if reason else ("equal", summary)
 
@@ -449,6 +559,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--configurations", type=int, default=300, help="how many (300)")
     parser.add_argument("--seed", type=int, default=0, help="number of the first (0)")
+    parser.add_argument("--sources", action="store_true", help="draw sources of batches and batch hooks too")
     parser.add_argument("--only", type=int, help="run this one alone")
     given = parser.parse_args(arguments)
     warnings.filterwarnings("ignore")

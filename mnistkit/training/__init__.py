@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from types import ModuleType
 
-    from mnistkit.training.pytree import Arrays
-
 __all__ = ["fit"]
 
 
@@ -89,9 +87,8 @@ def fit(  # noqa: PLR0917 - the arguments of model.fit, in its order
         MissingExtraError: Keras is not installed.
     """
     keras = _keras()
-    from mnistkit.training import fallback, pytree
-    from mnistkit.training.loop import Run
-    from mnistkit.training.programs import Programs
+    from mnistkit.training import fallback
+    from mnistkit.training.assemble import CannotCompileError, assemble
     from mnistkit.training.support import unsupported_reason
 
     if not getattr(model, "compiled", False):
@@ -123,46 +120,11 @@ def fit(  # noqa: PLR0917 - the arguments of model.fit, in its order
     reason = unsupported_reason(model, trees, callbacks=callbacks, shuffle=shuffle, options=options)
     if reason is not None:
         return fallback.run(model, x, y, options=options, seed=seed, reason=reason)
-
-    if validation_data is not None:
-        validation_data = keras.utils.unpack_x_y_sample_weight(validation_data)
-
-    def load() -> tuple[Arrays, Arrays | None]:
-        training, validation = pytree.prepare_arrays(x, y, sample_weight=sample_weight), None
-        if validation_data is not None:
-            val_x, val_y, val_weight = validation_data
-            validation = pytree.prepare_arrays(val_x, val_y, sample_weight=val_weight)
-        elif validation_split:
-            training, validation = pytree.split(training, fraction=validation_split)
-        return pytree.apply_class_weight(training, class_weight), validation
-
-    training, validation = load()
-    options["validation_batch_size"] = validation_batch_size = validation_batch_size or batch_size
     try:
-        programs = Programs(
-            model,
-            batch_size=batch_size,
-            validation_batch_size=validation_batch_size,
-            arrays=(training, validation),
-            load=load,
-        )
-        programs.get(training=True, epoch=initial_epoch)
-        if validation is not None:
-            programs.get(training=False, epoch=initial_epoch)
-    except Exception as error:  # noqa: BLE001 - whatever a framework raises, model.fit is the judge of the model
-        reason = f"{keras.backend.backend()} cannot compile it ({fallback.cause(error)})"
+        run = assemble(model, x, y, options=options, seed=seed)
+    except CannotCompileError as error:
+        reason = f"{keras.backend.backend()} cannot compile it ({fallback.cause(error.__cause__ or error)})"
         return fallback.run(model, x, y, options=options, seed=seed, reason=reason)
-    run = Run(
-        model,
-        programs,
-        training,
-        validation,
-        batch_size=batch_size,
-        validation_batch_size=validation_batch_size,
-        validation_freq=validation_freq,
-        shuffle=shuffle,
-        seed=_seed_from_numpy() if seed is None else seed,
-    )
     run.epochs(
         keras.callbacks.CallbackList(
             keras.tree.flatten(callbacks) if callbacks else [],
@@ -171,7 +133,7 @@ def fit(  # noqa: PLR0917 - the arguments of model.fit, in its order
             model=model,
             verbose=verbose,
             epochs=epochs,
-            steps=-(-training.n // batch_size),
+            steps=run.training.num_batches,
         ),
         initial_epoch=initial_epoch,
         epochs=epochs,
@@ -194,9 +156,3 @@ def _integer(name: str, value: Any, *, least: int) -> int:
     if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
         raise InputError(f"{name} is {value!r}: give an integer from {least} up")
     return int(value)
-
-
-def _seed_from_numpy() -> int:
-    import numpy as np
-
-    return int(np.random.randint(2**31 - 1))  # noqa: NPY002 - the generator that keras.utils.set_random_seed sets

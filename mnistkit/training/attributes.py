@@ -7,13 +7,14 @@ attribute or draws a number goes to ``model.fit``.
 
 from __future__ import annotations
 
+import operator
 import random
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mnistkit.training.captured import PLAIN, Captured, captured_by
-from mnistkit.training.keras_hooks import flatten_layers
+from mnistkit.training.keras_hooks import compiled_parts, flatten_layers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,18 +98,60 @@ def settings(model: Any) -> list[Any]:
 
     These are numbers, text and functions, and the numbers of regularizers, constraints and the like.
     """
-    optimizers = [model.optimizer, getattr(model.optimizer, "inner_optimizer", None)]
-    layers = flatten_layers(model)[1:]
-    things = [*layers, *_metrics_and_losses(model), *(one for one in optimizers if one is not None)]
+    things = _with_settings(model)[1:]
     of_model = {name: value for name, value in _settings_of(model).items() if isinstance(value, PLAIN)}
     found: list[Any] = [{name: value for name, value in of_model.items() if name not in _OF_RUNS}]
     for thing in things:
         own = _settings_of(thing)
         for name, value in vars(thing).items():
-            if hasattr(value, "get_config") and hasattr(value, "__dict__") and not hasattr(value, "variables"):
+            if _has_numbers(value):
                 own.update({f"{name}.{inner}": part for inner, part in _settings_of(value).items()})
         found.append(own)
     return [*found, {(one.owner, one.name): one.value for one in _captured(model)}]
+
+
+class Look:
+    """A look at a model that is fast enough to be repeated after every step.
+
+    It may take a model for changed that means the same as before, but not the other way round.
+
+    Args:
+        model: the model.
+        of_settings: look at the attributes too that ``settings`` lists.
+    """
+
+    def __init__(self, model: Any, *, of_settings: bool) -> None:
+        self._model = model
+        self._parts = compiled_parts(model)
+        self._variables = [(variable, variable.trainable) for variable in model.variables]
+        things = _with_settings(model) if of_settings else []
+        things += [part for thing in things for part in vars(thing).values() if _has_numbers(part)]
+        self._attributes = [(vars(thing), [*vars(thing).values()]) for thing in things]
+        self._captured = of_settings and bool(_captured(model))
+
+    def finds_the_same(self) -> bool:
+        """Look again."""
+        if self._captured or not all(map(operator.is_, self._parts, compiled_parts(self._model))):
+            return False
+        variables = self._model.variables
+        if len(variables) != len(self._variables) or not all(
+            one is two and one.trainable == flag for one, (two, flag) in zip(variables, self._variables, strict=True)
+        ):
+            return False
+        return all(
+            len(now) == len(before) and all(map(operator.is_, now.values(), before))
+            for now, before in self._attributes
+        )
+
+
+def _with_settings(model: Any) -> list[Any]:
+    optimizers = [model.optimizer, getattr(model.optimizer, "inner_optimizer", None)]
+    return [*flatten_layers(model), *_metrics_and_losses(model), *(one for one in optimizers if one is not None)]
+
+
+def _has_numbers(value: Any) -> bool:
+    """Tell whether an attribute is a regularizer, a constraint or the like, with attributes of its own."""
+    return hasattr(value, "get_config") and hasattr(value, "__dict__") and not hasattr(value, "variables")
 
 
 def _captured(model: Any) -> list[Captured]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from mnistkit.training import pytree
 from mnistkit.training.order import epoch_order
+from mnistkit.training.source_kinds import as_source, is_shuffled
 
 
 def run(model: Any, x: Any, y: Any, *, options: dict[str, Any], seed: int | None, reason: str) -> Any:
@@ -26,7 +27,7 @@ def run(model: Any, x: Any, y: Any, *, options: dict[str, Any], seed: int | None
     if not all(hasattr(leaf, "shape") for leaf in pytree.tree_leaves(x)):
         # a data set has its own batches and its own order; Keras warns of arguments about them
         kept = {name: value for name, value in options.items() if name not in ("batch_size", "shuffle")}
-        return model.fit(x, y, shuffle=False, **kept)
+        return model.fit(as_source(x), y, shuffle=is_shuffled(x, shuffle=options["shuffle"]), **kept)
     if seed is None or not pytree.is_in_memory((x, y)) or not _can_be_ordered(model, options):
         return model.fit(x, y, **options)
     options = dict(options)

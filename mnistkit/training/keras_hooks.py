@@ -9,7 +9,7 @@ from mnistkit.core.thread_patches import ThreadPatch
 from mnistkit.training.hook import Hook, first_missing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _SYMBOLIC_BUILD = Hook(("keras:Model._symbolic_build",), "create the variables before the first step")
 _FLATTEN_LAYERS = Hook(("keras:Layer._flatten_layers",), "look at every layer of a model")
@@ -31,6 +31,17 @@ _UPDATE_STEP = Hook(
 )
 
 _VALUE = Hook(("keras:Variable.value",), "notice the variables that a step reads")
+_TAKE_BATCHES = "take batches as model.fit does"
+_ITERATORS = {
+    backend: Hook(
+        (f"keras.src.backend.{backend}.trainer:{name}._get_iterator",), _TAKE_BATCHES, backend=backend, required=False
+    )
+    for backend, name in (
+        ("jax", "JAXEpochIterator"),
+        ("tensorflow", "TFEpochIterator"),
+        ("torch", "TorchEpochIterator"),
+    )
+}
 
 HOOKS = (
     _SYMBOLIC_BUILD,
@@ -44,6 +55,7 @@ HOOKS = (
     _COND,
     _SEED_GENERATOR,
     _UPDATE_STEP,
+    *_ITERATORS.values(),
 )
 
 replaced_cond = ThreadPatch(_COND.owner)
@@ -70,6 +82,39 @@ def missing(model: Any, *, backend: str) -> str | None:
     return first_missing(hooks, **instances)
 
 
+def has_epoch_iterator(backend: str) -> bool:
+    """Tell whether this Keras has the iterator that ``model.fit`` takes batches from."""
+    return _ITERATORS[backend].get_or_none() is not None
+
+
+def epoch_iterator(model: Any, *, backend: str, around: Callable[[Any], Any], **options: Any) -> Any:
+    """Make what ``model.fit`` takes its batches from: epochs, numbers of steps and warnings are its own.
+
+    Args:
+        model: the model.
+        backend: the Keras backend.
+        around: gets each iterator over batches that it makes; what it returns is iterated over instead.
+        options: ``x``, ``y``, ``sample_weight``, ``batch_size``, ``steps_per_epoch``, ``shuffle``, ``class_weight``.
+    """
+    cls, name = _ITERATORS[backend].owner()
+    if backend == "tensorflow":
+        options["distribute_strategy"] = model.distribute_strategy
+    made = cls(**options)
+    # under JAX past a step that puts batches on the device
+    get_iterator = made.data_adapter.get_jax_iterator if backend == "jax" else getattr(made, name)
+    setattr(made, name, lambda: around(iter(get_iterator())))
+    return made
+
+
+def build_from(model: Any, epochs: Any, *, idle_optimizer: bool) -> None:
+    """Create the variables that are missing, with a batch of an epoch iterator where one is needed for that."""
+    optimizer = model.optimizer
+    with _own_attribute(model, "optimizer", None):
+        model._symbolic_build(iterator=epochs)  # noqa: SLF001 - this file is for such names
+    if optimizer is not None and not optimizer.built and (idle_optimizer or model.trainable_variables):
+        optimizer.build(model.trainable_variables)
+
+
 def build(model: Any, batch: Any, *, idle_optimizer: bool) -> bool:
     """Create the variables that a model, its loss, metrics and optimizer lack, as ``model.fit`` does.
 
@@ -87,11 +132,7 @@ def build(model: Any, batch: Any, *, idle_optimizer: bool) -> bool:
         taken.append(True)
         yield 0, 0, [batch]
 
-    optimizer = model.optimizer
-    with _own_attribute(model, "optimizer", None):
-        model._symbolic_build(iterator=batches())  # noqa: SLF001 - this file is for such names
-    if optimizer is not None and not optimizer.built and (idle_optimizer or model.trainable_variables):
-        optimizer.build(model.trainable_variables)
+    build_from(model, batches(), idle_optimizer=idle_optimizer)
     return bool(taken)
 
 

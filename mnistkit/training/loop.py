@@ -13,18 +13,14 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from mnistkit.training import keras_hooks
-from mnistkit.training.order import epoch_order
+from mnistkit.training.batch_hooks import BatchHooks, results, runs_own_code
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Generator, Iterator
 
-    import numpy.typing as npt
-
+    from mnistkit.training.feeds import Feed
     from mnistkit.training.programs import Programs
-    from mnistkit.training.pytree import Arrays
 
 _CHUNK_SECONDS = 0.25  # short enough for a live display and a prompt Ctrl-C, long enough to cost nothing
 _FIRST_STEPS = 16  # of a program whose speed is not known yet
@@ -35,26 +31,18 @@ class Run:
     """One call of ``fit``.
 
     Attributes:
-        model: compiled and built Keras model.
+        model: compiled Keras model.
         programs: gives the train and test programs that fit the model as it is now.
-        data: training arrays.
-        validation: validation arrays, or None.
-        batch_size: samples in a batch; the last batch of an epoch holds what is left.
-        validation_batch_size: the same for the validation arrays.
+        training: the steps of an epoch.
+        validation: the same for evaluation, or None.
         validation_freq: validate after every so many epochs, or after the epochs of these numbers, from 1.
-        shuffle: whether to draw the order of each epoch, or keep the samples' own.
-        seed: of the order.
     """
 
     model: Any
     programs: Programs
-    data: Arrays
-    validation: Arrays | None
-    batch_size: int
-    validation_batch_size: int
+    training: Feed
+    validation: Feed | None
     validation_freq: int | Collection[int]
-    shuffle: bool
-    seed: int
     _seconds_per_step: dict[bool, float] = field(default_factory=dict)
 
     def epochs(self, callbacks: Any, *, initial_epoch: int, epochs: int) -> None:
@@ -74,7 +62,7 @@ class Run:
 
     def _epochs(self, callbacks: Any, first: int, last: int) -> dict[str, Any]:
         model, logs = self.model, {}
-        may_change_data = any(_runs_own_code(callback) for callback in callbacks.callbacks)
+        may_change_data = any(runs_own_code(callback) for callback in callbacks.callbacks)
         for epoch in range(first, last):
             model.reset_metrics()
             callbacks.on_epoch_begin(epoch)
@@ -94,68 +82,56 @@ class Run:
         return epoch + 1 in self.validation_freq
 
     def _train(self, callbacks: Any, epoch: int) -> dict[str, Any]:
-        data = self.data
-        order = epoch_order(data.n, seed=self.seed, epoch=epoch) if self.shuffle else np.arange(data.n)
-        displays = [callback for callback in callbacks.callbacks if _shows_progress(callback)]
-        for done in self._chunks(data, order, training=True, epoch=epoch):
-            if displays and done * self.batch_size < data.n:
-                logs = _results(self.model)
-                for display in displays:
-                    display.on_train_batch_end(done - 1, logs)
-        return _results(self.model)
+        model, hooks = self.model, BatchHooks(callbacks, training=True)
+        displays = [] if hooks.interval else [one for one in callbacks.callbacks if _shows_progress(one)]
+        number = self.training.num_batches
+        with contextlib.closing(self._chunks(self.training, hooks, epoch=epoch)) as chunks:
+            for done in chunks:
+                if displays and done != number:
+                    logs = results(model)
+                    for display in displays:
+                        display.on_train_batch_end(done - 1, logs)
+                if model.stop_training and hooks.interval:
+                    break
+        return results(model)
 
     def _validate(self, callbacks: Any, epoch: int) -> dict[str, Any]:
         assert self.validation is not None
-        self.model.stop_evaluating = False
+        model, hooks = self.model, BatchHooks(callbacks, training=False)
+        model.stop_evaluating = False
         callbacks.on_test_begin()
-        self.model.reset_metrics()
-        for _ in self._chunks(self.validation, np.arange(self.validation.n), training=False, epoch=epoch):
-            pass
-        logs = _results(self.model)
+        model.reset_metrics()
+        with contextlib.closing(self._chunks(self.validation, hooks, epoch=epoch)) as chunks:
+            for _ in chunks:
+                if model.stop_evaluating and hooks.interval:
+                    break
+        logs = results(model)
         callbacks.on_test_end(logs)
         return logs
 
-    def _chunks(self, data: Arrays, order: npt.NDArray[np.int64], *, training: bool, epoch: int) -> Iterator[int]:
-        """Visit all batches of an order; yield after each chunk how many are done."""
-        size = min(self.batch_size if training else self.validation_batch_size, data.n)
-        full, rest = divmod(data.n, size)
-        program, on_device = self.programs.get(training=training, epoch=epoch)
+    def _chunks(self, feed: Feed, hooks: BatchHooks, *, epoch: int) -> Generator[int]:
+        """Do all steps of an epoch; yield after each chunk how many are done."""
+        training = hooks.training
         done = 0
-        while done < full:
-            pace = self._seconds_per_step.get(training)
-            steps = _FIRST_STEPS if pace is None else max(1, int(_CHUNK_SECONDS / pace))
-            stop = min(done + steps, full)
-            begun = time.perf_counter()
-            with _uninterrupted():
-                program.run(on_device, order, start=done * size, steps=stop - done, size=size)
-            self._seconds_per_step[training] = (time.perf_counter() - begun) / (stop - done)
-            done = stop
-            yield done
-        if rest:
-            with _uninterrupted():
-                program.run(on_device, order, start=full * size, steps=1, size=rest)
-            yield done + 1
-
-
-def _results(model: Any) -> dict[str, Any]:
-    """Return the model's metrics: numbers, and arrays where a metric has several values."""
-    import keras
-
-    results: dict[str, Any] = {}
-    for name, value in model.get_metrics_result().items():
-        parts = value if isinstance(value, dict) else {name: value}
-        for part, number in parts.items():
-            array = np.asarray(keras.ops.convert_to_numpy(number))
-            results[part] = float(array) if array.ndim == 0 else array
-    return results
-
-
-def _runs_own_code(callback: Any) -> bool:
-    """Tell whether a callback runs code of the user's, which may change the arrays in place."""
-    import keras
-
-    of_keras = type(callback).__module__.partition(".")[0] == "keras"
-    return not of_keras or isinstance(callback, keras.callbacks.LambdaCallback)
+        with contextlib.closing(feed.parts(epoch, before=hooks.before)) as parts:
+            for part in parts:
+                at = 0
+                while at < part.steps:
+                    pace = self._seconds_per_step.get(training)
+                    steps = _FIRST_STEPS if pace is None else max(1, int(_CHUNK_SECONDS / pace))
+                    steps = min(steps, part.steps - at, hooks.steps_from(done))
+                    if not part.is_announced:
+                        hooks.before_unless_within(done)
+                    begun = time.perf_counter()
+                    with _uninterrupted():
+                        part.run(at, steps)
+                    if part.steps > 1:
+                        self._seconds_per_step[training] = (time.perf_counter() - begun) / steps
+                    at, done = at + steps, done + steps
+                    if hooks.after(done):
+                        feed.look_again()
+                    yield done
+        hooks.after(done, is_last=True)
 
 
 def _shows_progress(callback: Any) -> bool:

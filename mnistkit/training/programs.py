@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from mnistkit.training import keras_hooks
-from mnistkit.training.attributes import PythonState
+from mnistkit.training.attributes import Look, PythonState
 from mnistkit.training.pytree import holds_same, tree_leaves, tree_map
 
 if TYPE_CHECKING:
@@ -47,8 +47,11 @@ class Program(Protocol):
     def compile_rest(self, data: PyTree, n: int, *, size: int, epoch: int) -> None:
         """Get ready for the last batch of each epoch, of ``size``, if that is worth it in this epoch."""
 
-    def run(self, data: PyTree, order: npt.NDArray[np.int64], *, start: int, steps: int, size: int) -> None:
-        """Do ``steps`` steps on batches of ``size`` of ``order``, the first at index ``start``; update the model."""
+    def run(self, data: PyTree, order: npt.NDArray[np.int64] | None, *, start: int, steps: int, size: int) -> None:
+        """Do ``steps`` steps on batches of ``size`` of ``order``, the first at index ``start``; update the model.
+
+        None is the samples' own order.
+        """
 
 
 class Programs:
@@ -61,8 +64,11 @@ class Programs:
         model: compiled Keras model.
         batch_size: samples in a batch.
         validation_batch_size: the same for the validation arrays.
-        arrays: the training arrays, and the validation arrays or None.
+        arrays: the training arrays and the validation arrays; None for what is no array in memory.
         load: makes them again, where something may have changed the user's arrays in place.
+
+    Attributes:
+        backend: name of the Keras backend.
     """
 
     def __init__(
@@ -71,23 +77,65 @@ class Programs:
         *,
         batch_size: int,
         validation_batch_size: int,
-        arrays: tuple[Arrays, Arrays | None],
-        load: Callable[[], tuple[Arrays, Arrays | None]],
+        arrays: tuple[Arrays | None, Arrays | None],
+        load: Callable[[], tuple[Arrays | None, Arrays | None]],
     ) -> None:
         import keras
 
+        self.backend: str = keras.backend.backend()
         self._model = model
         self._batch_sizes = {True: batch_size, False: validation_batch_size}
-        self._backend = importlib.import_module(f"mnistkit.training.{keras.backend.backend()}.program")
+        self._backend = importlib.import_module(f"mnistkit.training.{self.backend}.program")
+        self._own = importlib.import_module(f"mnistkit.training.{self.backend}.own_step")
         self._load = load
         self._arrays = {True: arrays[0], False: arrays[1]}
         self._on_device: dict[bool, PyTree] = {}
+        self._first: PyTree = None  # a batch of a source
+        self._looks: dict[bool, Look] = {}
         self._store: _Store = vars(model).setdefault(_ATTRIBUTE, _Store())  # past Keras' attribute tracking
 
     @property
     def finalizes_after_errors(self) -> bool:
         """Whether ``model.fit`` puts averaged weights into the model also when a callback raises."""
         return bool(self._backend.FINALIZES_AFTER_ERRORS)
+
+    @property
+    def fit_builds(self) -> bool:
+        """Whether ``model.fit`` builds model and optimizer before the first step."""
+        return bool(self._backend.FIT_BUILDS)
+
+    @property
+    def shares_memory(self) -> bool:
+        """Whether data on the device may be on the memory of the arrays that they are made from."""
+        return self._backend.host_view(self.to_device(np.zeros(1, "float32"))) is not None
+
+    def to_device(self, tree: PyTree) -> PyTree:
+        """Put arrays on the default device."""
+        return self._backend.to_device(tree)
+
+    def as_array(self, leaf: Any) -> npt.NDArray[Any] | None:
+        """Return an array with the values of a dense numeric tensor, on its memory where that can be; or None."""
+        import keras
+
+        if not isinstance(leaf, np.ndarray):
+            if not keras.ops.is_tensor(leaf):
+                return None
+            try:
+                view = self._backend.host_view(leaf)
+                leaf = keras.ops.convert_to_numpy(leaf) if view is None else view
+            except Exception:  # noqa: BLE001 - sparse, ragged, of a type that NumPy lacks: Keras' own step knows
+                return None
+        return leaf if leaf.dtype.kind in "fiub" else None
+
+    def own_step(self, batch: PyTree, training: bool) -> None:  # noqa: FBT001 - as everywhere here
+        """Let Keras do a step itself."""
+        self._own.keras_step(self._model, batch, training=training)
+
+    def batch(self, rows: npt.NDArray[np.int64], *, training: bool) -> PyTree:
+        """Return a batch of the arrays."""
+        arrays = self._arrays[training]
+        assert arrays is not None
+        return self.to_device(tree_map(lambda leaf: leaf[rows], arrays.tree))
 
     def read_arrays_again(self) -> None:
         """Take the user's arrays as they are now; what has not changed stays on the device."""
@@ -104,33 +152,72 @@ class Programs:
         """Return the program for the model as it is now, and the data to run it on."""
         arrays = self._arrays[training]
         assert arrays is not None
-        size = min(self._batch_sizes[training], arrays.n)
+        batch_size = self._batch_sizes[training]
+        size = min(batch_size, arrays.n)
+        entry = self._entry(arrays.tree, training=training, size=size, whole=not arrays.n % batch_size)
+        if training not in self._on_device:
+            length = entry.length_for(arrays.n) if self._backend.FIXED_LENGTH else arrays.n
+            self._on_device[training] = self.to_device(_filled(arrays.tree, arrays.n, length))
+        data = self._on_device[training]
+        return self._ready(entry, data, size=size, rest=arrays.n % size, training=training, epoch=epoch), data
+
+    def for_batches(self, data: PyTree, *, first: PyTree, size: int, training: bool) -> Program:
+        """Return the program for batches of a source, for the model as it is now.
+
+        Args:
+            data: on the device, as the program will get it.
+            first: one batch.
+            size: samples in a batch.
+            training: whether to train or to evaluate.
+        """
+        if training or self._first is None:
+            self._first = tree_map(np.array, first)
+        entry = self._entry(first, training=training, size=size, whole=False)
+        return self._ready(entry, data, size=size, rest=0, training=training, epoch=0)
+
+    def fit_as_before(self, *, training: bool) -> bool:
+        """Tell whether the program made last still fits the model; False where that takes a longer look."""
+        return self._looks[training].finds_the_same()
+
+    def _entry(self, tree: PyTree, *, training: bool, size: int, whole: bool) -> _Entry:
+        """Return what is kept of a kind of step; ``whole`` tells that all batches have one size."""
         self._build()
         state = self._backend.state_of(self._model)
-        layout = (training, *_layout(arrays))
-        batch_size = self._batch_sizes[training]
-        flags = self._store.flags(self._model, layout, None if arrays.n % batch_size else batch_size)
-        entry = self._store.entry((*layout, size), state, flags)
-        self._put_on_device(entry, arrays, training=training)
-        length = tree_leaves(self._on_device[training])[0].shape[0]
-        is_late = bool(arrays.n % size) and epoch >= COMPILE_REST_FROM
-        if entry.program is None or (length, arrays.n % size, is_late) not in entry.ready:
-            self._compile_unless_python_changes(entry, arrays, size=size, training=training, epoch=epoch)
-            entry.ready.add((length, arrays.n % size, is_late))
-        else:
-            self._compile(entry, arrays, size=size, training=training, epoch=epoch)
-        assert entry.program is not None
-        return entry.program, self._on_device[training]
+        self._looks[training] = Look(self._model, of_settings=self._backend.IN_EVERY_STEP)
+        layout = (training, *_layout(tree))
+        flags = self._store.flags(self._model, layout, self._batch_sizes[training] if whole else None)
+        return self._store.entry((*layout, size), state, flags)
 
-    def _compile_unless_python_changes(self, entry: _Entry, arrays: Arrays, **options: Any) -> None:
+    def _ready(self, entry: _Entry, data: PyTree, *, size: int, rest: int, training: bool, epoch: int) -> Program:
+        """Return a program that is compiled, and whose step changes nothing in Python."""
+        length = tree_leaves(data)[0].shape[0]
+        ready = (length, rest, bool(rest) and epoch >= COMPILE_REST_FROM)
+
+        def compile_() -> None:
+            if entry.program is None:
+                entry.program = self._backend.Program(self._model, training=training, flags=entry.flags)
+                entry.ready.clear()
+            entry.program.compile(data, length, size=size)
+            if rest:
+                entry.program.compile_rest(data, length, size=rest, epoch=epoch)
+
+        if entry.program is None or ready not in entry.ready:
+            self._compile_unless_python_changes(entry, compile_)
+            entry.ready.add(ready)
+        else:
+            compile_()
+        assert entry.program is not None
+        return entry.program
+
+    def _compile_unless_python_changes(self, entry: _Entry, compile_: Callable[[], None]) -> None:
         """Compile, and refuse a step whose Python code changes something in every step."""
         before = PythonState(self._model, tensors=self._backend.IN_EVERY_STEP)
         try:
-            changed = self._changed_by_compiling(entry, arrays, **options)
+            changed = self._changed_by(compile_)
             if changed is not None:
                 # what a step sets to the same value in every step does no harm: look again
                 entry.program = None
-                changed = self._changed_by_compiling(entry, arrays, **options)
+                changed = self._changed_by(compile_)
         except Exception:
             before.restore()
             entry.program = None
@@ -140,32 +227,17 @@ class Programs:
             entry.program = None
             raise ValueError(f"{changed} changes in every step")
 
-    def _changed_by_compiling(self, entry: _Entry, arrays: Arrays, **options: Any) -> str | None:
+    def _changed_by(self, compile_: Callable[[], None]) -> str | None:
         before = PythonState(self._model, tensors=self._backend.IN_EVERY_STEP)
-        self._compile(entry, arrays, **options)
+        compile_()
         return before.changed()
-
-    def _put_on_device(self, entry: _Entry, arrays: Arrays, *, training: bool) -> None:
-        if training not in self._on_device:
-            length = entry.length_for(arrays.n) if self._backend.FIXED_LENGTH else arrays.n
-            self._on_device[training] = self._backend.to_device(_filled(arrays.tree, arrays.n, length))
-
-    def _compile(self, entry: _Entry, arrays: Arrays, *, size: int, training: bool, epoch: int) -> None:
-        if entry.program is None:
-            entry.program = self._backend.Program(self._model, training=training, flags=entry.flags)
-            entry.ready.clear()
-        on_device = self._on_device[training]
-        length = tree_leaves(on_device)[0].shape[0]
-        entry.program.compile(on_device, length, size=size)
-        if arrays.n % size:
-            entry.program.compile_rest(on_device, length, size=arrays.n % size, epoch=epoch)
 
     def _build(self) -> None:
         """Create the variables that are missing, as ``model.fit`` does; a callback may have compiled anew."""
-        arrays = self._arrays[True]
-        assert arrays is not None
+        arrays, batch = self._arrays[True], self._first
         before = None if self._backend.FIT_BUILDS else PythonState(self._model, tensors=False)
-        batch = tree_map(lambda leaf: leaf[: self._batch_sizes[True]], arrays.tree)
+        if arrays is not None:
+            batch = tree_map(lambda leaf: leaf[: self._batch_sizes[True]], arrays.tree)
         if keras_hooks.build(self._model, batch, idle_optimizer=self._backend.FIT_BUILDS):
             self._backend.batch_was_taken()
             if before is not None:  # model.fit does not call the model here
@@ -239,9 +311,9 @@ class _Store:
         return _Store, ()
 
 
-def _layout(arrays: Arrays) -> tuple[Any, ...]:
-    structure = repr(tree_map(lambda _: 0, arrays.tree))
-    return (structure, *((leaf.shape[1:], leaf.dtype.str) for leaf in tree_leaves(arrays.tree)))
+def _layout(tree: PyTree) -> tuple[Any, ...]:
+    structure = repr(tree_map(lambda _: 0, tree))
+    return (structure, *((leaf.shape[1:], leaf.dtype.str) for leaf in tree_leaves(tree)))
 
 
 def _filled(tree: PyTree, n: int, length: int) -> PyTree:

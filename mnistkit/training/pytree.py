@@ -17,8 +17,11 @@ from mnistkit.core.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    import numpy.typing as npt
+
 PyTree = Any
 
+_IN_MEMORY = {"jax", "jaxlib", "keras", "pandas", "polars", "scipy", "tensorflow", "torch"}
 _COMPARED_BYTES = 2**18  # at once: both blocks and the answers fit into a processor's cache
 
 
@@ -36,18 +39,20 @@ class Arrays:
 
 
 def prepare_arrays(x: PyTree, y: PyTree, *, sample_weight: PyTree) -> Arrays:
-    """Convert everything to NumPy arrays and check their lengths.
+    """Convert everything to NumPy arrays and check their lengths; stored arrays stay where they are.
 
     Floating-point arrays become ``keras.config.floatx()``. One weight array is used for every output.
 
     Raises:
         InputError: no samples, or different numbers of samples.
     """
-    x, y, sample_weight = (tree_map(_as_array, tree) for tree in (x, y, sample_weight))
+    x, y, sample_weight = (
+        tree_map(lambda leaf: leaf if is_stored(leaf) else _as_array(leaf), tree) for tree in (x, y, sample_weight)
+    )
     if sample_weight is not None and is_nested(y) and not is_nested(sample_weight):
         weight = sample_weight
         sample_weight = tree_map(lambda _: weight, y)
-    sizes = {leaf.shape[0] if leaf.ndim else 0 for leaf in tree_leaves((x, y, sample_weight))}
+    sizes = {leaf.shape[0] if len(leaf.shape) else 0 for leaf in tree_leaves((x, y, sample_weight))}
     if len(sizes) != 1 or 0 in sizes:
         raise InputError(
             f"x, y and sample_weight must hold the same number of samples, at least 1; got {sorted(sizes)}"
@@ -68,7 +73,8 @@ def apply_class_weight(data: Arrays, class_weight: Mapping[int, float] | None) -
         raise InputError("class_weight and sample_weight were both given: multiply them into sample_weight")
     if is_nested(y) or y is None:
         raise InputError("class_weight needs one array of labels: give sample_weight, one array per output")
-    return Arrays(tree=(x, y, _weight_per_sample(y, class_weight)), n=data.n)
+    labels = rows_of(y, slice(0, data.n)) if is_stored(y) else y
+    return Arrays(tree=(x, y, _weight_per_sample(labels, class_weight)), n=data.n)
 
 
 def split(data: Arrays, *, fraction: float) -> tuple[Arrays, Arrays]:
@@ -81,8 +87,8 @@ def split(data: Arrays, *, fraction: float) -> tuple[Arrays, Arrays]:
     if not 0 < at < data.n:
         raise InputError(f"validation_split={fraction} of {data.n} samples leaves one side empty: choose another")
     return (
-        Arrays(tree=tree_map(lambda leaf: leaf[:at], data.tree), n=at),
-        Arrays(tree=tree_map(lambda leaf: leaf[at:], data.tree), n=data.n - at),
+        Arrays(tree=tree_map(lambda leaf: _slice(leaf, 0, at), data.tree), n=at),
+        Arrays(tree=tree_map(lambda leaf: _slice(leaf, at, data.n), data.tree), n=data.n - at),
     )
 
 
@@ -124,14 +130,63 @@ def _same(one: np.ndarray[Any, Any], two: np.ndarray[Any, Any]) -> bool:
     return all(np.array_equal(one[block], two[block]) for block in blocks)
 
 
+def rows_of(array: Any, rows: slice | npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+    """Read rows of an array that may be larger than memory, as ``prepare_arrays`` would give them.
+
+    Each row is read once, in the order in which it is stored, because some kinds of stored arrays take no other.
+    """
+    if isinstance(rows, slice):
+        return _as_array(np.asarray(array[rows]))
+    stored = np.argsort(rows, kind="stable")
+    read = np.asarray(array[rows[stored]])
+    back = np.empty_like(stored)
+    back[stored] = np.arange(len(stored))
+    return _as_array(read[back])
+
+
+def is_stored(leaf: Any) -> bool:
+    """Tell whether something is an array that is read by ``array[rows]`` piece by piece: on disk, or far away."""
+    if isinstance(leaf, np.memmap):
+        return leaf.dtype.kind in "fiub"
+    if isinstance(leaf, np.ndarray) or type(leaf).__module__.partition(".")[0] in _IN_MEMORY:
+        return False
+    if not all(hasattr(leaf, name) for name in ("shape", "dtype", "__getitem__", "__len__")):
+        return False
+    try:
+        return np.dtype(leaf.dtype).kind in "fiub" and len(leaf.shape) > 0
+    except TypeError:
+        return False
+
+
+class _Window:
+    """Consecutive rows of a stored array."""
+
+    def __init__(self, array: Any, start: int, stop: int) -> None:
+        self._array, self._start = array, start
+        self.shape, self.dtype = (stop - start, *array.shape[1:]), array.dtype
+
+    def __len__(self) -> int:
+        return int(self.shape[0])
+
+    def __getitem__(self, rows: slice | npt.NDArray[np.int64]) -> Any:
+        if isinstance(rows, slice):
+            first, last, _ = rows.indices(len(self))
+            return self._array[self._start + first : self._start + last]
+        return self._array[rows + self._start]
+
+
+def _slice(leaf: Any, start: int, stop: int) -> Any:
+    return _Window(leaf, start, stop) if is_stored(leaf) else leaf[start:stop]
+
+
 def is_nested(tree: PyTree) -> bool:
     """Tell whether a tree is a container, not one array or None."""
     return isinstance(tree, list | tuple | dict)
 
 
 def is_in_memory(tree: PyTree) -> bool:
-    """Tell whether every leaf is a dense numeric array in memory: no generator, text or sparse matrix."""
-    return all(_is_array(leaf) for leaf in tree_leaves(tree))
+    """Tell whether every leaf is a dense numeric array, in memory or stored: no generator, text or sparse matrix."""
+    return all(_is_array(leaf) or is_stored(leaf) for leaf in tree_leaves(tree))
 
 
 def _is_array(leaf: Any) -> bool:

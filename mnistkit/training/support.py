@@ -7,22 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from mnistkit.core.keras_backend import BACKENDS
 from mnistkit.training import keras_hooks
+from mnistkit.training.batch_hooks import batch_hook
 from mnistkit.training.hook import first_missing
 from mnistkit.training.pytree import is_in_memory
+from mnistkit.training.source_kinds import is_source
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from mnistkit.training.pytree import PyTree
 
-_BATCH_HOOKS = (
-    "on_batch_begin",
-    "on_batch_end",
-    "on_train_batch_begin",
-    "on_train_batch_end",
-    "on_test_batch_begin",
-    "on_test_batch_end",
-)
 _OWN_STEPS = (
     "fit",
     "evaluate",
@@ -43,23 +37,22 @@ def unsupported_reason(
 
     Args:
         model: compiled Keras model.
-        trees: all the data of the run.
+        trees: x, y, sample weights and validation data of the run.
         callbacks: as ``fit`` takes them.
         shuffle: as ``fit`` takes it.
         options: the remaining arguments of ``fit``.
     """
     import keras
 
-    if keras.backend.backend() not in BACKENDS:
-        return f"the trainer does not support the Keras backend {keras.backend.backend()}"
+    backend = keras.backend.backend()
+    if backend not in BACKENDS:
+        return f"the trainer does not support the Keras backend {backend}"
     missing = _missing_private_name(model)
     if missing is not None:
         return missing
-    if not is_in_memory(trees):
-        return "the data are not dense numeric arrays in memory"
-    counts = [name for name in _STEP_COUNTS if options.get(name) is not None]
-    if counts:
-        return f"{counts[0]} was given"
+    of_data = _data_reason(trees, backend=backend, options=options)
+    if of_data is not None:
+        return of_data
     setting = _keras_setting(model)
     if setting is not None:
         return setting
@@ -73,12 +66,34 @@ def unsupported_reason(
     rate = keras_hooks.learning_rate(model.optimizer)
     if callable(rate) and not isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
         return "the learning rate is a Python function"
+    return _callback_reason(model, callbacks)
+
+
+def _data_reason(trees: PyTree, *, backend: str, options: Mapping[str, Any]) -> str | None:
+    x, y, sample_weight, validation = trees
+    sources = {"steps_per_epoch": is_source(x), "validation_steps": is_source(validation)}
+    if any(sources.values()) and not keras_hooks.has_epoch_iterator(backend):
+        return "this version of Keras takes its batches from elsewhere"
+    if sources["steps_per_epoch"] and options.get("validation_split"):
+        return "validation_split was given, which needs arrays"
+    arrays = ((None if sources["steps_per_epoch"] else x), y, sample_weight)
+    if not is_in_memory(arrays) or not (sources["validation_steps"] or is_in_memory(validation)):
+        return "the data are neither dense numeric arrays nor batches of them"
+    counts = [name for name in _STEP_COUNTS if options.get(name) is not None and not sources[name]]
+    return f"{counts[0]} was given" if counts else None
+
+
+def _callback_reason(model: Any, callbacks: Any) -> str | None:
+    import keras
+
     if isinstance(callbacks, keras.callbacks.CallbackList):
         return "the callbacks are a CallbackList"
+    if model.steps_per_execution == 1:
+        return None
     for callback in keras.tree.flatten(callbacks) if callbacks else []:
-        hook = _batch_hook(callback)
+        hook = batch_hook(callback)
         if hook is not None:
-            return f"{type(callback).__name__} has {hook}, which wants to run after every batch"
+            return f"{type(callback).__name__} has {hook}, and the model has steps_per_execution"
     return None
 
 
@@ -104,21 +119,3 @@ def _overrides(model: Any, name: str) -> bool:
     import keras
 
     return name in vars(model) or getattr(type(model), name) is not getattr(keras.Model, name)
-
-
-def _batch_hook(callback: Any) -> str | None:
-    """Return the name of a callback's method that must run after every batch, or None."""
-    import keras
-
-    of_keras = keras.callbacks
-    savers = (of_keras.ModelCheckpoint, of_keras.BackupAndRestore)
-    if isinstance(callback, savers) and callback.save_freq != "epoch":
-        return f"save_freq={callback.save_freq}"
-    # these have batch hooks, which only show progress, or do nothing unless asked to save every so many batches
-    harmless = (of_keras.Callback, of_keras.ProgbarLogger, *savers)
-    for name in _BATCH_HOOKS:
-        method = getattr(callback, name)
-        function = getattr(method, "__func__", method)
-        if all(function is not getattr(kind, name) for kind in harmless):
-            return name
-    return None

@@ -71,6 +71,7 @@ class Program:
         self._training = training
         self._traced: dict[int, Any] = {}  # steps on one batch, by its size
         self._compiled: dict[tuple[int, int], tuple[Future[Any], bool]] = {}
+        self._order: tuple[Any, int, Any] | None = None
 
     def compile(self, data: PyTree, n: int, *, size: int) -> None:
         """Compile for batches of ``size``, so that the first chunk need not and a failure shows before training."""
@@ -118,12 +119,12 @@ class Program:
         _refuse_other_variables(traced.jaxpr.consts, read.values())
         return traced.jaxpr
 
-    def run(self, data: PyTree, order: npt.NDArray[np.int64], *, start: int, steps: int, size: int) -> None:
+    def run(self, data: PyTree, order: npt.NDArray[np.int64] | None, *, start: int, steps: int, size: int) -> None:
         """Do ``steps`` steps on batches of ``size`` of ``order``, the first at index ``start``; update the model."""
         n = jax.tree.leaves(data)[0].shape[0]
         future, loops = self._compiled[size, n]
         program = future.result()
-        order32 = jax.device_put(np.pad(order.astype(np.int32), (0, n - len(order))))
+        order32 = self._order_on_device(order, n)
         state = self._state()
         if loops:
             state = program(state, data, order32, start, steps)
@@ -135,21 +136,19 @@ class Program:
                 variable.assign(value)
         jax.block_until_ready(state)
 
+    def _order_on_device(self, order: npt.NDArray[np.int64] | None, n: int) -> Any:
+        """Return an order as the programs take it; the last one is kept, since an epoch has one for all its chunks."""
+        if self._order is None or self._order[0] is not order or self._order[1] != n:
+            rows = np.arange(n, dtype=np.int32) if order is None else order.astype(np.int32)
+            self._order = order, n, jax.device_put(np.pad(rows, (0, n - len(rows))))
+        return self._order[2]
+
     def loops(self, size: int) -> bool:
         """Tell whether the steps on batches of ``size`` are one program, or one each."""
         return next(loops for (one, _), (_, loops) in self._compiled.items() if one == size)
 
     def _state(self) -> tuple[list[Any], ...]:
-        """Return the values, each in a buffer of its own; a model may list a metric twice."""
-        seen: set[int] = set()
-
-        def value(variable: Any) -> Any:
-            known = id(variable) in seen
-            seen.add(id(variable))
-            return jax.numpy.copy(variable.value) if known else variable.value
-
-        groups = keras_variables(self._model, training=self._training)
-        return tuple([value(variable) for variable in group] for group in groups)
+        return state_of_variables(keras_variables(self._model, training=self._training))
 
     def _step(self, state: Any, batch: PyTree) -> Any:
         step = self._model.train_step if self._training else self._model.test_step
@@ -166,6 +165,18 @@ def keras_variables(model: Any, *, training: bool) -> list[list[Any]]:
     """Return a model's variables in the order in which a step takes them."""
     trainable, other, of_metrics, of_optimizer = keras_hooks.variable_lists(model)
     return [trainable, other, of_optimizer, of_metrics] if training else [trainable, other, of_metrics]
+
+
+def state_of_variables(groups: list[list[Any]]) -> tuple[list[Any], ...]:
+    """Return the values of variables, each in a buffer of its own; a model may list a metric twice."""
+    seen: set[int] = set()
+
+    def value(variable: Any) -> Any:
+        known = id(variable) in seen
+        seen.add(id(variable))
+        return jax.numpy.copy(variable.value) if known else variable.value
+
+    return tuple([value(variable) for variable in group] for group in groups)
 
 
 def _specification(tree: PyTree) -> Any:

@@ -97,6 +97,7 @@ class Program:
         self._asked_for_xla = bool(model.jit_compile)
         self._xla = all(layer.supports_jit for layer in self._layers)  # as Keras decides
         self._sizes: dict[int, _Steps] = {}
+        self._order: tuple[Any, int, Any] | None = None
 
     def compile(self, data: PyTree, n: int, *, size: int) -> None:
         """Compile for batches of ``size``, so that the first chunk need not and a failure shows before training."""
@@ -129,20 +130,27 @@ class Program:
         for old in [*self._sizes][1:-_KEPT_RESTS]:
             del self._sizes[old]
 
-    def run(self, data: PyTree, order: npt.NDArray[np.int64], *, start: int, steps: int, size: int) -> None:
+    def run(self, data: PyTree, order: npt.NDArray[np.int64] | None, *, start: int, steps: int, size: int) -> None:
         """Do ``steps`` steps on batches of ``size`` of ``order``, the first at index ``start``; update the model."""
         known, flat = self._sizes[size], tree_leaves(data)
         if known.last == "kernels, each":
-            rows = tf.constant(order[start : start + size])
+            rows = tf.range(start, start + size) if order is None else tf.constant(order[start : start + size])
             known.traced(*(tf.gather(leaf, rows) for leaf in flat))
             return
-        order32 = tf.constant(np.pad(order.astype(np.int32), (0, flat[0].shape[0] - len(order))))
+        order32 = self._order_on_device(order, flat[0].shape[0])
         if known.last == "xla, each":
             for i in range(steps):
                 known.by_xla(flat, order32, tf.constant(start + i * size))
             return
         loop = known.by_xla if known.last == "xla" else known.by_kernels
         loop(flat, order32, tf.constant(start), tf.constant(steps))
+
+    def _order_on_device(self, order: npt.NDArray[np.int64] | None, n: int) -> Any:
+        """Return an order as the loops take it; the last one is kept, since an epoch has one for all its chunks."""
+        if self._order is None or self._order[0] is not order or self._order[1] != n:
+            rows = np.arange(n, dtype=np.int32) if order is None else order.astype(np.int32)
+            self._order = order, n, tf.constant(np.pad(rows, (0, n - len(rows))))
+        return self._order[2]
 
     def loops(self, size: int) -> bool:
         """Tell whether the steps on batches of ``size`` are one program compiled by XLA."""

@@ -19,6 +19,7 @@ from mnistkit.training.pytree import tree_leaves, tree_map
 from mnistkit.training.torch import cuda_graph, executor, simplify, trace
 from mnistkit.training.torch.graph import largest_product
 from mnistkit.training.torch.hooks import copy_lists
+from mnistkit.training.torch.own_step import keras_step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -132,26 +133,22 @@ class Program:
             for old in [*self._replays][1:-_KEPT_RESTS]:
                 del self._replays[old]
 
-    def run(self, data: PyTree, order: npt.NDArray[np.int64], *, start: int, steps: int, size: int) -> None:
+    def run(self, data: PyTree, order: npt.NDArray[np.int64] | None, *, start: int, steps: int, size: int) -> None:
         """Do ``steps`` steps on batches of ``size`` of ``order``, the first at index ``start``; update the model."""
-        flat = tree_leaves(data)
-        rows = torch.as_tensor(order[start : start + steps * size], device=flat[0].device)
-        if size not in self._replays:
-            self._keras_step(tree_map(lambda leaf: leaf[rows], data))
-            return
-        with self._replays[size].threads(), torch.no_grad():
-            self._replays[size](_batches(flat, rows, size))
-
-    def _keras_step(self, batch: PyTree) -> None:
-        """Do one step as ``model.fit`` does it."""
-        model, before = self._model, self._model.training
-        model.train(self._training)
-        try:
-            with contextlib.nullcontext() if self._training else torch.no_grad():
-                model.train_step(batch) if self._training else model.test_step(batch)
-        finally:
-            model.train(before)
-            model.zero_grad()
+        flat, stop = tree_leaves(data), start + steps * size
+        replay = self._replays.get(size)
+        batches: Iterator[tuple[Any, ...]]
+        if order is None:
+            batches = zip(*(leaf[start:stop].split(size) for leaf in flat), strict=True)
+        else:
+            rows = torch.as_tensor(order[start:stop], device=flat[0].device)
+            if replay is None:
+                keras_step(self._model, tree_map(lambda leaf: leaf[rows], data), training=self._training)
+                return
+            batches = _batches(flat, rows, size)
+        assert replay is not None
+        with replay.threads(), torch.no_grad():
+            replay(batches)
 
 
 def _batches(flat: list[Any], rows: Any, size: int) -> Iterator[tuple[Any, ...]]:
