@@ -93,6 +93,8 @@ class Configuration:
         if SOURCES_TOO:
             self.source, self.hook = self.pick(*SOURCES), self.pick(*HOOKS)
             self.steps = draw.choice([None, None, 3])
+            if BACKEND == "tensorflow" and self.source == "generator":
+                self.jit = True  # docs/training.md: without XLA, model.fit counts a step more where it ends
         self.words += [*self.stack, *self.metrics, f"n={self.n} batch={self.batch_size} epochs={self.epochs}"]
         if BACKEND == "tensorflow" and any("drop" in name or "noise" in name for name in self.stack):
             self.jit = True  # docs/training.md: XLA draws other numbers than TensorFlow's kernels

@@ -1,15 +1,20 @@
 """Time the ways to train the same model on the same data, side by side: one child process per contender and round.
 
 python benchmarks/train.py [--model mlp|cnn] [--backend jax tensorflow torch none] [--rounds 2] [--write]
+python benchmarks/train.py --source [KIND ...] --hook [--backend ...]
 
 Every round runs the contenders of a backend one right after the other, in another order each time; ratios are taken
 within a round, and the median over the rounds is shown. --write keeps each figure in benchmarks/results/train.json as
 it comes, so that an interrupted run loses nothing; `python tools/docs_tables.py` makes docs/training.md from them.
+
+--source and --hook compare other sources of batches and logging callbacks with arrays and with plain fit, and print a
+table of their own (`train_sources`).
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import statistics
@@ -22,6 +27,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path.append(str(ROOT / "tools"))
 
+import train_sources  # noqa: E402
 from doc_pages.training import table  # noqa: E402 - tools/ is on the path from here on
 
 RESULTS = ROOT / "benchmarks" / "results" / "train.json"
@@ -48,21 +54,31 @@ def main() -> int:
     parser.add_argument("--backend", nargs="+", choices=("jax", "tensorflow", "torch", "none"), default=None)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--write", action="store_true")
+    parser.add_argument("--source", nargs="*", metavar="KIND", help="PyDataset, generator, tf.data, ...; none is all")
+    parser.add_argument("--hook", action="store_true", help="with a callback that logs each batch, or each 50th")
     parser.add_argument("--child", nargs=2, metavar=("BACKEND", "WAY"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
         print(json.dumps(measure(*args.child, model=args.model)))
         return 0
     rows = []
+    if args.source is not None or args.hook:
+        ways = train_sources.ways(args.source, hook=args.hook)
+        for backend in args.backend or ("jax", "tensorflow", "torch"):
+            rows += measure_backend(backend, model=args.model, rounds=args.rounds, write=False, ways=ways)
+        print("\n".join(train_sources.table(rows)))
+        return 1 if any("failed" in row for row in rows) else 0
     for backend in args.backend or ("jax", "tensorflow", "torch", "none"):
         rows += measure_backend(backend, model=args.model, rounds=args.rounds, write=args.write)
     print("\n".join(table(rows)))
     return 1 if any("failed" in row for row in rows) else 0
 
 
-def measure_backend(backend: str, *, model: str, rounds: int, write: bool) -> list[dict]:
+def measure_backend(
+    backend: str, *, model: str, rounds: int, write: bool, ways: tuple[str, ...] | None = None
+) -> list[dict]:
     """Run the contenders of one backend, each once a round."""
-    ways = WAYS[model, backend]
+    ways = WAYS[model, backend] if ways is None else ways
     rows = []
     for number in range(rounds):
         turn = number % max(1, len(ways))
@@ -114,7 +130,8 @@ def measure(backend: str, way: str, *, model: str) -> dict:
     data = load_data()
     n = SAMPLES[model]
     x = data.x_train.reshape(-1, 784)[:n].astype("float32") / 255
-    epochs, loss = train_ways.WAYS[way](x, data.y_train[:n], model=model, epochs=EPOCHS[model])
+    train = train_ways.WAYS.get(way, functools.partial(train_sources.run, way))
+    epochs, loss = train(x, data.y_train[:n], model=model, epochs=EPOCHS[model])
     return {
         "first": epochs[0][0],
         "steady": statistics.median(seconds for seconds, _ in epochs[1:]),

@@ -3,8 +3,8 @@
     from mnistkit import fit
     history = fit(model, x, y, epochs=2, batch_size=32, seed=0)
 
-It trains any compiled Keras 3 model on arrays that fit in memory. What it cannot compile goes to ``model.fit``, with
-one line on stderr that gives the reason.
+It trains any compiled Keras 3 model on arrays, data sets, loaders and generators. What it cannot compile goes to
+``model.fit`` or is done by Keras' own steps, with one line on stderr that gives the reason.
 """
 
 from __future__ import annotations
@@ -59,21 +59,24 @@ def fit(  # noqa: PLR0917 - the arguments of model.fit, in its order
 
     Args:
         model: compiled Keras 3 model, built or not.
-        x: array of shape (n, ...), or a list, tuple or dict of such arrays for several inputs. Anything else that
-            ``model.fit`` takes (generators, data sets) goes to ``model.fit``.
-        y: targets in the same way, or None where the model needs none.
+        x: array of shape (n, ...), or a list, tuple or dict of such arrays for several inputs. Arrays larger than
+            memory (``np.memmap``, objects with ``shape``, ``dtype`` and ``array[rows]``) are read batch by batch. Or
+            what gives batches: a ``tf.data.Dataset``, a ``torch.utils.data.DataLoader``, a
+            ``keras.utils.PyDataset``, a generator or another iterator; a thread reads them ahead.
+        y: targets in the same way, or None where the model needs none or ``x`` gives batches.
         batch_size: samples in a batch; the last batch of an epoch holds what is left. None is 32.
         epochs: number of the epoch to stop before.
         verbose: 0 silent, 1 progress bar, 2 one line an epoch, "auto" is 1.
-        callbacks: Keras callbacks. One with a method for every batch sends the run to ``model.fit``.
+        callbacks: Keras callbacks. Methods for every batch run after every step, or, where the callback has an
+            attribute ``batch_hook_interval``, at least after every so many.
         validation_split: share of the samples, from the end, to set apart as validation data.
-        validation_data: ``(x, y)`` or ``(x, y, sample_weight)``, evaluated after each epoch.
+        validation_data: ``(x, y)`` or ``(x, y, sample_weight)``, or what gives batches, evaluated after each epoch.
         shuffle: whether to draw a new order for each epoch.
         class_weight: weight of each class label; one output only.
         sample_weight: array of shape (n,), or one array per output.
         initial_epoch: number of the first epoch.
-        steps_per_epoch: sends the run to ``model.fit``.
-        validation_steps: sends the run to ``model.fit``.
+        steps_per_epoch: batches of an epoch; with arrays, sends the run to ``model.fit``.
+        validation_steps: batches of an evaluation; with arrays, sends the run to ``model.fit``.
         validation_batch_size: samples in a batch of validation data; None is ``batch_size``.
         validation_freq: validate after every so many epochs, or after the epochs of these numbers, from 1.
         seed: integer from 0 up; None takes one from NumPy's global generator, which ``keras.utils.set_random_seed``

@@ -139,8 +139,7 @@ class Look:
         ):
             return False
         return all(
-            len(now) == len(before) and all(map(operator.is_, now.values(), before))
-            for now, before in self._attributes
+            len(now) == len(before) and all(map(operator.is_, now.values(), before)) for now, before in self._attributes
         )
 
 
