@@ -135,7 +135,7 @@ class Program:
 
     def run(self, data: PyTree, order: npt.NDArray[np.int64] | None, *, start: int, steps: int, size: int) -> None:
         """Do ``steps`` steps on batches of ``size`` of ``order``, the first at index ``start``; update the model."""
-        flat, stop = tree_leaves(data), start + steps * size
+        flat, stop = _leaves(data), start + steps * size
         replay = self._replays.get(size)
         batches: Iterator[tuple[Any, ...]]
         if order is None:
@@ -149,6 +149,13 @@ class Program:
         assert replay is not None
         with replay.threads(), torch.no_grad():
             replay(batches)
+
+
+def _leaves(data: PyTree) -> list[Any]:
+    """Return the arrays of a tree, at once where there are no containers inside: this runs before every short run."""
+    if all(part is None or isinstance(part, torch.Tensor) for part in data):
+        return [part for part in data if part is not None]
+    return tree_leaves(data)
 
 
 def _batches(flat: list[Any], rows: Any, size: int) -> Iterator[tuple[Any, ...]]:
