@@ -263,30 +263,36 @@ def test_convolutions_stay_out_of_loops():
     assert not looped(cnn(), *pictures(BATCH * 2, channels=True))
 
 
-class Each(keras.callbacks.Callback):
-    def on_train_batch_end(self, batch, logs=None):
-        pass
+def left_to_keras(model):
+    """Give a model a train step of its own, so that ``model.fit`` does the run."""
+
+    class OwnStep(type(model)):
+        def train_step(self, *args, **kwargs):
+            return super().train_step(*args, **kwargs)
+
+    model.__class__ = OwnStep
+    return model
 
 
 def test_model_fit_gets_the_same_batches(capsys):
     n = N - 3
     weight = np.random.default_rng(0).uniform(0, 3, n).astype("float32")
     plain, fast, other = mlp(), mlp(), mlp()
-    options = {"epochs": 2, "batch_size": BATCH, "verbose": 0, "callbacks": [Each()]}
-    fit(fast, *pictures(n), seed=SEED, sample_weight=weight, **options)
+    options = {"epochs": 2, "batch_size": BATCH, "verbose": 0}
+    fit(left_to_keras(fast), *pictures(n), seed=SEED, sample_weight=weight, **options)
     assert capsys.readouterr().err.count("\n") == 1
     plain_fit(plain, *pictures(n), epochs=2, sample_weight=weight)
     assert_same_state(fast, plain)
-    fit(other, *pictures(n), seed=SEED + 1, sample_weight=weight, **options)
+    fit(left_to_keras(other), *pictures(n), seed=SEED + 1, sample_weight=weight, **options)
     with pytest.raises(AssertionError):
         assert_same_state(other, plain)
 
 
-@pytest.mark.parametrize("callbacks", [None, [Each()]], ids=["trainer", "fallback"])
-def test_class_weights_leave_the_held_out_samples_alone(callbacks):
+@pytest.mark.parametrize("way", [lambda model: model, left_to_keras], ids=["trainer", "fallback"])
+def test_class_weights_leave_the_held_out_samples_alone(way):
     ours, theirs, other = mlp(activation="tanh"), mlp(activation="tanh"), mlp(activation="tanh")
     options = {"epochs": 2, "batch_size": BATCH, "verbose": 0, "shuffle": False, "validation_split": 0.25}
-    got = fit(ours, *pictures(), class_weight={1: 30.0}, callbacks=callbacks, **options).history
+    got = fit(way(ours), *pictures(), class_weight={1: 30.0}, **options).history
     wanted = theirs.fit(*pictures(), class_weight={1: 30.0}, **options).history
     assert_same_history(got, wanted)
     assert_same_state(ours, theirs)
@@ -298,7 +304,7 @@ def test_model_fit_gets_the_same_samples_to_hold_out():
     fast, slow = mlp(), mlp()
     options = {"epochs": 2, "batch_size": BATCH, "verbose": 0, "seed": SEED, "validation_split": 0.25}
     got = fit(fast, *pictures(), class_weight={1: 3.0}, **options).history
-    wanted = fit(slow, *pictures(), class_weight={1: 3.0}, callbacks=[Each()], **options).history
+    wanted = fit(left_to_keras(slow), *pictures(), class_weight={1: 3.0}, **options).history
     assert_same_history(got, wanted)
     assert_same_state(fast, slow)
 
@@ -312,7 +318,7 @@ def test_a_generator(capsys):
         )  # Keras says so at every generator's end
         history = fit(mlp(), batches, verbose=0, seed=0).history
     assert np.isfinite(history["loss"]).all()
-    assert "not dense numeric arrays in memory" in capsys.readouterr().err
+    assert "mnistkit:" not in capsys.readouterr().err
 
 
 def test_a_callback_list(capsys):

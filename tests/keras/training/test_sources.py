@@ -188,7 +188,8 @@ def test_batches_of_many_shapes(capsys):
         keras.utils.set_random_seed(3)
         layers = [keras.layers.Embedding(9, 4), keras.layers.GlobalAveragePooling1D(), keras.layers.Dense(1)]
         model = keras.Sequential([keras.Input((None,), dtype="int32"), *layers])
-        model.compile("adam", "mse")
+        # without XLA, model.fit does a step more there where a generator ends
+        model.compile("adam", "mse", jit_compile=BACKEND == "tensorflow" or "auto")
         return model
 
     ours, got, _, _ = trained(fit, words, model=make())

@@ -514,7 +514,7 @@ def test_batch_hooks_in_a_subclass_of_keras_callbacks(tmp_path, capsys):
     own, usual = Saves(tmp_path / "own.keras"), keras.callbacks.ModelCheckpoint(tmp_path / "usual.keras")
     fit(net(), *DATA, batch_size=BATCH, verbose=0, callbacks=[own])
     assert own.seen == 6
-    assert "Saves has on_train_batch_end" in capsys.readouterr().err
+    assert capsys.readouterr().err == ""
     fit(net(), *DATA, batch_size=BATCH, verbose=0, callbacks=[usual])
     assert capsys.readouterr().err == ""
 
