@@ -176,16 +176,16 @@ def render(inference: Inference, outputs: dict[str, NDArray[Any]], model: Served
 @lru_cache(_LAYOUTS)
 def _named(name: str, version: str) -> bytes:
     """An answer's JSON up to its tensors."""
-    return orjson.dumps({"model_name": name, "model_version": version})[:-1] + b',"outputs":'
+    known: bytes = orjson.dumps({"model_name": name, "model_version": version})
+    return known[:-1] + b',"outputs":'
 
 
 @lru_cache(_LAYOUTS)
 def _described(name: str, dtype: np.dtype[Any], shape: tuple[int, ...], size: int | None) -> bytes:
     """What the JSON of an answer says of a tensor; open at its end where the data follow and not ``size`` bytes."""
     entry = {"name": name, "datatype": OF_ARRAY.get(dtype) or datatype_name(dtype.name), "shape": shape}
-    if size is None:
-        return orjson.dumps(entry)[:-1]
-    return orjson.dumps({**entry, "parameters": {"binary_data_size": size}})
+    text: bytes = orjson.dumps(entry if size is None else {**entry, "parameters": {"binary_data_size": size}})
+    return text[:-1] if size is None else text
 
 
 def parse_json(body: bytes, settings: Settings, *, flat: bool = False) -> dict[str, Any]:
