@@ -39,13 +39,14 @@ KINDS = {
     "dates with dashes, dots or strokes": {"marks": True},
     "nothing to read: print, scribbles, texture": {"nothing": True},
 }
+SEED = 77  # the reader's rules were tuned on the pictures of seed 2
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", help="an .onnx file (default: as predict)")
     parser.add_argument("--count", type=int, default=100, help="pictures of each kind (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=2, help="default: %(default)s")
+    parser.add_argument("--seed", type=int, default=SEED, help="default: %(default)s")
     parser.add_argument("--train", action="store_true", help="digits from the training images, to try things out on")
     parser.add_argument("--kind", choices=KINDS, action="append", help="one of the kinds (default: all)")
     parser.add_argument("--keep", type=Path, help="write the pictures that were read wrongly into this folder")
@@ -77,7 +78,7 @@ def score_numbers(
     *,
     kinds: Iterable[str] = KINDS,
     count: int = 100,
-    seed: int = 2,
+    seed: int = SEED,
     keep: Path | None = None,
     use_net: bool | None = None,
     talk: bool = False,

@@ -68,7 +68,7 @@ def _numbers(found: dict[str, Any]) -> list[str]:
     ]
     text = (
         "`predict --number`, rows of 1 to 12 digits; digits by edit distance. Where there is nothing to read, "
-        "finding no digit is right."
+        "finding no digit is right. These pictures were drawn with a seed that nothing was tuned on."
     )
     return ["## Numbers", "", text, "", *_table(["kind", "numbers right", "digits right"], rows)]
 
