@@ -108,6 +108,7 @@ def run(options: argparse.Namespace) -> int:
     from mnistkit.export import export_onnx, register_profile  # needs the backend to be chosen
 
     register_profile(digits.DigitClassifier.name, digits.digit_classifier)
+    given = read_samples(options) if options.shrink != "none" else None
     with Steps(is_quiet=options.quiet) as steps:
         report = export_onnx(
             options.model,
@@ -121,7 +122,7 @@ def run(options: argparse.Namespace) -> int:
             output_names=options.output_names,
             rename=dict(options.rename or ()),
             atol=options.atol,
-            samples=options.samples if options.shrink == "none" else read_samples(options)[0],
+            samples=options.samples if given is None else given[0],
             data=load_data(options) if options.data else None,
             labels=parse_labels(options),
             unsafe=options.unsafe,
@@ -146,8 +147,8 @@ def run(options: argparse.Namespace) -> int:
     if not options.json:
         print(report)
     shrunk = None
-    if options.shrink != "none":
-        shrunk = shrink_file(options, report.path, report=report)
+    if given is not None:
+        shrunk = shrink_file(options, report.path, given=given, report=report)
         if not options.json:
             print(shrunk)
     for one in publish(options, report.path, picture=whole).values():
@@ -161,7 +162,9 @@ def _run_file(options: argparse.Namespace, file: Path) -> int:
     """Make what was asked for of an .onnx file."""
     made: dict[str, Any] = {}
     if options.shrink != "none":
-        made["shrink"] = shrink_file(options, file, out=Path(options.out) if options.out else None)
+        made["shrink"] = shrink_file(
+            options, file, given=read_samples(options), out=Path(options.out) if options.out else None
+        )
     made |= publish(options, file)
     if options.json:
         print_json({name: one.as_json() for name, one in made.items()})

@@ -81,6 +81,7 @@ def shrink_file(
     options: argparse.Namespace,
     file: Path,
     *,
+    given: tuple[dict[str, NDArray[Any]] | None, NDArray[Any] | None],
     out: Path | None = None,
     report: ExportReport | None = None,
 ) -> Shrunk:
@@ -89,13 +90,14 @@ def shrink_file(
     Args:
         options: Of the command line.
         file: The float32 file.
+        given: What `read_samples` found.
         out: Where the smaller one goes; beside the file by default.
         report: Of the export that wrote the file just now: samples then have Keras' names.
     """
     from mnistkit.cli.common import load_data
     from mnistkit.publish.shrink import shrink
 
-    samples, targets = read_samples(options)
+    samples, targets = given
     if samples is not None and report is not None:
         one = report.inputs[0].name if len(report.inputs) == len(samples) == 1 else None
         samples = {one or report.renamed.get(name, name): array for name, array in samples.items()}

@@ -336,12 +336,17 @@ def test_few_descriptors(tmp_path):
         assert processor_time(process.pid) - before < 1
         for link in links:
             link.close()
-        with socket.create_connection(("127.0.0.1", port), timeout=20) as link:
-            link.sendall(GET + b"\r\n")
-            assert STATUS.findall(answers(link, 1)) == [b"200"]
+        assert answers_on(port) == [b"200"]
     finally:
         process.terminate()
         process.wait(30)
+
+
+def answers_on(port):
+    """The statuses of a request on a connection of its own."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as link:
+        link.sendall(GET + b"\r\n")
+        return STATUS.findall(answers(link, 1))
 
 
 def test_stderr_that_is_closed(tmp_path):
@@ -362,9 +367,7 @@ def test_stderr_that_is_closed(tmp_path):
 
         wait_for(listens)
         assert process.poll() is None
-        with socket.create_connection(("127.0.0.1", port[0]), timeout=20) as link:
-            link.sendall(GET + b"\r\n")
-            assert STATUS.findall(answers(link, 1)) == [b"200"]
+        assert answers_on(port[0]) == [b"200"]
     finally:
         process.terminate()
         process.wait(30)
