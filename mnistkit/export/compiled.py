@@ -83,13 +83,14 @@ class Programs:
 
 
 def looks_at_values(error: BaseException | None) -> bool:
-    """Whether a function could not be traced because it asks for the values of its arguments."""
+    """Whether a function could not be compiled though it may run as it is: mostly it asks for its arguments' values."""
     jax = importlib.import_module("jax")
     kinds = (
         jax.errors.ConcretizationTypeError,  # also of booleans and integers
         jax.errors.TracerArrayConversionError,
         jax.errors.NonConcreteBooleanIndexError,
         jax.errors.UnexpectedTracerError,
+        jax.errors.JaxRuntimeError,  # XLA itself gives up
     )
     while error is not None:
         if isinstance(error, kinds) or "Tracer" in str(error):  # Keras raises some anew under another type

@@ -186,6 +186,19 @@ def test_what_is_refused_compiled_is_asked_once_more_before_it_is_called_refused
     assert np.allclose(np.abs(expected), np.abs(next(iter(sample.inputs.values()))))
 
 
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="JAX alone compiles for each shape")
+def test_what_xla_gives_up_is_called_as_it_is(monkeypatch):
+    import jax
+
+    def give_up(*_):
+        raise jax.errors.JaxRuntimeError("UNIMPLEMENTED")
+
+    model = model_of(layers.Dense(3))
+    answers, _ = answers_of(model)
+    monkeypatch.setattr(type(answers._program), "prepare", give_up)
+    assert np.allclose(next(iter(answers(X).values())), ops.convert_to_numpy(model(X["x"])), atol=1e-6)
+
+
 class Counts(layers.Layer):
     """A layer that refuses what is long, and counts how often it runs."""
 
