@@ -32,6 +32,8 @@ EXAMPLES = (
     "mnistkit export exports/mnist.keras --web site",
     "mnistkit export exports/mnist-cnn-picture.onnx --web site",
     "mnistkit export exports/mnist-cnn.onnx --hub hub/mnist-cnn --license mit",
+    "mnistkit export exports/mnist.keras --triton repository --kserve inference-service.yaml",
+    "mnistkit export any.onnx --kubernetes kubernetes --image registry.example.com/mnistkit:1",
 )
 _EXPORTERS = ("auto", "native", "tf2onnx", "jax2onnx", "torch")
 
@@ -45,7 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         default=default,
         metavar="MODEL",
-        help="the .keras file of any Keras 3 model; for --shrink, --web and --hub also an .onnx file",
+        help="the .keras file of any Keras 3 model; for --shrink, --web, --hub, --triton, --kserve and "
+        "--kubernetes also an .onnx file",
     )
     add("-o", "--out", metavar="FILE", help="where the .onnx goes (default: beside the model)")
     add("--exporter", **one_of(_EXPORTERS, {"writer": "native"}), default="auto", help="what writes the graph")
@@ -151,7 +154,8 @@ def run(options: argparse.Namespace) -> int:
         shrunk = shrink_file(options, report.path, given=given, report=report)
         if not options.json:
             print(shrunk)
-    for one in publish(options, report.path, picture=whole).values():
+    smaller = shrunk.path if shrunk is not None else None
+    for one in publish(options, report.path, picture=whole, shrunk=smaller).values():
         print(f"mnistkit: {one}", file=sys.stderr)
     if options.json:
         print_json(report.provenance | ({"shrink": shrunk.as_json()} if shrunk else {}))
@@ -161,11 +165,13 @@ def run(options: argparse.Namespace) -> int:
 def _run_file(options: argparse.Namespace, file: Path) -> int:
     """Make what was asked for of an .onnx file."""
     made: dict[str, Any] = {}
+    smaller = None
     if options.shrink != "none":
         made["shrink"] = shrink_file(
             options, file, given=read_samples(options), out=Path(options.out) if options.out else None
         )
-    made |= publish(options, file)
+        smaller = made["shrink"].path
+    made |= publish(options, file, shrunk=smaller)
     if options.json:
         print_json({name: one.as_json() for name, one in made.items()})
     else:

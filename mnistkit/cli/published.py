@@ -10,6 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from mnistkit.cli.deployed import (
+    KSERVE_OPTIONS,
+    KUBERNETES_OPTIONS,
+    SHARED,
+    TRITON_OPTIONS,
+    check_kserve,
+    check_kubernetes,
+    check_triton,
+    make_kserve,
+    make_kubernetes,
+    make_triton,
+)
 from mnistkit.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -36,23 +48,29 @@ class _Kind:
         help: Of the flag.
         check: Called before the work begins; raises where it could not be made.
         make: Makes it of an .onnx file. The second path is the file of the same model that takes pictures, if any.
-        takes_pictures: Whether it is made of that second file, which the export of a digit classifier then writes too.
         options: More flags, which have a meaning only with this one: what `add_argument` takes.
+        takes_pictures: Whether it is made of that second file, which the export of a digit classifier then writes too.
+        takes_shrunk: Whether it is made of the smaller file, where ``--shrink`` has found one.
+        metavar: What the flag names.
     """
 
     help: str
     check: Callable[[argparse.Namespace], None]
     make: Callable[[argparse.Namespace, Path, Path | None], Made]
-    takes_pictures: bool
     options: dict[str, dict[str, Any]]
+    takes_pictures: bool = False
+    takes_shrunk: bool = False
+    metavar: str = "DIR"
 
 
 def add_published(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     for name, kind in _KINDS.items():
-        parser.add_argument(f"--{name}", metavar="DIR", help=kind.help)
+        parser.add_argument(f"--{name}", metavar=kind.metavar, help=kind.help)
         for flag, arguments in kind.options.items():
             parser.add_argument(flag, **arguments)
+    for flag, (_, arguments) in SHARED.items():
+        parser.add_argument(flag, **arguments)
 
 
 def check_published(options: argparse.Namespace) -> None:
@@ -66,8 +84,12 @@ def check_published(options: argparse.Namespace) -> None:
             kind.check(options)
             continue
         for flag in kind.options:
-            if getattr(options, flag.removeprefix("--")) is not None:
-                raise InputError(f"{flag} belongs to --{name}; add --{name} DIR, or leave {flag} out")
+            if getattr(options, _attribute(flag)) is not None:
+                raise InputError(f"{flag} belongs to --{name}; add --{name} {kind.metavar}, or leave {flag} out")
+    for flag, (names, _) in SHARED.items():
+        if getattr(options, _attribute(flag)) is not None and all(getattr(options, name) is None for name in names):
+            *most, last = (f"--{name}" for name in names)
+            raise InputError(f"{flag} belongs to {', '.join(most)} and {last}; add one of them, or leave {flag} out")
 
 
 def is_published(options: argparse.Namespace) -> bool:
@@ -98,19 +120,29 @@ def takes_file(options: argparse.Namespace) -> bool:
     return True
 
 
-def publish(options: argparse.Namespace, file: Path, *, picture: Path | None = None) -> dict[str, Made]:
+def publish(
+    options: argparse.Namespace, file: Path, *, picture: Path | None = None, shrunk: Path | None = None
+) -> dict[str, Made]:
     """Make all that was asked for.
 
     Args:
         options: Of the command line.
         file: An exported .onnx file.
         picture: The file of the same model that takes pictures, if any.
+        shrunk: The file that ``--shrink`` chose, if any.
 
     Returns:
         What was made, by the name of its flag.
     """
     wanted = {name: kind for name, kind in _KINDS.items() if getattr(options, name) is not None}
-    return {name: kind.make(options, file, picture) for name, kind in wanted.items()}
+    return {
+        name: kind.make(options, (shrunk if kind.takes_shrunk else None) or file, picture)
+        for name, kind in wanted.items()
+    }
+
+
+def _attribute(flag: str) -> str:
+    return flag.removeprefix("--").replace("-", "_")
 
 
 def _is_onnx(path: Path) -> bool:
@@ -128,7 +160,7 @@ def _other_flags(options: argparse.Namespace) -> list[str]:
     from mnistkit.cli.parser import build_parser
 
     known = _WITH_A_FILE | set(_KINDS) | (_WITH_SHRINK if options.shrink != "none" else set())
-    known |= {flag.removeprefix("--") for kind in _KINDS.values() for flag in kind.options}
+    known |= {_attribute(flag) for flag in (*SHARED, *(flag for kind in _KINDS.values() for flag in kind.options))}
     actions = build_parser(verbs=("export",)).verbs["export"]._actions  # noqa: SLF001  # argparse lists them nowhere else
     return [
         action.option_strings[-1]
@@ -189,12 +221,34 @@ _KINDS: dict[str, _Kind] = {
         help="also make a folder for a model hub: card, configuration and the files; takes an .onnx too",
         check=_check_hub,
         make=_make_hub,
-        takes_pictures=False,
         options={
             "--license": {
                 "metavar": "ID",
                 "help": "with --hub: license of the model, such as mit or apache-2.0 (default: the card asks for it)",
             }
         },
+    ),
+    "triton": _Kind(
+        help="also write the model into a model repository, for Triton or for mnistkit serve --model-repository; takes "
+        "an .onnx too",
+        check=check_triton,
+        make=make_triton,
+        takes_shrunk=True,
+        options=TRITON_OPTIONS,
+    ),
+    "kserve": _Kind(
+        help="also write an InferenceService of KServe, as YAML; takes an .onnx too",
+        check=check_kserve,
+        make=make_kserve,
+        takes_shrunk=True,
+        options=KSERVE_OPTIONS,
+        metavar="FILE",
+    ),
+    "kubernetes": _Kind(
+        help="also make a folder for kubectl: Deployment, Service, autoscaler, disruption budget; takes an .onnx too",
+        check=check_kubernetes,
+        make=make_kubernetes,
+        takes_shrunk=True,
+        options=KUBERNETES_OPTIONS,
     ),
 }

@@ -23,7 +23,7 @@ _SHOWN = 3  # names in an error
 
 
 @contextlib.contextmanager
-def replacing_folder(path: str | os.PathLike[str], *, kind: str) -> Iterator[Path]:
+def replacing_folder(path: str | os.PathLike[str], *, kind: str, listing: str = LIST) -> Iterator[Path]:
     """Yield an empty folder beside ``path``; on success it takes its place with a `LIST`, else it is removed.
 
     While the new files are written, an older folder stays as it is. It is then replaced by two renames.
@@ -31,20 +31,21 @@ def replacing_folder(path: str | os.PathLike[str], *, kind: str) -> Iterator[Pat
     Args:
         path: The final place of the folder. Its parent is created when missing.
         kind: What the folder is, as `LIST` says it.
+        listing: Another name for the `LIST`, where a reader of the folder would trip over one.
 
     Raises:
         OutputError: `check_folder` refuses ``path``, or the disk does.
     """
     target = Path(path)
-    check_folder(target, kind=kind)
+    check_folder(target, kind=kind, listing=listing)
     number = secrets.token_hex(4)
     new, old = (target.with_name(f".{target.name}.{number}.{word}") for word in ("new", "old"))
     try:
         with writing(target):
             new.mkdir(parents=True)
             yield new
-            _write_list(new, kind)
-            check_folder(target, kind=kind)  # somebody may have changed it meanwhile
+            _write_list(new, kind, listing)
+            check_folder(target, kind=kind, listing=listing)  # somebody may have changed it meanwhile
             if target.exists():
                 target.rename(old)
             try:
@@ -58,7 +59,7 @@ def replacing_folder(path: str | os.PathLike[str], *, kind: str) -> Iterator[Pat
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def check_folder(path: str | os.PathLike[str], *, kind: str) -> None:
+def check_folder(path: str | os.PathLike[str], *, kind: str, listing: str = LIST) -> None:
     """Accept a place where nothing is, an empty folder, and a folder of the same kind as it was written.
 
     Raises:
@@ -68,14 +69,14 @@ def check_folder(path: str | os.PathLike[str], *, kind: str) -> None:
     target = Path(path)
     if target.is_symlink() or (target.exists() and not target.is_dir()):
         raise OutputError(f"cannot write the folder {target}: there is a file or link of this name; name another")
-    check_writable(target / LIST if target.is_dir() else target)
+    check_writable(target / listing if target.is_dir() else target)
     if not target.is_dir():
         return
     if target.resolve() == Path.cwd():
         raise OutputError(f"cannot write the folder {target}: it is the current folder; name one inside it")
     there = {file.relative_to(target).as_posix() for file in target.rglob("*") if not file.is_dir()}
-    written = read_list(target, kind=kind)
-    others = sorted(there - written.keys() - ({LIST} if written else set()))
+    written = read_list(target, kind=kind, listing=listing)
+    others = sorted(there - written.keys() - ({listing} if written else set()))
     if others:
         shown = ", ".join(others[:_SHOWN]) + (", ..." if len(others) > _SHOWN else "")
         raise OutputError(f"{target} holds files that this command did not write ({shown}); name a new or empty folder")
@@ -84,10 +85,10 @@ def check_folder(path: str | os.PathLike[str], *, kind: str) -> None:
         raise OutputError(f"{target / changed[0]} was changed since it was written; move it away, or name a new folder")
 
 
-def read_list(folder: Path, *, kind: str) -> dict[str, str]:
+def read_list(folder: Path, *, kind: str, listing: str = LIST) -> dict[str, str]:
     """SHA-256 by name of the files that were written into a folder of this kind; empty where it is none."""
     try:
-        found = json.loads((folder / LIST).read_text(encoding="utf-8"))
+        found = json.loads((folder / listing).read_text(encoding="utf-8"))
         return dict(found["files"]) if found["kind"] == kind else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
@@ -99,7 +100,7 @@ def digest(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _write_list(folder: Path, kind: str) -> None:
+def _write_list(folder: Path, kind: str, listing: str) -> None:
     files = sorted(file for file in folder.rglob("*") if file.is_file())
     content = {"kind": kind, "files": {file.relative_to(folder).as_posix(): digest(file) for file in files}}
-    (folder / LIST).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    (folder / listing).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
