@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from conftest import save_model, value
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -17,8 +17,8 @@ TUTORIAL = ROOT / "exports" / "mnist-jax.onnx"
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
 
 __all__ = [
-    "FLOAT", "ROOT", "TUTORIAL", "TensorProto", "arrays", "colors", "helper", "one_node", "read_json", "save_model",
-    "three_inputs", "two_inputs", "value",
+    "FLOAT", "ROOT", "TUTORIAL", "TensorProto", "arrays", "colors", "helper", "numpy_helper", "one_node", "read_json",
+    "save_model", "three_inputs", "two_inputs", "value",
 ]  # fmt: skip
 
 

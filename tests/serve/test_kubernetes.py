@@ -1,0 +1,386 @@
+"""The objects of ``mnistkit export --kubernetes`` and ``--kserve``, held against Kubernetes' and KServe's schemas."""
+
+import base64
+import json
+import re
+import shlex
+
+import kserve
+import kubernetes_validate
+import numpy as np
+import pytest
+import yaml
+from deploying import ROOT, TUTORIAL, numpy_helper, one_node, three_inputs, two_inputs
+from kubernetes import client
+from served import tensor
+
+from mnistkit.cli.parser import build_parser
+from mnistkit.core.errors import InputError, ModelFileError, OutputError
+from mnistkit.publish import kserve_file, kubernetes_folder
+from mnistkit.publish.deploy import kubernetes, memory
+from mnistkit.publish.deploy.yaml_text import yaml_text
+from mnistkit.serve.settings import Settings, from_flags
+
+VERSION = "1.37"
+KINDS = {"configmap", "deployment", "service", "horizontalpodautoscaler", "poddisruptionbudget"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def measured():
+    """Measuring takes a second; `test_memory` does it for real."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memory, "bench", _no_bench)
+        yield
+
+
+class _Measured:
+    memory = 19 * 1024**2
+
+
+def _no_bench(*_, **__):
+    return _Measured
+
+
+def objects(folder):
+    """What kubectl would take of a folder, by kind, each valid."""
+    found = {}
+    for file in [*folder.glob("*.yaml"), *folder.glob("*.yml"), *folder.glob("*.json")]:
+        for one in yaml.safe_load_all(file.read_text(encoding="utf-8")):
+            kubernetes_validate.validate(one, VERSION, strict=True)
+            found[one["kind"].lower()] = one
+    return found
+
+
+def served_with(container):
+    """The settings of the server that a container starts."""
+    parser = build_parser(verbs=("serve",))
+    return from_flags(parser.parse_args(["serve", *container["args"]]), {})
+
+
+def mebibytes(text):
+    return int(re.fullmatch(r"(\d+)Mi", text)[1])
+
+
+def test_the_tutorials_model(tmp_path):
+    made = kubernetes_folder(TUTORIAL, tmp_path / "k8s", image="registry.example.com/mnistkit:1")
+    assert made.notes == ()
+    found = objects(tmp_path / "k8s")
+    assert set(found) == KINDS
+    deployment = found["deployment"]["spec"]
+    pod = deployment["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["image"] == "registry.example.com/mnistkit:1"
+    settings = served_with(container)
+    assert settings.host == "0.0.0.0"  # noqa: S104  # of the container
+    assert settings.models == (("mnist-jax", "/models/mnist-jax.onnx"),)
+    assert pod["terminationGracePeriodSeconds"] > settings.grace + settings.stop_timeout
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert ports == {"http": settings.port, "admin": settings.admin_port}
+    for name, path in (("liveness", "live"), ("readiness", "ready"), ("startup", "ready")):
+        assert container[f"{name}Probe"]["httpGet"] == {"path": f"/v2/health/{path}", "port": "admin"}
+    annotations = deployment["template"]["metadata"]["annotations"]
+    assert annotations["prometheus.io/port"] == str(settings.admin_port)
+    assert settings.threads == int(container["resources"]["requests"]["cpu"])
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert container["securityContext"]["runAsNonRoot"] is pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert pod["automountServiceAccountToken"] is False
+
+
+def test_the_objects_belong_together(tmp_path):
+    kubernetes_folder(TUTORIAL, tmp_path / "k8s")
+    found = objects(tmp_path / "k8s")
+    labels = found["deployment"]["spec"]["template"]["metadata"]["labels"]
+    assert found["deployment"]["spec"]["selector"]["matchLabels"] == labels
+    assert found["service"]["spec"]["selector"] == labels
+    assert found["poddisruptionbudget"]["spec"]["selector"]["matchLabels"] == labels
+    target = found["horizontalpodautoscaler"]["spec"]["scaleTargetRef"]
+    assert (target["kind"], target["name"]) == ("Deployment", found["deployment"]["metadata"]["name"])
+    assert "replicas" not in found["deployment"]["spec"]  # each apply would undo what the autoscaler has done
+    assert (
+        found["horizontalpodautoscaler"]["spec"]["minReplicas"] > found["poddisruptionbudget"]["spec"]["maxUnavailable"]
+    )
+    pod = found["deployment"]["spec"]["template"]["spec"]
+    volumes = {volume["name"] for volume in pod["volumes"]}
+    assert volumes == {mount["name"] for mount in pod["containers"][0]["volumeMounts"]} == {"tmp", "model"}
+    assert {port["targetPort"] for port in found["service"]["spec"]["ports"]} == {"http", "admin"}
+
+
+def test_the_model_is_in_a_config_map_whose_name_changes_with_it(tmp_path):
+    names = []
+    for model in (TUTORIAL, three_inputs(tmp_path / "mnist-jax.onnx")):
+        kubernetes_folder(model, tmp_path / "k8s")
+        found = objects(tmp_path / "k8s")
+        content = found["configmap"]["binaryData"]
+        assert base64.b64decode(content["mnist-jax.onnx"]) == model.read_bytes()
+        assert found["configmap"]["immutable"] is True
+        pod = found["deployment"]["spec"]["template"]["spec"]
+        (source,) = [volume["configMap"]["name"] for volume in pod["volumes"] if "configMap" in volume]
+        assert source == found["configmap"]["metadata"]["name"]
+        names.append(source)
+    assert names[0] != names[1]
+
+
+def test_a_large_model_is_in_the_image_or_on_a_claim(tmp_path, monkeypatch):
+    monkeypatch.setattr(kubernetes, "MOST_IN_CONFIG_MAP", 1000)
+    made = kubernetes_folder(TUTORIAL, tmp_path / "image", image="mnistkit:2")
+    assert "too large for a ConfigMap: put mnist-jax.onnx as mnist-jax.onnx into the image" in made.notes[0]
+    found = objects(tmp_path / "image")
+    assert set(found) == KINDS - {"configmap"}
+    assert [one["name"] for one in found["deployment"]["spec"]["template"]["spec"]["volumes"]] == ["tmp"]
+    made = kubernetes_folder(TUTORIAL, tmp_path / "claim", image="mnistkit:2", claim="models")
+    assert made.notes == ("put mnist-jax.onnx as mnist-jax.onnx at the top of the claim models",)
+    volumes = objects(tmp_path / "claim")["deployment"]["spec"]["template"]["spec"]["volumes"]
+    assert {"name": "model", "persistentVolumeClaim": {"claimName": "models", "readOnly": True}} in volumes
+
+
+def test_weights_beside_the_file_are_named(tmp_path):
+    import onnx
+
+    model = onnx.load(one_node(tmp_path / "large.onnx"))
+    model.graph.initializer.append(numpy_helper.from_array(np.zeros(4000, np.float32), "w"))
+    onnx.save(model, tmp_path / "large.onnx", save_as_external_data=True, location="weights.bin")
+    made = kubernetes_folder(tmp_path / "large.onnx", tmp_path / "k8s", claim="models", image="i")
+    assert made.notes == ("put large.onnx as large.onnx and weights.bin at the top of the claim models",)
+    assert "configmap" not in objects(tmp_path / "k8s")
+
+
+def test_what_was_written_really_runs(tmp_path, started):
+    """The container's own flags, but for where the model lies: two inputs, no labels, another origin."""
+    model = two_inputs(tmp_path / "Two_inputs.v1.onnx")
+    made = kubernetes_folder(model, tmp_path / "k8s")
+    assert "the objects are named two-inputs-v1; the model is served as Two_inputs.v1" in made.notes
+    deployment = objects(tmp_path / "k8s")["deployment"]
+    assert deployment["metadata"]["name"] == made.name == "two-inputs-v1"
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    flags = [flag.replace("/models/Two_inputs.v1.onnx", str(model)) for flag in container["args"]]
+    free = [re.sub(r"port=\d+", "port=0", flag) for flag in flags]
+    with started(*free, "--grace", "0.2") as server:
+        probes = {container[f"{name}Probe"]["httpGet"]["path"] for name in ("liveness", "readiness", "startup")}
+        assert {server.admin(path).status for path in probes} == {200}
+        assert b"mnistkit_in_flight" in server.admin("/metrics").body
+        two = {"inputs": [tensor([[2.0]], name="scale"), tensor([[1.0, 2.0]], name="words")]}
+        assert server.infer(two, model="Two_inputs.v1").json["outputs"][1]["data"] == [6.0]
+
+
+@pytest.mark.parametrize(("options", "told"), [
+    ({"name": "784"}, "Kubernetes takes no object named '784'"),
+    ({"name": "a" * 51}, "at most 50 in all; give another name with --name"),
+    ({"name": "ziffern-ü"}, "a model cannot be served as 'ziffern-ü'"),
+    ({"image": "two words"}, "--image: expected a reference"),
+    ({"image": "-flag"}, "--image: expected a reference"),
+    ({"claim": "Models"}, "--claim: expected the name of a PersistentVolumeClaim"),
+])  # fmt: skip
+def test_names_that_cannot_be(tmp_path, options, told):
+    with pytest.raises(InputError) as raised:
+        kubernetes_folder(TUTORIAL, tmp_path / "k8s", **options)
+    assert told in str(raised.value)
+    assert not (tmp_path / "k8s").exists()
+
+
+def test_what_somebody_changed_or_put_there_stays(tmp_path):
+    folder = tmp_path / "k8s"
+    kubernetes_folder(TUTORIAL, folder)
+    kubernetes_folder(TUTORIAL, folder)
+    (folder / "service.yaml").write_text((folder / "service.yaml").read_text() + "# mine\n")
+    with pytest.raises(OutputError, match=r"service\.yaml was changed since it was written"):
+        kubernetes_folder(TUTORIAL, folder)
+    assert (folder / "service.yaml").read_text().endswith("# mine\n")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "ingress.yaml").write_text("kind: Ingress")
+    with pytest.raises(OutputError, match="holds files that this command did not write"):
+        kubernetes_folder(TUTORIAL, tmp_path / "mine")
+    assert [file.name for file in (tmp_path / "mine").iterdir()] == ["ingress.yaml"]
+
+
+def test_memory(tmp_path, monkeypatch, started):
+    monkeypatch.undo()
+    from mnistkit.publish.bench import bench
+
+    monkeypatch.setattr(memory, "bench", bench)
+    kubernetes_folder(TUTORIAL, tmp_path / "k8s")
+    (container,) = objects(tmp_path / "k8s")["deployment"]["spec"]["template"]["spec"]["containers"]
+    request, limit = (mebibytes(container["resources"][kind]["memory"]) for kind in ("requests", "limits"))
+    with started("--model", TUTORIAL) as server:
+        server.post("/predict", (ROOT / "examples" / "digit.png").read_bytes(), {"Content-Type": "image/png"})
+        status = (tmp_path / "/proc" / str(server.process.pid) / "status").read_text()
+    peak = int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024
+    assert peak < request < limit
+    assert limit - request >= Settings().max_memory / 1024**2 + 200  # bodies, and pictures being decoded
+    text = (tmp_path / "k8s" / "deployment.yaml").read_text()
+    assert re.search(r"^# Memory: the server 128 MiB; the model \d+ MiB measured on the CPU", text, re.MULTILINE)
+
+
+def test_memory_of_what_cannot_be_run_is_stated(tmp_path, monkeypatch):
+    def cannot(*_, **__):
+        raise InputError("no inputs")
+
+    monkeypatch.setattr(memory, "bench", cannot)
+    kubernetes_folder(TUTORIAL, tmp_path / "k8s")
+    text = (tmp_path / "k8s" / "deployment.yaml").read_text()
+    assert "the model three times the file's 0.1 MiB, not measured." in text
+
+
+# --- KServe ----------------------------------------------------------------------------------------------------------
+
+
+def inference_service(path):
+    """An InferenceService of which KServe's own classes know every field."""
+    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    _check_fields(document, "V1beta1InferenceService", "")
+    return document
+
+
+def _check_fields(value, kind, place):
+    """Hold a value against the type that a generated class gives a field.
+
+    Raises:
+        ValueError: The class has no such field, or it is of another type.
+    """
+    if inner := re.fullmatch(r"(?:list|dict)[\[(](?:str, )?(\w+)[\])]", kind, re.IGNORECASE):
+        for one in value.values() if isinstance(value, dict) else value:
+            _check_fields(one, inner[1], place)
+        return
+    found = getattr(kserve, kind, None) or getattr(client, kind, None)
+    if found is None:
+        known = {"str": str, "int": int, "bool": bool, "object": object}[kind]
+        if not isinstance(value, known):
+            raise ValueError(f"{place}: expected {kind}, got {value!r}")
+        return
+    fields = {there: found.openapi_types[here] for here, there in found.attribute_map.items()}
+    for name, one in value.items():
+        if name not in fields:
+            raise ValueError(f"{place}.{name}: {kind} has no such field")
+        _check_fields(one, fields[name], f"{place}.{name}")
+
+
+def as_pod(predictor):
+    """The pod that a custom predictor is, for Kubernetes' schema."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "p"},
+        "spec": {"containers": predictor["containers"]},
+    }
+
+
+@pytest.mark.parametrize("make", [lambda _: TUTORIAL, lambda path: two_inputs(path / "two.onnx")])
+def test_our_own_container_on_kserve(tmp_path, make):
+    model = make(tmp_path)
+    made = kserve_file(model, tmp_path / "service.yaml", storage_uri="s3://models/all", image="r.example.com/m:1")
+    assert made.notes == ()
+    document = inference_service(tmp_path / "service.yaml")
+    assert document["metadata"]["name"] == model.stem
+    predictor = document["spec"]["predictor"]
+    kubernetes_validate.validate(as_pod(predictor), VERSION, strict=True)
+    (container,) = predictor["containers"]
+    assert container["name"] == "kserve-container"
+    assert {one["name"]: one["value"] for one in container["env"]} == {
+        "STORAGE_URI": "s3://models/all",
+        "PROTOCOL": "v2",
+    }
+    settings = served_with(container)
+    assert settings.model_repository == "/mnt/models"
+    assert settings.grace + settings.stop_timeout < 30  # Kubernetes' own patience
+    assert [port["containerPort"] for port in container["ports"]] == [settings.port] == [8080]
+    assert container["readinessProbe"]["httpGet"] == {"path": "/v2/health/ready", "port": 8080}
+
+
+def test_triton_on_kserve(tmp_path):
+    made = kserve_file(TUTORIAL, tmp_path / "service.yaml", runtime="triton", name="Digits.v2")
+    (note,) = made.notes
+    assert "is expected at pvc://digits-v2/repository; name another place with --storage-uri" in note
+    model = inference_service(tmp_path / "service.yaml")["spec"]["predictor"]["model"]
+    assert model["runtime"] == "kserve-tritonserver"
+    assert (model["protocolVersion"], model["storageUri"]) == ("v2", "pvc://digits-v2/repository")
+    assert mebibytes(model["resources"]["requests"]["memory"]) >= 1024
+    with pytest.raises(ModelFileError, match="Triton does not take"):
+        kserve_file(one_node(tmp_path / "x.onnx", shape=()), tmp_path / "x.yaml", runtime="triton")
+
+
+def test_the_classes_of_kserve_do_find_what_is_wrong(tmp_path):
+    kserve_file(TUTORIAL, tmp_path / "service.yaml", runtime="triton")
+    text = (tmp_path / "service.yaml").read_text()
+    (tmp_path / "wrong.yaml").write_text(text.replace("storageUri", "storageURI"))
+    with pytest.raises(ValueError, match="storageURI: V1beta1ModelSpec has no such field"):
+        inference_service(tmp_path / "wrong.yaml")
+    kubernetes_folder(TUTORIAL, tmp_path / "k8s")
+    file = tmp_path / "k8s" / "deployment.yaml"
+    file.write_text(file.read_text().replace("readinessProbe", "readyProbe"))
+    with pytest.raises(kubernetes_validate.ValidationError):
+        objects(tmp_path / "k8s")
+
+
+def test_a_file_of_somebody_else_stays(tmp_path):
+    path = tmp_path / "service.yaml"
+    kserve_file(TUTORIAL, path)
+    kserve_file(TUTORIAL, path, runtime="triton")
+    path.write_text(path.read_text().replace("maxReplicas: 10", "maxReplicas: 20"))
+    with pytest.raises(OutputError, match="is another file, or was changed since it was written"):
+        kserve_file(TUTORIAL, path)
+    assert "20" in path.read_text()
+    path.write_text("kind: Ingress\n")
+    with pytest.raises(OutputError, match="is another file"):
+        kserve_file(TUTORIAL, path)
+
+
+@pytest.mark.parametrize(("options", "told"), [
+    ({"runtime": "torchserve"}, "--kserve-runtime: expected one of mnistkit, triton"),
+    ({"storage_uri": "/mnt"}, "--storage-uri: expected one such as s3://"),
+    ({"runtime": "triton", "image": "x"}, "--image is for the runtime mnistkit"),
+])  # fmt: skip
+def test_what_kserve_cannot_have(tmp_path, options, told):
+    with pytest.raises(InputError) as raised:
+        kserve_file(TUTORIAL, tmp_path / "service.yaml", **options)
+    assert told in str(raised.value)
+
+
+# --- the commands ----------------------------------------------------------------------------------------------------
+
+
+def test_all_in_one_command(cli, fails, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = (
+        "--triton repository --kserve service.yaml --kserve-runtime triton --kubernetes k8s --image m:1 --name digits"
+    )
+    ran = cli("export", TUTORIAL, *shlex.split(words), "--json")
+    assert ran.code == 0, ran.err
+    made = json.loads(ran.out)
+    assert made["triton"]["name"] == made["kserve"]["name"] == made["kubernetes"]["name"] == "digits"
+    objects(tmp_path / "k8s")
+    inference_service(tmp_path / "service.yaml")
+    for file in tmp_path.rglob("*"):
+        assert str(tmp_path).encode() not in (file.read_bytes() if file.is_file() else b"")
+    assert "--storage-uri belongs to --kserve" in fails(
+        "export", TUTORIAL, "--triton", "t", "--storage-uri", "s3://a/b"
+    )
+    assert "--image belongs to --kserve and --kubernetes" in fails("export", TUTORIAL, "--triton", "t", "--image", "x")
+    assert "--opset" in fails("export", TUTORIAL, "--kubernetes", "new", "--opset", "18")
+    assert cli("export", TUTORIAL, "--kserve", "x.yaml", "--kserve-runtime", "tryton").code == 2
+    quiet = cli("export", TUTORIAL, "--kubernetes", "quiet", "--quiet")
+    assert (quiet.code, quiet.err) == (0, "")
+
+
+def test_the_smaller_file_is_the_one_that_is_deployed(cli, tmp_path):
+    ran = cli("export", ROOT / "exports" / "mnist-cnn.onnx", "--shrink", "fp16", "--max-loss", "50", "-o",
+              tmp_path / "small.onnx", "--triton", tmp_path / "repository", "--json")  # fmt: skip
+    assert ran.code == 0, ran.err
+    made = json.loads(ran.out)
+    assert made["triton"]["name"] == "small"
+    chosen = (tmp_path / "repository" / "small" / "1" / "model.onnx").read_bytes()
+    assert chosen == (tmp_path / made["shrink"]["file"]).read_bytes()
+
+
+WORDS = [
+    "plain", "a-b.c/d_e", "", " ", "yes", "No", "ON", "off", "null", "~", "true", "y", "1", "1.5", "1e3", "0x1f",
+    "1:30", ".5", "12e03", "2026-01-01", "- a", "a: b", "a #b", "#a", "&a", "*a", "!a", "{a}", "[a]", "a\nb", "\t", "\x07",
+    "\x7f", "\x85", "\u2028", "\ufeff", "ü 数 😀", '"', "'", "\\", "=", "<<", "-", "---", "...", "|", ">", "%a", "@a",
+    "`a`", "null\n", "/a:", ".inf", ".nan",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_yaml_gives_back_each_text(word):
+    document = {word: word, "list": [word, [word], {word: [word, {}]}, [], {}], "rest": [1, 1.5, True, None]}
+    assert yaml.safe_load(yaml_text(document, comment="two\nlines")) == document
+    assert list(yaml.safe_load_all(yaml_text(document, {"b": word}))) == [document, {"b": word}]
