@@ -4,14 +4,13 @@ import base64
 import json
 import re
 import shlex
+from pathlib import Path
 
-import kserve
 import kubernetes_validate
 import numpy as np
 import pytest
 import yaml
 from deploying import ROOT, TUTORIAL, numpy_helper, one_node, three_inputs, two_inputs
-from kubernetes import client
 from served import tensor
 
 from mnistkit.cli.parser import build_parser
@@ -224,14 +223,22 @@ def test_memory_of_what_cannot_be_run_is_stated(tmp_path, monkeypatch):
 # --- KServe ----------------------------------------------------------------------------------------------------------
 
 
-def inference_service(path):
-    """An InferenceService of which KServe's own classes know every field."""
-    document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    _check_fields(document, "V1beta1InferenceService", "")
-    return document
+@pytest.fixture(scope="module")
+def inference_service(tmp_path_factory, python):
+    """Read an InferenceService; each field has to be one of KServe's own classes, and of its type."""
+    ran = python(Path(__file__).with_name("kserve_fields.py"), cwd=tmp_path_factory.mktemp("kserve"))
+    assert ran.code == 0, ran.err
+    classes = json.loads(ran.out)
+
+    def read(path):
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        _check_fields(document, "V1beta1InferenceService", classes, "")
+        return document
+
+    return read
 
 
-def _check_fields(value, kind, place):
+def _check_fields(value, kind, classes, place):
     """Hold a value against the type that a generated class gives a field.
 
     Raises:
@@ -239,19 +246,16 @@ def _check_fields(value, kind, place):
     """
     if inner := re.fullmatch(r"(?:list|dict)[\[(](?:str, )?(\w+)[\])]", kind, re.IGNORECASE):
         for one in value.values() if isinstance(value, dict) else value:
-            _check_fields(one, inner[1], place)
+            _check_fields(one, inner[1], classes, place)
         return
-    found = getattr(kserve, kind, None) or getattr(client, kind, None)
-    if found is None:
-        known = {"str": str, "int": int, "bool": bool, "object": object}[kind]
-        if not isinstance(value, known):
+    if kind not in classes:
+        if not isinstance(value, {"str": str, "int": int, "bool": bool, "object": object}[kind]):
             raise ValueError(f"{place}: expected {kind}, got {value!r}")
         return
-    fields = {there: found.openapi_types[here] for here, there in found.attribute_map.items()}
     for name, one in value.items():
-        if name not in fields:
+        if name not in classes[kind]:
             raise ValueError(f"{place}.{name}: {kind} has no such field")
-        _check_fields(one, fields[name], f"{place}.{name}")
+        _check_fields(one, classes[kind][name], classes, f"{place}.{name}")
 
 
 def as_pod(predictor):
@@ -265,7 +269,7 @@ def as_pod(predictor):
 
 
 @pytest.mark.parametrize("make", [lambda _: TUTORIAL, lambda path: two_inputs(path / "two.onnx")])
-def test_our_own_container_on_kserve(tmp_path, make):
+def test_our_own_container_on_kserve(tmp_path, make, inference_service):
     model = make(tmp_path)
     made = kserve_file(model, tmp_path / "service.yaml", storage_uri="s3://models/all", image="r.example.com/m:1")
     assert made.notes == ()
@@ -286,7 +290,7 @@ def test_our_own_container_on_kserve(tmp_path, make):
     assert container["readinessProbe"]["httpGet"] == {"path": "/v2/health/ready", "port": 8080}
 
 
-def test_triton_on_kserve(tmp_path):
+def test_triton_on_kserve(tmp_path, inference_service):
     made = kserve_file(TUTORIAL, tmp_path / "service.yaml", runtime="triton", name="Digits.v2")
     (note,) = made.notes
     assert "is expected at pvc://digits-v2/repository; name another place with --storage-uri" in note
@@ -298,7 +302,7 @@ def test_triton_on_kserve(tmp_path):
         kserve_file(one_node(tmp_path / "x.onnx", shape=()), tmp_path / "x.yaml", runtime="triton")
 
 
-def test_the_classes_of_kserve_do_find_what_is_wrong(tmp_path):
+def test_the_classes_of_kserve_do_find_what_is_wrong(tmp_path, inference_service):
     kserve_file(TUTORIAL, tmp_path / "service.yaml", runtime="triton")
     text = (tmp_path / "service.yaml").read_text()
     (tmp_path / "wrong.yaml").write_text(text.replace("storageUri", "storageURI"))
@@ -338,7 +342,7 @@ def test_what_kserve_cannot_have(tmp_path, options, told):
 # --- the commands ----------------------------------------------------------------------------------------------------
 
 
-def test_all_in_one_command(cli, fails, tmp_path, monkeypatch):
+def test_all_in_one_command(cli, fails, tmp_path, monkeypatch, inference_service):
     monkeypatch.chdir(tmp_path)
     words = (
         "--triton repository --kserve service.yaml --kserve-runtime triton --kubernetes k8s --image m:1 --name digits"
@@ -362,7 +366,7 @@ def test_all_in_one_command(cli, fails, tmp_path, monkeypatch):
 
 
 def test_the_smaller_file_is_the_one_that_is_deployed(cli, tmp_path):
-    ran = cli("export", ROOT / "exports" / "mnist-cnn.onnx", "--shrink", "fp16", "--max-loss", "50", "-o",
+    ran = cli("export", TUTORIAL, "--shrink", "fp16", "--max-loss", "50", "-o",
               tmp_path / "small.onnx", "--triton", tmp_path / "repository", "--json")  # fmt: skip
     assert ran.code == 0, ran.err
     made = json.loads(ran.out)
