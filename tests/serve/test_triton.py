@@ -8,6 +8,7 @@ import onnxruntime
 import pytest
 from deploying import (
     FLOAT,
+    ROOT,
     TUTORIAL,
     TensorProto,
     arrays,
@@ -164,6 +165,11 @@ def test_what_triton_does_not_take_is_refused(tmp_path, options, told):
         triton_repository(one_node(tmp_path / "x.onnx", **options), tmp_path / "repository")
     assert told in str(raised.value)
     assert list((tmp_path / "repository").iterdir()) == []
+
+
+def test_a_model_of_pictures_is_refused_by_its_name(tmp_path):
+    with pytest.raises(ModelFileError, match=r"takes pictures of any size .*; give the classifier's file"):
+        triton_repository(ROOT / "exports" / "mnist-cnn-picture.onnx", tmp_path / "repository")
 
 
 def test_labels_that_fit_in_no_file_are_left_out_and_said(written, tmp_path):

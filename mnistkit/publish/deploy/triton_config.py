@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from mnistkit.core.errors import ModelFileError
+from mnistkit.digits.classifier import is_picture_model
 from mnistkit.publish.deploy.text_format import Word
 
 if TYPE_CHECKING:
@@ -38,6 +39,11 @@ def triton_types(model: ServedFile) -> dict[str, str]:
             raise ModelFileError(
                 f"{model.path}: {tensor.name} is {tensor.dtype}, which Triton's onnxruntime does not take; export the "
                 "model with tensors of numbers or words, or serve it with a program of your own"
+            )
+        if not tensor.shape and is_picture_model(model.runtime):
+            raise ModelFileError(
+                f"{model.path}: it takes pictures of any size and answers with a single number, which Triton does not "
+                "take; give the classifier's file"
             )
         if not tensor.shape:
             raise ModelFileError(
