@@ -10,7 +10,7 @@ import kubernetes_validate
 import numpy as np
 import pytest
 import yaml
-from deploying import ROOT, TUTORIAL, numpy_helper, one_node, three_inputs, two_inputs
+from deploying import ROOT, TUTORIAL, TensorProto, numpy_helper, one_node, three_inputs, two_inputs
 from served import tensor
 
 from mnistkit.cli.parser import build_parser
@@ -175,6 +175,17 @@ def test_names_that_cannot_be(tmp_path, options, told):
         kubernetes_folder(TUTORIAL, tmp_path / "k8s", **options)
     assert told in str(raised.value)
     assert not (tmp_path / "k8s").exists()
+
+
+def test_words_are_left_to_triton(tmp_path):
+    model = one_node(tmp_path / "words.onnx", kind=TensorProto.STRING)
+    for write in (kubernetes_folder, kserve_file):
+        with pytest.raises(
+            ModelFileError, match=r"x is tensor\(string\), and mnistkit serve takes .* served by Triton"
+        ):
+            write(model, tmp_path / "new")
+        assert not (tmp_path / "new").exists()
+    kserve_file(model, tmp_path / "service.yaml", runtime="triton")
 
 
 def test_what_somebody_changed_or_put_there_stays(tmp_path):

@@ -27,6 +27,8 @@ from tritonclient.grpc import model_config_pb2
 from mnistkit.core.errors import InputError, ModelFileError, OutputError
 from mnistkit.core.golden import GoldenPair, encode_golden
 from mnistkit.publish import triton_repository
+from mnistkit.publish.deploy.model import read_served_file
+from mnistkit.publish.deploy.triton_config import labeled_output
 from mnistkit.serve.repository import parse_text_format
 
 
@@ -172,10 +174,23 @@ def test_a_model_of_pictures_is_refused_by_its_name(tmp_path):
         triton_repository(ROOT / "exports" / "mnist-cnn-picture.onnx", tmp_path / "repository")
 
 
+def with_labels(path):
+    import onnx
+
+    model = onnx.load(path)
+    model.metadata_props.add(key="mnistkit.labels", value=json.dumps(list("0123456789")))
+    onnx.save(model, path)
+    return path
+
+
 def test_labels_that_fit_in_no_file_are_left_out_and_said(written, tmp_path):
     _, config, folder = written(colors(tmp_path / "good.onnx"))
     assert config.output[0].label_filename == "labels.txt"
     assert (folder / "labels.txt").read_text(encoding="utf-8") == "red\ngr|een <b>\nblau ü\n"
+    single = one_node(tmp_path / "single.onnx", shape=(1, 10))
+    assert labeled_output(read_served_file(with_labels(single)), max_batch=0) == "y"
+    several = one_node(tmp_path / "several.onnx", shape=(4, 10))  # Triton would count to 40
+    assert labeled_output(read_served_file(with_labels(several)), max_batch=0) is None
     made, config, folder = written(colors(tmp_path / "bad.onnx", labels=json.dumps(["red", "two\nlines", "blue"])))
     assert config.output[0].label_filename == ""
     assert not (folder / "labels.txt").exists()

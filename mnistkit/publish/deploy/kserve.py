@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from mnistkit.core.errors import InputError, OutputError
 from mnistkit.core.files import check_writable, replacing
 from mnistkit.publish.deploy.memory import needed_memory
-from mnistkit.publish.deploy.model import read_served_file
+from mnistkit.publish.deploy.model import check_numeric, read_served_file
 from mnistkit.publish.deploy.names import check_image, check_storage_uri, object_name
 from mnistkit.publish.deploy.pods import IMAGE, THREADS, container_security, probe, resources
 from mnistkit.publish.deploy.yaml_text import yaml_text
@@ -80,7 +80,7 @@ def kserve_file(
         storage_uri: Where the folder that `triton_repository` wrote lies; by default ``pvc://LABEL/repository``.
 
     Raises:
-        ModelFileError: The file cannot be read, or Triton does not take it.
+        ModelFileError: The file cannot be read, or the runtime does not take it.
         ParityError: A golden pair is answered otherwise than at the export.
         InputError: The runtime is unknown; or a name, the image or the URI cannot be one.
         OutputError: The file was changed or is another one, or cannot be written.
@@ -97,6 +97,7 @@ def kserve_file(
         memory = needed_memory(served, server=_TRITON)
         predictor = _triton(place, memory)
     else:
+        check_numeric(served)
         memory = needed_memory(served)
         predictor = _container(place, memory, image or IMAGE)
     document = {

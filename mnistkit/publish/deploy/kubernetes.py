@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from mnistkit.core.folders import check_folder, replacing_folder
 from mnistkit.publish.deploy.kubernetes_objects import autoscaler, deployment, disruption_budget, service
 from mnistkit.publish.deploy.memory import needed_memory
-from mnistkit.publish.deploy.model import read_served_file
+from mnistkit.publish.deploy.model import check_numeric, read_served_file
 from mnistkit.publish.deploy.names import check_claim, check_image, object_name
 from mnistkit.publish.deploy.pods import IMAGE
 from mnistkit.publish.deploy.yaml_text import yaml_text
@@ -75,13 +75,14 @@ def kubernetes_folder(
         claim: A PersistentVolumeClaim with the model file.
 
     Raises:
-        ModelFileError: The file cannot be read.
+        ModelFileError: The file cannot be read, or takes or gives words, which `mnistkit serve` does not.
         ParityError: A golden pair is answered otherwise than at the export.
         InputError: A name, the image or the claim cannot be one.
         OutputError: The folder holds other things, or cannot be written.
     """
     check_kubernetes_folder(folder, name=Path(model).stem if name is None else name, image=image, claim=claim)
     served = read_served_file(model, name=name)
+    check_numeric(served)
     label = object_name(served.name)
     kept = claim is None and not served.external and served.size <= MOST_IN_CONFIG_MAP
     config_map = f"{label}-{served.sha256[:10]}" if kept else None

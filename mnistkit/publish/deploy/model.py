@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from mnistkit.core.golden import GoldenPair
 
+_NUMERIC = frozenset({"bool", "float16", "float32", "float64",
+                      *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64))})  # fmt: skip
 _EXTERNAL = b"\x0a\x08location\x12"  # the protobuf entry that names a file of weights beside this one
 
 
@@ -84,6 +86,20 @@ def read_served_file(model: str | os.PathLike[str], *, name: str | None = None) 
         labels=read_labels(metadata),
         states=read_states(metadata),
     )
+
+
+def check_numeric(model: ServedFile) -> None:
+    """Refuse what mnistkit's own server cannot take or give.
+
+    Raises:
+        ModelFileError: A tensor holds no numbers.
+    """
+    for tensor in (*model.runtime.inputs, *model.runtime.outputs):
+        if tensor.dtype not in _NUMERIC:
+            raise ModelFileError(
+                f"{model.path}: {tensor.name} is {tensor.dtype}, and mnistkit serve takes and gives numbers alone; "
+                "words can be served by Triton: --triton, or --kserve with --kserve-runtime triton"
+            )
 
 
 def _external(path: Path) -> tuple[Path, ...]:

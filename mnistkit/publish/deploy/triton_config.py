@@ -25,7 +25,6 @@ _TYPES = {
     "tensor(string)": "TYPE_STRING",
     **{f"{kind}{bits}": f"TYPE_{kind.upper()}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)},
 }
-_AXES_WITH_CLASSES = 2
 
 
 def triton_types(model: ServedFile) -> dict[str, str]:
@@ -74,9 +73,8 @@ def labeled_output(model: ServedFile, *, max_batch: int) -> str | None:
     if not labels or any(not label or set(label) & {"\n", "\r"} for label in labels):
         return None
     for tensor in model.runtime.outputs:
-        if tensor.shape[1 if max_batch else 0 :] == (len(labels),) or (
-            len(tensor.shape) == _AXES_WITH_CLASSES and tensor.shape[-1] == len(labels)
-        ):
+        # without a batch axis Triton counts over all rows, so that there may be but one
+        if (tensor.shape[1:] if max_batch or tensor.shape[:1] == (1,) else tensor.shape) == (len(labels),):
             return tensor.name
     return None
 
