@@ -10,13 +10,18 @@ import mnistkit
 HEAVY = {"keras", "tensorflow", "jax", "torch", "onnx", "tf2onnx", "jax2onnx", "onnxscript", "scipy", "h5py"}
 ROOT = Path(mnistkit.__file__).parent
 LIGHT_FILES = (
-    "__init__", "__main__", "cli/__init__", "cli/common", "cli/doctor", "cli/evaluate", "cli/examine", "cli/info",
-    "cli/parser", "cli/predict", "cli/published", "cli/report", "cli/serve", "cli/shrunk", "cli/verify", "core/about",
+    "__init__", "__main__", "cli/__init__", "cli/common", "cli/deployed", "cli/doctor", "cli/evaluate", "cli/examine",
+    "cli/info", "cli/kinds", "cli/parser", "cli/predict", "cli/published", "cli/report", "cli/serve", "cli/shrunk",
+    "cli/verify", "core/about",
     "core/comparison", "core/contract", "core/errors", "core/files", "core/folders", "core/fork_safety", "core/golden",
     "core/install", "core/modules", "core/runtime", "core/tensors",
     "digits/classifier", "digits/data", "digits/numbers", "digits/pictures", "digits/profile", "digits/readings",
     "digits/segmentation", "digits/show", "publish/__init__", "publish/onnxruntime_web", "publish/web",
     "publish/web_model", "publish/web_parts",
+    "publish/deploy/__init__", "publish/deploy/kserve", "publish/deploy/kubernetes",
+    "publish/deploy/kubernetes_objects", "publish/deploy/memory", "publish/deploy/model", "publish/deploy/names",
+    "publish/deploy/pods", "publish/deploy/text_format", "publish/deploy/triton", "publish/deploy/triton_batch",
+    "publish/deploy/triton_config", "publish/deploy/triton_warmup", "publish/deploy/yaml_text",
 )  # fmt: skip
 
 SHOW = "\nimport sys; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
@@ -33,6 +38,8 @@ USES = {
     "info": "from mnistkit.cli import main; assert main(['info', MODEL]) == 0",
     "verify, as a verb": "from mnistkit.cli import main; assert main(['verify', MODEL]) == 0",
     "the report's numbers": "from mnistkit.publish.report.collect import collect; collect(MODEL)",
+    "what is deployed": "from mnistkit.cli import main; assert main(['export', MODEL, '--triton', 'repository', "
+    "'--kubernetes', 'objects', '--kserve', 'service.yaml', '--quiet']) == 0",
     "help": "import mnistkit; help(mnistkit)",
     "every name": "from mnistkit import *",
     "the parser": "from mnistkit.cli.parser import build_parser; build_parser().format_help()",

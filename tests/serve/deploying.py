@@ -1,10 +1,14 @@
 """Models of many kinds for what `mnistkit export --triton`, `--kserve` and `--kubernetes` write."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
+import kubernetes_validate
 import numpy as np
+import pytest
+import yaml
 from conftest import save_model, value
 from onnx import TensorProto, helper, numpy_helper
 
@@ -12,13 +16,19 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from exported_files import colors, three_inputs
 
+from mnistkit.cli.parser import build_parser
+from mnistkit.publish.deploy import memory
+from mnistkit.serve.settings import from_flags
+
 ROOT = Path(__file__).parents[2]
 TUTORIAL = ROOT / "exports" / "mnist-jax.onnx"
+KUBERNETES = "1.37"
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
 
 __all__ = [
-    "FLOAT", "ROOT", "TUTORIAL", "TensorProto", "arrays", "colors", "helper", "numpy_helper", "one_node", "read_json",
-    "save_model", "three_inputs", "two_inputs", "value",
+    "FLOAT", "KUBERNETES", "ROOT", "TUTORIAL", "TensorProto", "arrays", "colors", "helper", "mebibytes", "not_measured",
+    "numpy_helper", "objects", "one_node", "read_json", "save_model", "served_with", "three_inputs", "two_inputs",
+    "value",
 ]  # fmt: skip
 
 
@@ -64,3 +74,38 @@ def arrays(config, folder, sample):
 
 def read_json(path):
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def not_measured():
+    """For a fixture: memory is not measured meanwhile."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memory, "bench", _no_bench)
+        yield
+
+
+class _Measured:
+    memory = 19 * 1024**2
+
+
+def _no_bench(*_, **__):
+    return _Measured
+
+
+def objects(folder):
+    """What kubectl would take of a folder, by kind, each valid."""
+    found = {}
+    for file in [*folder.glob("*.yaml"), *folder.glob("*.yml"), *folder.glob("*.json")]:
+        for one in yaml.safe_load_all(file.read_text(encoding="utf-8")):
+            kubernetes_validate.validate(one, KUBERNETES, strict=True)
+            found[one["kind"].lower()] = one
+    return found
+
+
+def served_with(container):
+    """The settings of the server that a container starts."""
+    parser = build_parser(verbs=("serve",))
+    return from_flags(parser.parse_args(["serve", *container["args"]]), {})
+
+
+def mebibytes(text):
+    return int(re.fullmatch(r"(\d+)Mi", text)[1])
