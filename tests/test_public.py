@@ -65,6 +65,7 @@ LIGHT = [
     "predict",
     "publish",
     "publish.bench",
+    "publish.deploy",
     "publish.report",
     "publish.report.write",
     "publish.shrink",
