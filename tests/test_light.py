@@ -13,10 +13,10 @@ LIGHT_FILES = (
     "__init__", "__main__", "cli/__init__", "cli/common", "cli/doctor", "cli/evaluate", "cli/examine", "cli/info",
     "cli/parser", "cli/predict", "cli/published", "cli/report", "cli/serve", "cli/shrunk", "cli/verify", "core/about",
     "core/comparison", "core/contract", "core/errors", "core/files", "core/folders", "core/fork_safety", "core/golden",
-    "core/install", "core/modules", "core/runtime", "core/tensors",
-    "digits/classifier", "digits/data", "digits/numbers", "digits/pictures", "digits/profile", "digits/readings",
-    "digits/segmentation", "digits/show", "publish/__init__", "publish/onnxruntime_web", "publish/web",
-    "publish/web_model", "publish/web_parts",
+    "core/install", "core/modules", "core/runtime", "core/session_call", "core/tensors",
+    "digits/classifier", "digits/data", "digits/numbers", "digits/pictures", "digits/plain_arrays", "digits/profile",
+    "digits/readings", "digits/segmentation", "digits/show", "publish/__init__", "publish/onnxruntime_web",
+    "publish/web", "publish/web_model", "publish/web_parts",
 )  # fmt: skip
 
 SHOW = "\nimport sys; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
