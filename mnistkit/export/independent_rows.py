@@ -1,8 +1,8 @@
 """Whether a model answers each row of a batch as it answers it alone, so that batches of any size have equal answers.
 
 Keras can be asked: once for many rows, once for one of them alone. Where it compiles for each shape, the second answer
-costs as much as the first. There the file itself is asked for the row alone, and Keras is traced and not run. Together
-that says as much, if the native exporter wrote the file:
+costs as much as the first. There, if the native exporter wrote the file, the file itself is asked for the row alone.
+Keras is traced and not run. What is not computed then are Keras' numbers for one row. These things stand for them:
 
 - Keras computes one row by the same operations and constants as many, and its answers have the shapes of one row.
 - In the file the number of rows is a symbol. What the model computes from it is in the file, and a decision by it is
