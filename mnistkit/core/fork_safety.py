@@ -15,6 +15,12 @@ import os
 import weakref
 from typing import Any
 
+generation = 0
+"""How many forks lie between this process and the one that opened its first session; a session belongs to one.
+
+Read it as an attribute of this module. To ask for the process' number instead is a system call at every run.
+"""
+
 _sessions: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
@@ -28,11 +34,13 @@ def keep_alive_across_fork(session: Any) -> Any:
 @functools.cache
 def _register() -> None:
     if hasattr(os, "register_at_fork"):  # Windows cannot fork
-        os.register_at_fork(after_in_child=_keep_all)
+        os.register_at_fork(after_in_child=_after_fork)
 
 
-def _keep_all() -> None:
-    """Count one reference too many, so that nothing the child does frees them."""
+def _after_fork() -> None:
+    """Count one reference too many, so that nothing the child does frees them; and the fork."""
+    global generation  # noqa: PLW0603  # a process has one
+    generation += 1
     for session in list(_sessions):
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
     _sessions.clear()

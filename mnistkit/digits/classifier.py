@@ -21,6 +21,7 @@ from mnistkit.core.contract import read_labels
 from mnistkit.core.errors import InputError, ModelFileError, NoDigitError
 from mnistkit.core.runtime import Runtime, cast
 from mnistkit.digits.contract import CLASSES, DIGITS, SIDE
+from mnistkit.digits.plain_arrays import are_finite, may_be_dark_on_light, plain_rows
 from mnistkit.digits.scaling import UNIT, Scaling, measure, read_scaling
 
 if TYPE_CHECKING:
@@ -131,6 +132,7 @@ class Classifier:
         self._scaling = UNIT if self.takes_pictures else self._find_scaling(scale)
         self._is_logits = not self.takes_pictures and _gives_logits(self._raw(_probe()), self._runtime.name)
         self._plain_shape = self._find_plain_shape()
+        self._name, self._outputs = self._input.name, (self._output,)
 
     def __repr__(self) -> str:
         accuracy = self._runtime.metadata.get("test_accuracy")
@@ -200,12 +202,12 @@ class Classifier:
             InputError: Wrong shape, type or range; the message says what was expected and what was given.
         """
         if self._plain_shape is not None and type(images) is np.ndarray:
-            rows = _plain_rows(images)
+            rows = plain_rows(images, most=_BATCH)
             if rows is not None:
-                if self._plain_shape != (-1, _PIXELS):
+                if len(self._plain_shape) != 2:  # noqa: PLR2004  # rows, as they are
                     rows = rows.reshape(self._plain_shape)
-                found = self._runtime.run_outputs((self._output,), {self._input.name: rows})[0]
-                if not _are_finite(found):
+                (found,) = self._runtime.run_outputs(self._outputs, {self._name: rows})
+                if not are_finite(found):
                     raise ModelFileError(f"{self._runtime.name}: {_NOT_FINITE}")
                 return found
         batch = as_images(images)
@@ -302,61 +304,11 @@ def as_images(images: ArrayLike) -> NDArray[np.float32]:
     return np.ascontiguousarray(_scaled(flat), dtype=np.float32)
 
 
-_FLOAT, _BYTE = np.dtype(np.float32), np.dtype(np.uint8)
-_BITS_OF_ONE = int(np.float32(1).view(np.uint32))
-_LEVELS = np.arange(256, dtype=np.float32) / np.float32(255)
-_FEW = 64  # images for which a reduction of NumPy costs more to begin than to do
-_LOOKED_UP = 2  # images for which the same is true of a conversion
-
-
-def _plain_rows(images: NDArray[Any]) -> NDArray[np.float32] | None:
-    """Rows of [0, 1] from float32 ``[n, 784]`` or uint8 ``[n, 28, 28]`` that are surely right; None for all others.
-
-    One look for what `as_images` checks step by step, which takes ten times as long as a small model.
-    """
-    if images.dtype == _FLOAT:
-        if images.ndim != 2 or images.shape[1] != _PIXELS or not images.flags.c_contiguous:  # noqa: PLR2004
-            return None
-        # The bits of floats in [0, 1] are in the order of the numbers; negative numbers and NaN have larger ones.
-        bits, count = images.view(np.uint32), len(images)
-        if not 0 < count <= _BATCH or (bits.item(bits.argmax()) if count <= _FEW else bits.max()) > _BITS_OF_ONE:
-            return None
-        rows = images
-    elif images.dtype == _BYTE:
-        count = len(images) if images.ndim == 3 and images.shape[1:] == (SIDE, SIDE) else 0  # noqa: PLR2004
-        if not 0 < count <= _BATCH:
-            return None
-        flat = images.reshape(count, _PIXELS)
-        if count <= _LOOKED_UP:
-            rows = _LEVELS.take(flat)
-        else:
-            rows = flat.astype(np.float32)
-            rows /= 255
-    else:
-        return None
-    is_dark = rows.item(0) > 0.5 if count == 1 else _may_be_dark_on_light(rows)  # noqa: PLR2004
-    return None if is_dark else rows
-
-
-def _are_finite(answers: NDArray[np.float32]) -> bool:
-    """Tell whether no answer is NaN or infinite; a sum over them is either if one of them is."""
-    if len(answers) == 1:
-        return math.isfinite(sum(answers[0].tolist()))
-    flat = answers.ravel()
-    return math.isfinite(flat.dot(flat))
-
-
-def _may_be_dark_on_light(images: NDArray[np.float32]) -> bool:
-    """Tell at a glance whether some first pixels are bright; in MNIST none is."""
-    step = _PIXELS * (len(images) // 5 or 1)
-    return any(images.item(place) > 0.5 for place in range(0, images.size, step))  # noqa: PLR2004
-
-
 def _are_dark_on_light(images: NDArray[np.float32]) -> bool:
     """Tell whether most images have a bright margin all around, and something dark inside."""
     margin = np.ones((SIDE, SIDE), bool)
     margin[2:-2, 2:-2] = False
-    if len(images) == 0 or not _may_be_dark_on_light(images):
+    if len(images) == 0 or not may_be_dark_on_light(images):
         return False
     is_bright = np.quantile(images[:, margin.ravel()], 0.1, axis=1) > 0.5  # noqa: PLR2004
     has_ink = images[:, ~margin.ravel()].min(axis=1) < 0.5  # noqa: PLR2004

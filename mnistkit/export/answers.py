@@ -72,6 +72,24 @@ class KerasAnswers:
         if self._program is not None:
             self._program.prepare(self._values(), self.signature.tensors(arrays))
 
+    def shapes_if_alike(self, arrays: Arrays, other: Arrays) -> dict[str, tuple[int, ...]] | None:
+        """The shapes of Keras' answers to arrays, without a call; ``None`` where that is not known.
+
+        Known where the backend compiles, and where the model computes them as those to other arrays: by the same
+        operations with the same constants, so that only sizes differ.
+
+        Raises:
+            Exception: Keras refuses the shapes, with whatever its backend raises.
+        """
+        if self._program is None:
+            return None
+        values = self._values()
+        one, like = ((values, self.signature.tensors(each)) for each in (arrays, other))
+        shapes = self._program.answer_shapes(one, like=like)
+        if shapes is None:
+            return None
+        return {tensor.name: shape for tensor, shape in zip(self.signature.outputs, shapes, strict=True)}
+
     @property
     def is_compiled(self) -> bool:
         """Whether what is refused is refused for its shapes alone, whatever the values."""

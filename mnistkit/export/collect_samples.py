@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mnistkit.core.errors import ExportError, one_line
 from mnistkit.export.extreme_samples import comparable_sample, divides, extreme_samples, fit_sample, missing_samples
+from mnistkit.export.independent_rows import have_independent_rows
 from mnistkit.export.index_inputs import known_values, table_sizes
 from mnistkit.export.profile import ProfileSample
 from mnistkit.export.samples import (
@@ -19,7 +20,6 @@ from mnistkit.export.samples import (
     Sample,
     draw,
     free_lengths,
-    have_independent_rows,
     integer_limit,
     long_lengths,
     read_samples,
@@ -47,6 +47,7 @@ def collect_samples(
     profile: Profile | None,
     given: Mapping[str, NDArray[Any]] | str | os.PathLike[str] | None,
     atol: float,
+    written: onnx.ModelProto | None = None,
 ) -> list[Sample]:
     """Samples with Keras' answers, the most ordinary first.
 
@@ -56,6 +57,7 @@ def collect_samples(
         profile: What the model is for, where that is known.
         given: Arrays by input name, or an ``.npz`` of them.
         atol: The tolerance of the verification.
+        written: As for `drawn_samples`.
 
     Raises:
         InputError: Given samples, or those of the profile, do not fit the model.
@@ -69,15 +71,23 @@ def collect_samples(
     if real:
         first, *others = real_samples(answers, real)
         return [replace(first, has_targets=True), *others]
-    return drawn_samples(answers, graph, atol=atol)
+    return drawn_samples(answers, graph, atol=atol, written=written)
 
 
-def drawn_samples(answers: KerasAnswers, graph: onnx.GraphProto, *, atol: float) -> list[Sample]:
+def drawn_samples(
+    answers: KerasAnswers, graph: onnx.GraphProto, *, atol: float, written: onnx.ModelProto | None = None
+) -> list[Sample]:
     """Samples for a model that nothing is known about.
 
     Keras is called with few shapes, because a backend may compile for each: one batch of rows at one length has all
     kinds of values, and further lengths have a few rows. The file is run on the same rows in batches of other sizes
     where the model answers each row by itself.
+
+    Args:
+        answers: Keras' answers.
+        graph: The graph to be verified.
+        atol: The tolerance of the verification.
+        written: The model of the graph, where the native exporter wrote it; see `mnistkit.export.independent_rows`.
 
     Raises:
         ExportError: Keras takes no size tried for the free axes, or answers with NaN.
@@ -86,12 +96,12 @@ def drawn_samples(answers: KerasAnswers, graph: onnx.GraphProto, *, atol: float)
     tables, known = table_sizes(graph), known_values(graph)
     is_cheap = answers.model.count_params() <= _CHEAP
     rows = signature.batch or (MORE_ROWS if is_cheap else max(BATCH_SIZES))
-    noise = _Noise(answers, tables=tables, known=known, atol=atol, divides=divides(graph))
+    noise = _Noise(answers, tables=tables, known=known, atol=atol, divides=divides(graph), asks_alone=written is None)
     wanted = WANTED if any(not isinstance(size, int) for t in signature.inputs for size in t.shape[1:]) else 1
     first, *others = noise.draw(free_lengths(signature), rows=rows, others=max(BATCH_SIZES), wanted=wanted)
     if is_cheap and wanted > 1:
         others += noise.draw(long_lengths(signature), rows=_LONG_ROWS, others=_LONG_ROWS, wanted=1)
-    independent = not signature.batch and have_independent_rows(answers, first, atol=atol)
+    independent = not signature.batch and have_independent_rows(answers, first, atol=atol, written=written)
     ends = extreme_samples(answers, first, graph=graph, atol=atol, indices=tables, known=known)
     if is_cheap:
         ends += missing_samples(answers, first, indices=tables)
@@ -111,10 +121,11 @@ class _Noise:
         known: Mapping[str, NDArray[Any]],
         atol: float,
         divides: bool,
+        asks_alone: bool,
     ) -> None:
         self._answers, self._tables, self._known, self._atol = answers, tables, known, atol
         self._high = integer_limit(answers.model)
-        self._divides = divides
+        self._divides, self._asks_alone = divides, asks_alone
         self._domains: Sequence[Domain] = DOMAINS
         self._refused: BaseException | None = None
 
@@ -164,7 +175,11 @@ class _Noise:
             try:
                 self._answers.prepare(arrays)
                 if not taken and rows > 1 and not self._answers.signature.batch:
-                    self._answers.prepare({key: array[-1:] for key, array in arrays.items()})
+                    row = {key: array[-1:] for key, array in arrays.items()}
+                    if self._asks_alone:
+                        self._answers.prepare(row)
+                    else:
+                        self._answers.shapes_if_alike(row, arrays)  # traced while another thread compiles
             except Exception:  # noqa: BLE001  # Keras refuses a size with whatever its backend raises
                 refused += 1
             else:

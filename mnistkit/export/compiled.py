@@ -6,6 +6,7 @@ LLVM's expensive passes either.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,11 +16,13 @@ import keras
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _programs: dict[str, Future[Any]] = {}  # by what they compute, so that a model of the same kind is compiled once
 _PROGRAMS = 64  # kept at most
 _COMPILERS = 2  # at work at once; XLA compiles outside of Python's lock
+_QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+_QUICKER = _QUICK | {"xla_cpu_use_fusion_emitters": False}  # a third to four fifths of the time; not in every version
 
 
 def compiled(function: Callable[..., Any]) -> Programs | None:
@@ -37,9 +40,8 @@ class Programs:
     def __init__(self, function: Callable[..., Any]) -> None:
         self._jax = importlib.import_module("jax")
         self._function = self._jax.jit(function)
-        cheap = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-        self._options = cheap if self._jax.default_backend() == "cpu" else None
-        self._known: dict[Any, Future[Any] | Exception] = {}
+        self._traced: dict[Any, Any] = {}  # a trace, or how it was refused
+        self._known: dict[Any, Future[Any]] = {}
         self._compilers = ThreadPoolExecutor(_COMPILERS, thread_name_prefix="mnistkit-compile")
 
     def __call__(self, *arguments: Any) -> Any:
@@ -56,20 +58,46 @@ class Programs:
         Raises:
             Exception: As for a call.
         """
-        shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in self._jax.tree.leaves(arguments))
+        shapes = self._shapes(arguments)
         if shapes not in self._known:
-            try:
-                self._known[shapes] = self._compile(arguments)
-            except Exception as error:  # a function raises what it likes
-                self._known[shapes] = error.with_traceback(None)  # its frames hold on to every tensor
-                raise
-        known = self._known[shapes]
-        if isinstance(known, Exception):
-            raise known
-        return known
+            self._known[shapes] = self._compile(self._trace(arguments))
+        return self._known[shapes]
 
-    def _compile(self, arguments: Any) -> Future[Any]:
-        traced = self._function.trace(*arguments)
+    def answer_shapes(self, arguments: Any, *, like: Any) -> list[tuple[int, ...]] | None:
+        """The shapes of a result; ``None`` where it is not computed as that for other arguments.
+
+        Nothing is compiled. Computed alike means: by the same operations, in the same order, with the same constants;
+        only sizes differ.
+
+        Args:
+            arguments: The arguments.
+            like: The other arguments.
+
+        Raises:
+            Exception: As for a call.
+        """
+        one, other = self._trace(arguments), self._trace(like)
+        if list(_outline(one.jaxpr)) != list(_outline(other.jaxpr)):
+            return None
+        return [tuple(leaf.shape) for leaf in self._jax.tree.leaves(one.out_info)]
+
+    def _shapes(self, arguments: Any) -> Any:
+        return tuple((leaf.shape, str(leaf.dtype)) for leaf in self._jax.tree.leaves(arguments))
+
+    def _trace(self, arguments: Any) -> Any:
+        shapes = self._shapes(arguments)
+        if shapes not in self._traced:
+            try:
+                self._traced[shapes] = self._function.trace(*arguments)
+            except Exception as error:  # a function raises what it likes
+                self._traced[shapes] = error.with_traceback(None)  # its frames hold on to every tensor
+                raise
+        traced = self._traced[shapes]
+        if isinstance(traced, Exception):
+            raise traced
+        return traced
+
+    def _compile(self, traced: Any) -> Future[Any]:
         lowered = traced.lower()
         digest = hashlib.sha256(lowered.as_text().encode())
         for constant in traced.jaxpr.consts:
@@ -78,8 +106,37 @@ class Programs:
         if key not in _programs:
             while len(_programs) >= _PROGRAMS:
                 del _programs[next(iter(_programs))]
-            _programs[key] = self._compilers.submit(lowered.compile, compiler_options=self._options)
+            is_cpu = self._jax.default_backend() == "cpu"
+            compiling = functools.partial(_compile_quickly, lowered) if is_cpu else lowered.compile
+            _programs[key] = self._compilers.submit(compiling)
         return _programs[key]
+
+
+def _compile_quickly(lowered: Any) -> Any:
+    try:
+        return lowered.compile(compiler_options=_QUICKER)
+    except Exception as error:
+        if "No such compile option" not in str(error):
+            raise
+        return lowered.compile(compiler_options=_QUICK)
+
+
+def _outline(closed: Any) -> Iterator[Any]:
+    """What a program does, without the sizes: its operations and constants in their order, those within others too."""
+    yield from (np.asarray(constant).tobytes() for constant in closed.consts)
+    yield from _outline_of_steps(closed.jaxpr)
+
+
+def _outline_of_steps(jaxpr: Any) -> Iterator[Any]:
+    jax = importlib.import_module("jax")
+    for step in jaxpr.eqns:
+        yield step.primitive.name
+        yield from (repr(value.val) for value in step.invars if hasattr(value, "val"))
+        for inner in jax.tree.leaves(step.params, is_leaf=lambda value: hasattr(value, "eqns")):
+            if hasattr(inner, "consts") and hasattr(inner, "jaxpr"):
+                yield from _outline(inner)
+            elif hasattr(inner, "eqns"):
+                yield from _outline_of_steps(inner)
 
 
 def looks_at_values(error: BaseException | None) -> bool:

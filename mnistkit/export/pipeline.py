@@ -18,7 +18,7 @@ from mnistkit.core.keras_files import load_model
 from mnistkit.export.annotate import annotate
 from mnistkit.export.answers import KerasAnswers
 from mnistkit.export.atomic_save import pending_model
-from mnistkit.export.choose import FELL_BACK, choose
+from mnistkit.export.choose import FELL_BACK, NATIVE, choose
 from mnistkit.export.collect_samples import collect_samples
 from mnistkit.export.diagnose import first_difference
 from mnistkit.export.fallback.normalize import rename
@@ -209,7 +209,14 @@ def export_onnx(
         if described is not None and hasattr(described, "fitted"):
             described = described.fitted(chosen.signature, answers)
         tell(f"asking Keras for its answers, under {keras.backend.backend()}")
-        found = collect_samples(answers, chosen.proto.graph, profile=described, given=samples, atol=allowed)
+        found = collect_samples(
+            answers,
+            chosen.proto.graph,
+            profile=described,
+            given=samples,
+            atol=allowed,
+            written=chosen.proto if chosen.exporter == NATIVE else None,
+        )
         by_keras = chosen.signature
         chosen, found = _renamed(
             chosen, found, described, input_names=input_names, output_names=output_names, renames=rename

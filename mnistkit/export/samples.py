@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnistkit.core.comparison import compare
-from mnistkit.core.errors import ExportError, InputError, ParityError, one_line
+from mnistkit.core.errors import ExportError, InputError, one_line
 from mnistkit.export.native.keras_hooks import flatten_layers
 from mnistkit.export.signature import TEXT
 
@@ -236,26 +235,6 @@ def integer_limit(model: Any) -> int:
             if isinstance(value, int) and value > 0:
                 limits.append(value)
     return min(limits, default=2)
-
-
-def have_independent_rows(answers: KerasAnswers, sample: Sample, *, atol: float) -> bool:
-    """Whether each row of a batch is answered as it is alone, so that batches of any size have the same answers.
-
-    Not so for outputs whose first axis is not the batch, nor for a model that mixes its rows.
-    """
-    rows = sample.rows
-    if rows < 2 or not all(answer.ndim and len(answer) == rows for answer in sample.expected.values()):  # noqa: PLR2004  # several
-        return False
-    try:
-        alone = answers({key: array[-1:] for key, array in sample.inputs.items()})
-    except Exception:  # noqa: BLE001  # Keras refuses a single row with whatever its backend raises
-        return False
-    try:
-        for key, answer in alone.items():
-            compare(sample.expected[key][-1:], answer, atol=atol, what=key, nan=True)
-    except ParityError:
-        return False
-    return True
 
 
 NO_ANSWER = (

@@ -13,6 +13,7 @@ import pytest
 
 from mnistkit.core.errors import DeviceError, InputError, ModelFileError
 from mnistkit.core.runtime import Runtime
+from mnistkit.core.session_call import direct_call
 from mnistkit.core.tensors import TensorInfo
 from mnistkit.digits.pictures import read_picture
 
@@ -382,3 +383,90 @@ def test_a_file_of_a_newer_version_is_told_to_need_a_newer_onnxruntime(asset):
     model.ir_version, model.opset_import[0].version = 8, 90
     with pytest.raises(ModelFileError, match="; upgrade onnxruntime"):
         Runtime(model.SerializeToString(), device="cpu")
+
+
+# --- the direct call ------------------------------------------------------------------------------------------------
+
+
+def make_model(nodes, inputs, outputs, initializers=()):
+    import onnx
+
+    tensors = [
+        [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in pairs.items()]
+        for pairs in (inputs, outputs)
+    ]
+    graph = onnx.helper.make_graph(nodes, "graph", *tensors, initializer=list(initializers))
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    return model.SerializeToString()
+
+
+def test_an_input_that_a_node_could_do_without_is_still_asked_for():
+    """The session itself would run the node without it, and answer something else."""
+    import onnx
+
+    rng = np.random.default_rng(0)
+    weights = [
+        onnx.numpy_helper.from_array(rng.normal(size=shape).astype(np.float32), name)
+        for name, shape in {"w": (1, 8, 3), "r": (1, 8, 2)}.items()
+    ]
+    node = onnx.helper.make_node("LSTM", ["x", "w", "r", "", "", "h", "c"], ["y"], hidden_size=2)
+    inputs = {"x": [4, 1, 3], "h": [1, 1, 2], "c": [1, 1, 2]}
+    runtime = Runtime(make_model([node], inputs, {"y": [4, 1, 1, 2]}, weights), device="cpu")
+    feeds = {name: np.ones(shape, np.float32) for name, shape in inputs.items()}
+    assert runtime.run(feeds)["y"].shape == (4, 1, 1, 2)
+    for name in inputs:
+        with pytest.raises(InputError, match=rf"input {name}: float32 .* is missing"):
+            runtime.run({key: array for key, array in feeds.items() if key != name})
+    with pytest.raises(InputError, match="no input is called 'd'"):
+        runtime.run({**{key: array for key, array in feeds.items() if key != "h"}, "d": feeds["h"]})
+    with pytest.raises(InputError, match="no input is called 3"):
+        runtime.run({**{key: array for key, array in feeds.items() if key != "h"}, 3: feeds["h"]})
+
+
+def test_a_weight_that_may_be_given_does_not_stand_for_an_input():
+    import onnx
+
+    weight = onnx.numpy_helper.from_array(np.full(2, 3, np.float32), "w")
+    nodes = [onnx.helper.make_node("Clip", ["w", "", "high"], ["y"])]
+    runtime = Runtime(make_model(nodes, {"w": [2], "high": []}, {"y": [2]}, [weight]), device="cpu")
+    five, two = np.array(5, np.float32), np.full(2, 2, np.float32)
+    assert runtime.run({"high": five})["y"].tolist() == [3, 3]
+    assert runtime._session.run(["y"], {"high": five, "w": two})[0].tolist() == [2, 2]
+    with pytest.raises(InputError):
+        runtime.run({"w": two})  # as many as there are inputs, and not the one that is needed
+
+
+def test_an_onnxruntime_without_the_direct_call_is_called_in_public(runtime, feeds):
+    class Session:
+        def __init__(self, session):
+            self.run, self.get_providers = session.run, session.get_providers
+            self.get_overridable_initializers = session.get_overridable_initializers
+
+    session = Session(runtime._session)
+    assert direct_call(session) == session.run
+    assert direct_call(runtime._session) == runtime._session._sess.run
+    expected = runtime.run(feeds)["probabilities"]
+    runtime._call = direct_call(session)
+    np.testing.assert_array_equal(runtime.run(feeds)["probabilities"], expected)
+
+
+def test_other_devices_are_called_in_public(runtime):
+    class Session:
+        _sess = runtime._session
+
+        def get_providers(self):
+            return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+        def run(self):
+            """Stand for the public method."""
+
+    session = Session()
+    assert direct_call(session) == session.run
+
+
+@forking
+def test_a_child_of_a_child_opens_its_own(runtime, feeds):
+    expected = runtime.run(feeds)["probabilities"]
+    found = in_fork(lambda: (runtime.run(feeds)["probabilities"], in_fork(lambda: runtime.run(feeds)["probabilities"])))
+    for answer in found:
+        np.testing.assert_array_equal(answer, expected)
