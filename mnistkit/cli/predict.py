@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from mnistkit.digits.bulk import Progress
     from mnistkit.digits.classifier import Classifier
-    from mnistkit.digits.readings import Reading
 
 EXAMPLES = (
     "mnistkit predict examples/digit.png",
@@ -27,9 +26,7 @@ EXAMPLES = (
     "mnistkit predict images.npz --out answers.parquet",
 )
 
-_SURE = 0.9  # a reading above is likely of one digit
 _SECONDS_BETWEEN = 0.5  # two lines of progress
-_LIKELY = 0.7  # marks that are read with less are parts of one digit, or no digits
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,8 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add("--model", metavar="FILE", help="an .onnx file (default: exports/mnist.onnx if it is there, else the packaged)")
     add_device(parser)
-    add("--min-confidence", type=float, default=0.0, metavar="X", help="a reading less sure (0 to 1) is an error")
-    add("--number", action="store_true", help="read all digits of each picture, in a row or rows")
+    add(
+        "--min-confidence", type=float, default=0.0, metavar="X",
+        help="an answer less likely right (0 to 1) is unclear: an error that names the candidates; with --number all "
+        "digits of a picture must be right together",
+    )  # fmt: skip
+    add("--number", action="store_true", help="read all digits of each picture, in a row or rows, be it one or many")
     add("--show", action="store_true", help="write NAME.shown.png beside each picture and print what was seen")
     add(
         "--out", metavar="FILE",
@@ -85,8 +86,9 @@ def run(options: argparse.Namespace) -> int:
             print(f"mnistkit: {reading.error}", file=sys.stderr)
         else:
             print(reading.as_text())
-            if talks and isinstance(reading, Reading):
-                _hint_at_number(classifier, reading)
+            if talks and isinstance(reading, Reading) and reading.number is not None:
+                count = len(reading.number.digits)
+                print(f"mnistkit: {reading.source}: has {count} digits, read as with --number", file=sys.stderr)
     if options.json:
         print_json(rows)
     return int(failed)
@@ -211,19 +213,3 @@ def _without_shown(pictures: Sequence[str]) -> list[str]:
         if name.endswith(SHOWN):
             print(f"mnistkit: {name}: skipped, it was written by --show", file=sys.stderr)
     return wanted
-
-
-def _hint_at_number(classifier: Classifier, reading: Reading) -> None:
-    """Say so where a picture has several digits: the reading is of the largest alone, or of all as one."""
-    from mnistkit.digits.readings import read_numbers
-
-    if reading.prediction is None:
-        return
-    (found,) = read_numbers(classifier, [reading.source])
-    if found.number is None or len(found.number.digits) < 2:  # noqa: PLR2004
-        return
-    # one digit in two strokes may look like two; both are then unlike any digit
-    least = found.number.least_confidence
-    if reading.prediction.confidence < _SURE or least > _LIKELY:
-        marks = f"{len(found.number.digits)} marks"
-        print(f"mnistkit: {reading.source}: has {marks}; --number reads them one by one", file=sys.stderr)

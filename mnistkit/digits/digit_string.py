@@ -6,6 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from mnistkit.digits.candidates import Candidate, candidates_of, combinations
+from mnistkit.digits.contract import DIGITS
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -81,19 +84,20 @@ class DigitString:
         digits: Row by row, each from left to right; at least one.
         width: Of the picture, in pixels, upright.
         height: Of the picture.
+        labels: Names of the ten classes.
+        complete: Probability that nothing was left out that is a digit, in [0, 1].
     """
 
     digits: tuple[Digit, ...]
     width: int
     height: int
+    labels: tuple[str, ...] = DIGITS
+    complete: float = 1.0
 
     @property
     def rows(self) -> tuple[str, ...]:
         """The labels of each row, a space where a gap is wide."""
-        texts = [""] * (self.digits[-1].row + 1)
-        for digit in self.digits:
-            texts[digit.row] += f" {digit.label}" if digit.after_gap else digit.label
-        return tuple(texts)
+        return self._rows([digit.label for digit in self.digits])
 
     @property
     def text(self) -> str:
@@ -107,5 +111,29 @@ class DigitString:
 
     @property
     def confidence(self) -> float:
-        """Probability that all digits are right, taking them as independent."""
-        return math.prod(digit.confidence for digit in self.digits)
+        """Probability that the whole number is right: all digits are, taken as independent, and none is missing."""
+        return self.complete * math.prod(digit.confidence for digit in self.digits)
+
+    @property
+    def row_confidences(self) -> tuple[float, ...]:
+        """The same for the digits of each row alone."""
+        found = [1.0] * (self.digits[-1].row + 1)
+        for digit in self.digits:
+            found[digit.row] *= digit.confidence
+        return tuple(found)
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """What the whole number may be: its text and confidence first, then others that are nearly as likely."""
+        choices = [candidates_of(digit.probabilities, self.labels) for digit in self.digits]
+        found = []
+        for changed, confidence in combinations(choices, share=self.complete):
+            labels = [options[changed.get(place, 0)].label for place, options in enumerate(choices)]
+            found.append(Candidate("\n".join(self._rows(labels)), confidence))
+        return tuple(found)
+
+    def _rows(self, labels: Sequence[str]) -> tuple[str, ...]:
+        texts = [""] * (self.digits[-1].row + 1)
+        for digit, label in zip(self.digits, labels, strict=True):
+            texts[digit.row] += f" {label}" if digit.after_gap else label
+        return tuple(texts)

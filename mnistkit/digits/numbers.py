@@ -63,44 +63,83 @@ def read_digits(
         PictureError: The picture cannot be read, or has more marks than digits in rows can be.
         InputError: An array has the wrong type or shape.
     """
-    picture, (width, height) = decode_sized(source, max_pixels=max_pixels)
-    name = name_of(source)
+    picture, size = decode_sized(source, max_pixels=max_pixels)
+    return read_decoded(classifier, picture, size, name=name_of(source), use_net=use_net)
+
+
+def read_decoded(
+    classifier: DigitClassifier,
+    picture: NDArray[np.uint8],
+    size: tuple[int, int],
+    *,
+    name: str = "picture",
+    use_net: bool | None = None,
+) -> DigitString:
+    """As `read_digits`, for a picture that is decoded already.
+
+    Args:
+        classifier: What reads the single digits.
+        picture: uint8 ``[rows, columns, channels]``, as `mnistkit.digits.pictures.decode_sized` returns it.
+        size: The picture's own width and height.
+        name: How error messages call the picture.
+        use_net: As for `read_digits`.
+
+    Raises:
+        NoDigitError: Nothing that looks like digits is drawn on the picture.
+        PictureError: The picture has more marks than digits in rows can be.
+    """
+    labels = tuple(getattr(classifier, "labels", DIGITS))
     if use_net is None:
-        use_net = looks.is_there() and tuple(getattr(classifier, "labels", DIGITS)) == DIGITS
+        use_net = can_use_net(classifier)
     if use_net:
         try:
-            read = read_with_net(picture, (width, height), classifier=classifier)
+            read = read_with_net(picture, size, classifier=classifier)
         except looks.TooManyDigitsError as error:
             raise PictureError(f"{name}: has {error}; cut out a part of it") from None
-        digits = read.digits if read.is_sure else _cut_where_better(classifier, picture, read, (width, height))
+        digits, complete = read.digits, read.complete
+        if not read.is_sure:
+            better = _cut_where_better(classifier, picture, read, size)
+            digits, complete = (digits, complete) if better is None else (better, 1.0)
         if not digits:
             raise NoDigitError(f"{name}: no digit found; nothing on it looks like one")
-        return DigitString(digits, width, height)
+        return DigitString(digits, *size, labels, complete)
     try:
-        digits = _cut(classifier, picture, (width, height), name=name)
+        digits = _cut(classifier, picture, size, name=name)
     except TooManyComponentsError as error:
         raise PictureError(f"{name}: {error}; it may be noise or a page of text; cut out the number") from None
     if not digits:
         raise NoDigitError(f"{name}: no digit found; nothing on it has the shape of one")
-    return DigitString(digits, width, height)
+    return DigitString(digits, *size, labels)
+
+
+def can_use_net(classifier: DigitClassifier) -> bool:
+    """Whether the packaged net may find the digits: the classifier's labels are the ten digits."""
+    return looks.is_there() and tuple(getattr(classifier, "labels", DIGITS)) == DIGITS
 
 
 def _cut_where_better(
     classifier: DigitClassifier, picture: NDArray[np.uint8], read: NetReading, size: tuple[int, int]
-) -> tuple[Digit, ...]:
+) -> tuple[Digit, ...] | None:
     """Where the net is in doubt, what cutting the ink says: if it is sure and agrees with all the net is sure of."""
     try:
         cut = _cut(classifier, smaller(picture), size, name="picture", most=_MOST_IN_DOUBT)
     except (NoDigitError, TooManyComponentsError):
-        return read.digits
+        return None
     text = "".join(str(digit.digit) for digit in cut)
     sure = [str(digit.digit) for digit in read.digits if digit.confidence >= _AGREED]
     left = iter(text)
     agrees = all(digit in left for digit in sure) and len(cut) <= read.possible + 1
     alone = len(cut) == read.possible == 1
     if not cut or not (sure or alone) or not agrees or min(digit.confidence for digit in cut) < _AGREED:
-        return read.digits
-    return tuple(replace(digit, confidence=digit.confidence * _AGREED) for digit in cut)
+        return None
+    return tuple(_less_sure(digit) for digit in cut)
+
+
+def _less_sure(digit: Digit) -> Digit:
+    """A digit that was cut where the net was in doubt; the rest of the probability is for none of the ten."""
+    return replace(
+        digit, confidence=digit.confidence * _AGREED, probabilities=digit.probabilities * np.float32(_AGREED)
+    )
 
 
 def _cut(

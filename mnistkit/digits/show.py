@@ -37,7 +37,7 @@ def show(reading: Reading | NumberReading) -> str:
     """
     from mnistkit.digits.readings import Reading
 
-    if isinstance(reading, Reading):
+    if isinstance(reading, Reading) and reading.number is None:
         assert reading.prediction is not None
         assert reading.image28 is not None
         path = save(reading.source, reading.image28, reading.prediction)

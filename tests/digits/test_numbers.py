@@ -178,6 +178,8 @@ def test_json(cli, asset, file):
     assert [digit["label"] for digit in found["digits"]] == list("420731")
     assert all(0 < digit["confidence"] <= 1 for digit in found["digits"])
     assert found["confidence"] == pytest.approx(np.prod([digit["confidence"] for digit in found["digits"]]))
+    assert np.prod(found["row_confidences"]) == pytest.approx(found["confidence"])
+    assert (found["unclear"], found["candidates"][0]["label"]) == (False, "4207\n31")
     for digit in found["digits"]:
         box = digit["box"]
         assert 0 <= box["x"] < box["x"] + box["width"] <= found["width"]
@@ -194,9 +196,9 @@ def test_show_draws_the_boxes(cli, asset, file):
 
 
 def test_too_unsure_is_an_error(fails, asset, file):
-    assert "cannot tell (best guess 4207 / 31 with" in fails(
-        "predict", "--number", "--min-confidence", "1.0", file, "--model", asset
-    )
+    told = fails("predict", "--number", "--min-confidence", "1.0", file, "--model", asset)
+    assert ": unclear, 4207 / 31 (" in told
+    assert "; asked for 100.0 %" in told
 
 
 def test_one_that_cannot_be_read_does_not_stop_the_others(cli, asset, file, tmp_path):

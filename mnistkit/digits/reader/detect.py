@@ -27,6 +27,7 @@ _TINY: Final = 64  # pixels: of a picture that holds one digit
 _MANY: Final = 3  # digits in a row from which a stroke between them can be told
 _STROKE_HEIGHT: Final = 1.22  # of the row's usual height: no 1 is so much higher
 _STROKE_WIDTH: Final = 0.3  # of it: the stroke leans
+_BELOW: Final = 0.99  # of the likeliest digit's probability: no other has more
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,11 +38,13 @@ class NetReading:
         digits: In reading order.
         possible: How many digits there may be: with those that are less likely than not.
         is_sure: Whether none of them is in doubt.
+        complete: Probability that none of those that are less likely than not is a digit.
     """
 
     digits: tuple[Digit, ...]
     possible: int
     is_sure: bool
+    complete: float = 1.0
 
 
 def read_with_net(picture: NDArray[np.uint8], size: tuple[int, int], *, classifier: DigitClassifier) -> NetReading:
@@ -60,6 +63,7 @@ def read_with_net(picture: NDArray[np.uint8], size: tuple[int, int], *, classifi
         return NetReading((_only_digit(picture, size, classifier, doubt=float(voted.there.max())),), 1, is_sure=True)
     unsure = (voted.there >= _POSSIBLE) & (voted.there < _SURE)
     possible = int((voted.there >= _POSSIBLE).sum())
+    complete = float(np.prod(1 - voted.there[~is_digit & (voted.there >= _POSSIBLE)], dtype=np.float64))
     voted = voted.only(is_digit)
     found = voted.found
     across, down = size[0] / picture.shape[1], size[1] / picture.shape[0]
@@ -73,7 +77,7 @@ def read_with_net(picture: NDArray[np.uint8], size: tuple[int, int], *, classifi
             probabilities = _scaled(found.classes[place], confidence)
             box = _box(boxes[place], size)
             digits.append(Digit(digit, DIGITS[digit], confidence, probabilities, box, row, after_gap))
-    return NetReading(tuple(digits), possible, is_sure=turns != 0 or not unsure.any())
+    return NetReading(tuple(digits), possible, is_sure=turns != 0 or not unsure.any(), complete=complete)
 
 
 def _only_digit(
@@ -93,7 +97,7 @@ def _scaled(classes: NDArray[np.float32], confidence: float) -> NDArray[np.float
     found[best] = 0
     rest = float(found.sum())
     if rest > 0:
-        found *= min(1.0, (1 - confidence) / rest, confidence / float(found.max()))
+        found *= min(1.0, (1 - confidence) / rest, _BELOW * confidence / float(found.max()))
     found[best] = confidence
     return found
 
