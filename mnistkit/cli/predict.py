@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "digits of a picture must be right together",
     )  # fmt: skip
     add("--number", action="store_true", help="read all digits of each picture, in a row or rows, be it one or many")
+    add(
+        "--signs", action="store_true",
+        help="as --number, with separators and operators in the text where their shape is clear: + - x / = ( ) , . :",
+    )  # fmt: skip
     add("--show", action="store_true", help="write NAME.shown.png beside each picture and print what was seen")
+    add("--show-dir", metavar="DIR", help="as --show, with the PNGs in this folder")
     add(
         "--out", metavar="FILE",
         help="read everything into this table (.csv, .jsonl or .parquet), on all cores; the same command goes on where "
@@ -68,18 +74,19 @@ def run(options: argparse.Namespace) -> int:
     model = {"file": str(file), "test_accuracy": _test_accuracy(classifier)}
     talks = not options.quiet and not options.json
     told = options.model is not None or not talks  # who names a model knows it
+    folder = _shown_folder(options)
     failed = False
     rows = []
-    read = read_numbers if options.number else read_files
+    read = partial(read_numbers, signs=options.signs) if options.number or options.signs else read_files
     for reading in read(classifier, _without_shown(options.pictures), min_confidence=options.min_confidence):
         failed |= reading.error is not None
         if not told and reading.error is None:
             print(_which(model, packaged=file.is_absolute()), file=sys.stderr)
             told = True
-        if options.show and reading.error is None:
+        if (options.show or folder) and reading.error is None:
             from mnistkit.digits.show import show
 
-            print(show(reading), file=sys.stderr)
+            print(show(reading, folder=folder), file=sys.stderr)
         if options.json:
             rows.append({**reading.as_json(), "model": model})
         elif reading.error is not None:
@@ -110,12 +117,32 @@ def _check_names(options: argparse.Namespace) -> None:
             raise InputError(f"{name}: a folder or an array is read into a table; add --out answers.csv")
 
 
+def _shown_folder(options: argparse.Namespace) -> Path | None:
+    """The folder of ``--show-dir``, made if it is not there.
+
+    Raises:
+        InputError: Two pictures would be shown in one file.
+        OutputError: The folder cannot be made.
+    """
+    if options.show_dir is None:
+        return None
+    from mnistkit.core.files import writing
+
+    folder = Path(options.show_dir)
+    stems = [Path(name).stem for name in options.pictures]
+    if twice := [name for name, stem in zip(options.pictures, stems, strict=True) if stems.count(stem) > 1]:
+        raise InputError(f"{twice[0]}: another picture has this name too; --show-dir needs names that differ")
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def _run_in_bulk(options: argparse.Namespace) -> int:
     from mnistkit.digits.bulk import read_in_bulk
 
-    for flag in ("show", "json"):
-        if getattr(options, flag):
-            raise InputError(f"--{flag} does not go with --out; the table has the readings")
+    for flag in ("signs", "show", "show-dir", "json"):
+        if getattr(options, flag.replace("-", "_")):
+            raise InputError(f"--{flag} does not go with --out; the table has digits and confidences")
     line = _ProgressLine(shown=not options.quiet and sys.stderr.isatty())
     try:
         report = read_in_bulk(

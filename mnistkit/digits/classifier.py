@@ -262,11 +262,16 @@ class Classifier:
         row.setflags(write=False)
         return self._prediction(row, int(row.argmax())), found["image28"]
 
-    def read_digits(self, source: Source) -> DigitString:
-        """Read all digits of a picture, in a row or rows; see `mnistkit.digits.numbers.read_digits`."""
+    def read_digits(self, source: Source, *, signs: bool = False) -> DigitString:
+        """Read all digits of a picture, in a row or rows; see `mnistkit.digits.numbers.read_digits`.
+
+        Args:
+            source: As for `predict_picture`.
+            signs: Keep separators and operators in the text.
+        """
         from mnistkit.digits.numbers import read_digits
 
-        return read_digits(self, source)
+        return read_digits(self, source, signs=signs)
 
     def read_number(self, source: Source) -> DigitString:
         """The earlier name of `read_digits`."""

@@ -76,6 +76,23 @@ class Digit:
     after_gap: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """A separator or an operator between digits.
+
+    Attributes:
+        text: What it is, such as ``-`` or ``/``.
+        box: Where it stands.
+        row: Its row, from 0.
+        place: How many digits of the row stand before it.
+    """
+
+    text: str
+    box: Box
+    row: int
+    place: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class DigitString:
     """What a picture with several digits was read as.
@@ -86,6 +103,7 @@ class DigitString:
         height: Of the picture.
         labels: Names of the ten classes.
         complete: Probability that nothing was left out that is a digit, in [0, 1].
+        signs: What stands between the digits, where it was asked for; in reading order.
     """
 
     digits: tuple[Digit, ...]
@@ -93,10 +111,11 @@ class DigitString:
     height: int
     labels: tuple[str, ...] = DIGITS
     complete: float = 1.0
+    signs: tuple[Sign, ...] = ()
 
     @property
     def rows(self) -> tuple[str, ...]:
-        """The labels of each row, a space where a gap is wide."""
+        """The labels of each row with its signs, a space where a gap is wide and no sign stands."""
         return self._rows([digit.label for digit in self.digits])
 
     @property
@@ -133,7 +152,16 @@ class DigitString:
         return tuple(found)
 
     def _rows(self, labels: Sequence[str]) -> tuple[str, ...]:
-        texts = [""] * (self.digits[-1].row + 1)
+        signs: dict[tuple[int, int], str] = {}
+        for sign in self.signs:
+            key = (sign.row, sign.place)
+            signs[key] = signs.get(key, "") + sign.text
+        texts = [signs.get((row, 0), "") for row in range(self.digits[-1].row + 1)]
+        counts = [0] * len(texts)
         for digit, label in zip(self.digits, labels, strict=True):
-            texts[digit.row] += f" {label}" if digit.after_gap else label
-        return tuple(texts)
+            row = digit.row
+            before = signs.get((row, counts[row]), "") if counts[row] else ""
+            texts[row] += before or (" " if digit.after_gap else "")
+            texts[row] += label
+            counts[row] += 1
+        return tuple(text + (signs.get((row, counts[row]), "")) for row, text in enumerate(texts))

@@ -136,6 +136,9 @@ def number_as_json(number: DigitString) -> dict[str, Any]:
             }
             for digit in number.digits
         ],
+        "signs": [
+            {"text": sign.text, "row": sign.row, "place": sign.place, "box": asdict(sign.box)} for sign in number.signs
+        ],
     }
 
 
@@ -187,14 +190,28 @@ def read_one_or_several(
 
 
 def read_numbers(
-    classifier: Classifier, sources: Iterable[str | os.PathLike[str]], *, min_confidence: float = 0.0
+    classifier: Classifier,
+    sources: Iterable[str | os.PathLike[str]],
+    *,
+    min_confidence: float = 0.0,
+    signs: bool = False,
 ) -> Iterator[NumberReading]:
-    """As `read_files`, for pictures with several digits; the whole number must be as sure as ``min_confidence``."""
+    """As `read_files`, for pictures with several digits.
+
+    Args:
+        classifier: Who reads.
+        sources: Paths of picture files.
+        min_confidence: A number whose digits are less likely all right is an `UnclearError`.
+        signs: Keep separators and operators in the text.
+
+    Yields:
+        One reading for each source, in order.
+    """
     from mnistkit.digits.numbers import read_digits
 
     for source in sources:
         try:
-            number = read_digits(classifier, source)
+            number = read_digits(classifier, source, signs=signs)
         except PictureError as error:
             yield NumberReading(str(source), None, error)
             continue

@@ -162,6 +162,12 @@ def _predict(named: dict[str, Any]) -> dict[str, Any]:
                 "schema": {"type": "string", "enum": ["0", "1", "true", "false"]},
             },
             {
+                "name": "signs",
+                "in": "query",
+                "description": "As number, with separators and operators in the text: + - x / = ( ) , . :",
+                "schema": {"type": "string", "enum": ["0", "1", "true", "false"]},
+            },
+            {
                 "name": "min_confidence",
                 "in": "query",
                 "description": "An answer less likely right is unclear; of a number, all digits must be right together",
@@ -337,13 +343,15 @@ def _doubt() -> dict[str, Any]:
 
 
 def _digits() -> dict[str, Any]:
+    box = _object({side: {"type": "integer"} for side in ("x", "y", "width", "height")})
+    sign = {"text": _TEXT, "row": {"type": "integer"}, "place": {"type": "integer"}, "box": box}
     digit = {
         "digit": {"type": "integer", "minimum": 0, "maximum": 9},
         "label": _TEXT,
         "confidence": _SHARE,
         "row": {"type": "integer"},
         "after_gap": {"type": "boolean"},
-        "box": _object({side: {"type": "integer"} for side in ("x", "y", "width", "height")}),
+        "box": box,
     }
     return _object(
         {
@@ -354,6 +362,7 @@ def _digits() -> dict[str, Any]:
             "width": {"type": "integer"},
             "height": {"type": "integer"},
             "digits": {"type": "array", "items": _object(digit)},
+            "signs": {"type": "array", "items": _object(sign), "description": "Where they were asked for"},
         }
     )
 

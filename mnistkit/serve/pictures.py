@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnistkit.core.errors import NoDigitError, PictureError
+from mnistkit.core.errors import InputError, NoDigitError, PictureError
 from mnistkit.digits.numbers import read_digits
 from mnistkit.digits.pictures import decode_sized, normalize
 from mnistkit.digits.readings import number_as_json
@@ -54,16 +54,20 @@ class Pictures:
             raise bad_request(
                 f"model: expected one that reads 28x28 pictures, got {model.name}; use /v2/models/{model.name}/infer"
             )
-        explain, number = (_switch(name, query.get(name, "0")) for name in ("explain", "number"))
-        if explain and number:
-            raise bad_request("query: expected explain or number, got both")
+        explain, number, signs = (_switch(name, query.get(name, "0")) for name in ("explain", "number", "signs"))
+        if explain and (number or signs):
+            raise bad_request(f"query: expected explain or {'number' if number else 'signs'}, got both")
         least = _share(query.get("min_confidence", "0"))
         _check_type(request)
-        read = partial(self._read_numbers, least=least) if number else partial(self._read, explain=explain, least=least)
+        read = partial(self._read, explain=explain, least=least)
+        if number or signs:
+            read = partial(self._read_numbers, signs=signs, least=least)
         answer: Response = await self.pool.run(read, model, request, deadline=request.deadline)
         return answer
 
-    def _read_numbers(self, ticket: Ticket, model: ServedModel, request: Request, *, least: float) -> Response:
+    def _read_numbers(
+        self, ticket: Ticket, model: ServedModel, request: Request, *, signs: bool, least: float
+    ) -> Response:
         """In a thread: all digits of every file, or the first refusal."""
         assert model.classifier is not None
         files = _files(request, limit=self._settings.max_pictures)
@@ -72,7 +76,7 @@ class Pictures:
         for place, (name, content) in enumerate(files):
             ticket.check()
             with _refusals(place, name, of=len(files)):
-                found = read_digits(classifier, content, max_pixels=self._settings.max_pixels)
+                found = read_digits(classifier, content, max_pixels=self._settings.max_pixels, signs=signs)
             answers.append({"name": name, **number_as_json(found), **_doubt(found, least)})
         return json_response({"model_name": model.name, "predictions": answers})
 
@@ -142,7 +146,7 @@ def _refusals(number: int, name: str, *, of: int) -> Iterator[None]:
     """Turn what is wrong with a picture into an answer that names it."""
     try:
         yield
-    except PictureError as error:
+    except (PictureError, InputError) as error:
         which = "picture" if of == 1 else f"picture {number + 1} of {of} ({truncate(name)})"
         status = 422 if isinstance(error, NoDigitError) else 400
         raise HTTPError(status, f"{which}: {str(error).removeprefix('picture: ')}") from None
@@ -178,7 +182,7 @@ def _kind(request: Request) -> str:
     return request.headers.get("content-type", "").split(";")[0].strip().lower()
 
 
-_ASKED = ("model", "explain", "number", "min_confidence")
+_ASKED = ("model", "explain", "number", "signs", "min_confidence")
 
 
 def _query(query: str) -> dict[str, str]:

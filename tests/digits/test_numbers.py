@@ -195,6 +195,26 @@ def test_show_draws_the_boxes(cli, asset, file):
     assert (colors == (30, 110, 200)).all(1).sum() > 500
 
 
+def test_show_writes_what_was_read_beside_the_picture(cli, asset, file, tmp_path):
+    """The lower half of the picture is the page as it was read: reading it gives the same number."""
+    folder = tmp_path / "shown" / "here"
+    ran = cli("predict", "--number", "--show-dir", folder, file, "--model", asset)
+    assert ran.err.strip() == str(folder / "number.shown.png")
+    assert not shown_path(file).exists()
+    with Image.open(folder / "number.shown.png") as shown, Image.open(file) as picture:
+        assert shown.height > 2 * picture.height
+        lower = np.asarray(shown.convert("L"))[shown.height // 2 :]
+    assert (lower < 60).sum() > 500
+
+
+def test_show_in_a_folder_needs_names_that_differ(fails, file, tmp_path):
+    (tmp_path / "more").mkdir()
+    other = tmp_path / "more" / "number.jpg"
+    Image.open(file).save(other)
+    told = fails("predict", "--number", "--show-dir", tmp_path / "shown", file, other)
+    assert "another picture has this name too" in told
+
+
 def test_too_unsure_is_an_error(fails, asset, file):
     told = fails("predict", "--number", "--min-confidence", "1.0", file, "--model", asset)
     assert ": unclear, 4207 / 31 (" in told

@@ -109,7 +109,7 @@ def test_what_show_wrote_is_not_read_as_a_picture(cli, asset):
     ran = cli("predict", "0.png", "0.shown.png", "1.png", "--model", asset)
     assert [line.split("  ")[0] for line in ran.out.splitlines()] == ["0.png", "1.png"]
     assert ran.err == "mnistkit: 0.shown.png: skipped, it was written by --show\n"
-    assert cli("predict", "0.shown.png", "--model", asset).out.startswith("0.shown.png  ")
+    assert "skipped" not in cli("predict", "0.shown.png", "--model", asset).err
 
 
 @pytest.fixture

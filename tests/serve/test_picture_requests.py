@@ -123,3 +123,18 @@ def test_min_confidence_is_a_share(server, png, value):
     reply = server.post(f"/predict?min_confidence={value}", png(3))
     assert reply.status == 400
     assert reply.error.startswith("query min_confidence: expected a number from 0 to 1, got")
+
+
+def test_signs_are_kept_when_asked_for(server, digits):
+    page = Image.open(io.BytesIO(row_of(digits, 4, 0, 7)))
+    page.paste(255, (120, 0, 150, 208))
+    wide = Image.new("L", (page.width + 160, page.height), 255)
+    wide.paste(page.crop((0, 0, 120, 208)), (0, 0))
+    wide.paste(page.crop((120, 0, 360, 208)), (280, 0))
+    wide.paste(0, (165, 100, 225, 112))  # a dash after the first digit
+    stream = io.BytesIO()
+    wide.save(stream, "PNG")
+    found = server.post("/predict?signs=1", stream.getvalue()).json["predictions"][0]
+    assert (found["text"], [sign["text"] for sign in found["signs"]]) == ("4-07", ["-"])
+    assert server.post("/predict?number=1", stream.getvalue()).json["predictions"][0]["signs"] == []
+    assert "expected explain or signs, got both" in server.post("/predict?signs=1&explain=1", stream.getvalue()).error
