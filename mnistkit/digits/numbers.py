@@ -106,7 +106,7 @@ def read_decoded(
     if use_net:
         try:
             read = read_with_net(picture, size, classifier=classifier, signs=signs)
-        except looks.TooManyDigitsError as error:
+        except (looks.TooManyDigitsError, TooManyComponentsError) as error:
             raise PictureError(f"{name}: has {error}; cut out a part of it") from None
         digits, complete = read.digits, read.complete
         if not (read.is_sure or read.signs):
@@ -156,7 +156,12 @@ def _has_signs(picture: NDArray[np.uint8], digits: Sequence[Digit], size: tuple[
     edges = [(box.x + box.width / 2, box.y + box.height / 2, box.width, box.height) for box in boxes_of]
     across, down = picture.shape[1] / size[0], picture.shape[0] / size[1]
     boxes = np.array(edges, np.float32) * np.array([across, down, across, down], np.float32)
-    return bool(may_be_signs(boxes).any() and are_signs(find_ink(picture, boxes), boxes).any())
+    if not may_be_signs(boxes).any():
+        return False
+    try:
+        return bool(are_signs(find_ink(picture, boxes), boxes).any())
+    except TooManyComponentsError:
+        return False
 
 
 def _less_sure(digit: Digit) -> Digit:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from mnistkit.core.errors import InputError
+from mnistkit.core.errors import InputError, PictureError
 from mnistkit.digits.digit_string import Box, Digit, DigitString, Sign
 from mnistkit.digits.numbers import read_digits
 from mnistkit.digits.reader.signs import find_ink, find_signs
@@ -100,6 +100,16 @@ def test_no_ink_has_no_signs():
     boxes = np.array([[50, 50, 30, 40]], np.float32)
     ink = find_ink(np.full((100, 100, 1), 255, np.uint8), boxes)
     assert find_signs(ink, boxes, [[0]]) == []
+
+
+def test_too_many_marks_for_signs_are_told_of(classifier, write):
+    page = np.pad(write("4207"), ((0, 1200), (0, 0)), constant_values=255)
+    dots = np.full((24, 24), 255, np.uint8)
+    dots[4:14, 4:14] = 0
+    page[300 : 300 + 46 * 24, : 58 * 24] = np.tile(dots, (46, 58))
+    with pytest.raises(PictureError, match="separate marks, more than the limit of 1000; cut out a part of it"):
+        read_digits(classifier, page, signs=True)
+    assert read_digits(classifier, page).text == "4207"
 
 
 def test_signs_before_after_and_between():

@@ -16,6 +16,7 @@ from mnistkit.digits.reader.looks import find_digits, smaller
 from mnistkit.digits.reader.rows import find_rows, wide_gaps
 from mnistkit.digits.reader.signs import are_signs, find_ink, find_signs, may_be_signs
 from mnistkit.digits.reader.vote import with_votes
+from mnistkit.digits.segmentation import TooManyComponentsError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -62,6 +63,10 @@ def read_with_net(
         size: The picture's own width and height: it may have been decoded smaller.
         classifier: What reads single digits; it votes.
         signs: Tell the signs between the digits too.
+
+    Raises:
+        TooManyDigitsError: There are more digits than can be told.
+        TooManyComponentsError: Signs are asked for, and there are too many marks.
     """
     picture = smaller(picture)
     found, turns = find_digits(picture)
@@ -79,8 +84,13 @@ def read_with_net(
     voted = voted.only(is_digit)
     ink = None
     if len(voted.found) and (signs or may_be_signs(voted.found.boxes).any()):
-        ink = find_ink(upright, voted.found.boxes)
-        voted = voted.only(~are_signs(ink, voted.found.boxes))
+        try:
+            ink = find_ink(upright, voted.found.boxes)
+        except TooManyComponentsError:
+            if signs:
+                raise
+        else:
+            voted = voted.only(~are_signs(ink, voted.found.boxes))
     found = voted.found
     across, down = size[0] / picture.shape[1], size[1] / picture.shape[0]
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from mnistkit.core.errors import NoDigitError
 from mnistkit.digits.pictures import find_foreground
-from mnistkit.digits.segmentation import INK, Component, TooManyComponentsError, find_components, merge
+from mnistkit.digits.segmentation import INK, Component, find_components, merge
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,18 +68,21 @@ class Ink:
 
 
 def find_ink(picture: NDArray[np.uint8], boxes: Boxes) -> Ink:
-    """All marks of a picture, so large that signs between digits have a shape; none where there are too many.
+    """All marks of a picture, so large that signs between digits have a shape.
 
     Args:
         picture: uint8 ``[rows, columns, channels]``, upright.
         boxes: Of the digits, float32 ``[n, 4]`` (center x, center y, width, height), in its pixels.
+
+    Raises:
+        TooManyComponentsError: There are more marks than can be looked at.
     """
     longest = max(picture.shape[:2])
     side = min(_HEIGHT / float(np.median(boxes[:, 3])) * longest, _MOST_SIDE)
     try:
         ink, confident = find_foreground(np.ascontiguousarray(picture), side=round(side))
         components = find_components(ink, confident)
-    except (NoDigitError, TooManyComponentsError):
+    except NoDigitError:
         return Ink((), np.ones(4))
     return Ink(components, np.array([ink.shape[1] / picture.shape[1], ink.shape[0] / picture.shape[0]] * 2))
 
@@ -102,8 +105,11 @@ def are_signs(ink: Ink, boxes: Boxes) -> NDArray[np.bool_]:
     found = may_be_signs(boxes)
     scaled = boxes * ink.scale
     height = float(np.median(scaled[:, 3])) if len(scaled) else 1.0
+    edges = np.array([(one.left, one.top, one.right, one.bottom) for one in ink.components]).reshape(-1, 4)
     for place in np.flatnonzero(found):
-        parts = [component for component in ink.components if _share(component, scaled[place][None]) > _WHOLE]
+        low, high = scaled[place, :2] - scaled[place, 2:] / 2, scaled[place, :2] + scaled[place, 2:] / 2
+        near = np.flatnonzero((edges[:, :2] < high).all(1) & (edges[:, 2:] > low).all(1))
+        parts = [one for one in (ink.components[i] for i in near.tolist()) if _share(one, scaled[place][None]) > _WHOLE]
         parts.sort(key=lambda part: part.top)
         fills = parts and merge(parts).height > _FILLS * scaled[place, 3]
         name = _shape(parts, height) if fills else None
@@ -144,6 +150,8 @@ class _Row:
         self._first = float((boxes[:, 0] - boxes[:, 2] / 2).min()) - _BESIDE * self.height
         self._last = float((boxes[:, 0] + boxes[:, 2] / 2).max()) + _BESIDE * self.height
         self._levels = boxes[:, 1]
+        reach = (0.5 + _ABOVE) * self.height
+        self._top, self._bottom = float(self._levels.min()) - reach, float(self._levels.max()) + reach
 
     def level(self, component: Component) -> float:
         """How far its middle is below the middle of the digits beside it, in heights."""
@@ -154,6 +162,8 @@ class _Row:
     def holds(self, component: Component) -> bool:
         """Whether it stands in the row and is no larger than a sign."""
         middle = (component.left + component.right) / 2
+        if not self._top <= (component.top + component.bottom) / 2 <= self._bottom:
+            return False
         reach = abs(self.level(component)) + component.height / self.height / 2
         return (
             self._first <= middle <= self._last and reach <= 0.5 + _ABOVE and component.height <= _HIGHEST * self.height
