@@ -235,7 +235,7 @@ def _large(component: Component, height: float) -> str | None:
     wide, high = component.width / height, component.height / height
     rows, columns = np.nonzero(component.ink > INK)
     x, y = columns / max(component.width - 1, 1) - 0.5, rows / max(component.height - 1, 1) - 0.5
-    if 0.2 <= wide <= 1.0 and 0.2 <= high <= 1.0 and 0.5 < wide / high < 2:  # noqa: PLR2004
+    if 0.2 <= wide <= 0.84 and 0.2 <= high <= 0.84 and 0.5 < wide / high < 2:  # noqa: PLR2004  # a closed 4 is higher
         on_axes = (np.abs(x) < 0.18) | (np.abs(y) < 0.18)  # noqa: PLR2004
         on_diagonals = np.abs(np.abs(x) - np.abs(y)) < 0.18  # noqa: PLR2004
         ends = _touches(x, y)
