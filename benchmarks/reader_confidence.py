@@ -11,6 +11,7 @@ import argparse
 import difflib
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from read_numbers import KINDS, compose
@@ -29,6 +30,7 @@ from mnistkit.digits.reader.train import HELD_OUT
 from mnistkit.digits.reader.vote import with_votes
 
 USED = {"there": (0, 5, 6), "right": tuple(range(8))}  # columns of the evidence
+SEED = 4242
 FIT_SEEDS = (601, 501)  # of the pages and of the pictures that the packaged weights were fitted on
 FIT_PICTURES = 40  # of each kind with digits; of those without, four times as many
 Judged = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -37,7 +39,7 @@ Judged = tuple[np.ndarray, np.ndarray, np.ndarray]
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pages", type=int, default=450, help="default: %(default)s")
-    parser.add_argument("--seed", type=int, default=4242, help="default: %(default)s")
+    parser.add_argument("--seed", type=int, default=SEED, help="default: %(default)s")
     parser.add_argument("--fonts", type=Path, help="as for mnistkit train --model reader")
     parser.add_argument("--fit", action="store_true", help="fit the weights of mnistkit.digits.reader.confidence anew")
     options = parser.parse_args()
@@ -55,15 +57,34 @@ def main() -> int:
         weights = {name: fit(facts, truth, USED[name]) for name, truth in (("there", there), ("right", right))}
         for name, found in weights.items():
             print(f"{name.upper()} = ({', '.join(f'{weight:.3f}' for weight in found)})")
+    result = honesty(facts, right, weights)
+    print(f"{result['digits']} digits on {options.pages} pages, {result['right']:.2%} right")
+    print(f"expected calibration error {result['calibration error']:.4f}; ", end="")
+    print(f"of answers above .9 {result['wrong above .9']:.2%} are wrong")
+    return 0
+
+
+def measure(classifier: Classifier, images: np.ndarray, labels: np.ndarray, *, pages: int, seed: int) -> dict[str, Any]:
+    """How honest the packaged weights are on composed pages."""
+    maker = PageMaker(images, labels, seed=seed)
+    judged = [judge(maker.make(SHOWN * number), classifier) for number in range(pages)]
+    facts, right = (np.concatenate([part[place] for part in judged]) for place in (0, 2))
+    return {"pages": pages, **honesty(facts, right, {"there": THERE, "right": RIGHT})}
+
+
+def honesty(facts: np.ndarray, right: np.ndarray, weights: dict[str, tuple[float, ...]]) -> dict[str, float]:
+    """Digits that are answered with, the share of right ones, and how far the confidence is from it."""
     likely, sure = probability(facts, weights["there"]), probability(facts, weights["right"])
     kept = (likely >= LEAST_THERE) & (sure >= 1 - likely)
     chance, truth = sure[kept], right[kept]
     bins = np.minimum((chance * 10).astype(int), 9)
     error = sum(abs(chance[bins == n].mean() - truth[bins == n].mean()) * (bins == n).mean() for n in set(bins))
-    wrong = 1 - truth[chance > 0.9].mean()
-    print(f"{kept.sum()} digits on {options.pages} pages, {truth.mean():.2%} right")
-    print(f"expected calibration error {error:.4f}; of answers above .9 {wrong:.2%} are wrong")
-    return 0
+    return {
+        "digits": int(kept.sum()),
+        "right": round(float(truth.mean()), 4),
+        "calibration error": round(float(error), 4),
+        "wrong above .9": round(float(1 - truth[chance > 0.9].mean()), 4),
+    }
 
 
 def judge(page: Page, classifier: Classifier) -> Judged:
