@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--model", metavar="FILE", help="an .onnx file (default: exports/mnist.onnx if it is there, else the packaged)")
     add_device(parser)
     add(
-        "--min-confidence", type=float, default=0.0, metavar="X",
+        "--min-confidence", type=_share, default=0.0, metavar="X",
         help="an answer less likely right (0 to 1) is unclear: an error that names the candidates; with --number all "
         "digits of a picture must be right together",
     )  # fmt: skip
@@ -59,6 +59,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--array", metavar="NAME", help="with --out: which array of an .npz, or column of a .parquet, has the images")
     add("--quiet", action="store_true", help="leave out which model reads, and hints")
     add_json(parser, "print the readings as JSON")
+
+
+def _share(text: str) -> float:
+    """A number from 0 to 1, for argparse."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise ValueError(text)
+    return value
+
+
+_share.__name__ = "share"  # argparse names it where a value is wrong
 
 
 def run(options: argparse.Namespace) -> int:

@@ -163,6 +163,14 @@ def test_words_and_photos_are_no_digit(fails, asset, pictures):
         assert f"{name}: no digit found" in fails("predict", "--number", name, "--model", asset)
 
 
+@pytest.mark.parametrize("value", ["1.5", "-0.1", "nan", "sure"])
+@pytest.mark.usefixtures("pictures")
+def test_min_confidence_is_a_share(cli, value):
+    ran = cli("predict", "0.png", f"--min-confidence={value}")
+    assert ran.code == 2
+    assert f"argument --min-confidence: invalid share value: '{value}'" in ran.err
+
+
 @pytest.mark.usefixtures("pictures")
 def test_as_a_function(classifier):
     readings = list(read_files(classifier, ["0.png", "none.png"]))
