@@ -302,7 +302,7 @@ def _schemas() -> dict[str, Any]:
         },
         "Predictions": _object({"model_name": _TEXT, "predictions": {"type": "array", "items": _ref("Prediction")}}),
         "Numbers": _object({"model_name": _TEXT, "predictions": {"type": "array", "items": _ref("Number")}}),
-        "Number": {"allOf": [_object({"name": _TEXT, **_doubt()}), _ref("Digits")]},
+        "Number": _object({"name": _TEXT, **_digits()["properties"], **_doubt()}),
         "Digits": _digits(),
         "Prediction": {
             "type": "object",
