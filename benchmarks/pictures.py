@@ -24,6 +24,9 @@ import onnxruntime
 from made_pictures import KINDS, make
 from picture_processes import hostile, speed
 from read_numbers import score_numbers
+from read_signs import score_signs
+from reader_confidence import SEED as CONFIDENCE_SEED
+from reader_confidence import measure as confidence_on
 
 from mnistkit.core.errors import PictureError
 from mnistkit.digits.classifier import Classifier
@@ -37,7 +40,7 @@ from doc_pages.pictures import page  # noqa: E402 - tools/ is on the path from h
 
 RESULTS = ROOT / "benchmarks" / "results" / "pictures.json"
 MODELS = {"mlp": "exports/mnist-jax.onnx", "cnn": "exports/mnist-cnn.onnx"}
-PARTS = ("people", "made", "numbers", "speed", "memory")
+PARTS = ("people", "made", "numbers", "confidence", "signs", "speed", "memory")
 
 
 def main() -> int:
@@ -64,6 +67,12 @@ def main() -> int:
         elif part == "numbers":
             data = load_data()
             results[part] = score_numbers(Classifier(best), data.x_test, data.y_test, count=options.count)
+        elif part == "confidence":
+            data = load_data()
+            results[part] = confidence_on(Classifier(best), data.x_test, data.y_test, pages=450, seed=CONFIDENCE_SEED)
+        elif part == "signs":
+            data = load_data()
+            results[part] = score_signs(Classifier(best), data.x_test, data.y_test, count=options.count)
         else:
             with tempfile.TemporaryDirectory() as folder:
                 measure = speed if part == "speed" else hostile

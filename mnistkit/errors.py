@@ -13,6 +13,7 @@ from mnistkit.core.errors import (
     OutputError,
     ParityError,
     PictureError,
+    UnclearError,
     UnsupportedError,
 )
 
@@ -29,5 +30,6 @@ __all__ = [
     "OutputError",
     "ParityError",
     "PictureError",
+    "UnclearError",
     "UnsupportedError",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     from mnistkit.digits.bulk import Progress
     from mnistkit.digits.classifier import Classifier
-    from mnistkit.digits.readings import Reading
 
 EXAMPLES = (
     "mnistkit predict examples/digit.png",
@@ -27,9 +27,7 @@ EXAMPLES = (
     "mnistkit predict images.npz --out answers.parquet",
 )
 
-_SURE = 0.9  # a reading above is likely of one digit
 _SECONDS_BETWEEN = 0.5  # two lines of progress
-_LIKELY = 0.7  # marks that are read with less are parts of one digit, or no digits
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,9 +39,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add("--model", metavar="FILE", help="an .onnx file (default: exports/mnist.onnx if it is there, else the packaged)")
     add_device(parser)
-    add("--min-confidence", type=float, default=0.0, metavar="X", help="a reading less sure (0 to 1) is an error")
-    add("--number", action="store_true", help="read all digits of each picture, in a row or rows")
+    add(
+        "--min-confidence", type=_share, default=0.0, metavar="X",
+        help="an answer less likely right (0 to 1) is unclear: an error that names the candidates; with --number all "
+        "digits of a picture must be right together",
+    )  # fmt: skip
+    add("--number", action="store_true", help="read all digits of each picture, in a row or rows, be it one or many")
+    add(
+        "--signs", action="store_true",
+        help="as --number, with separators and operators in the text where their shape is clear: + - x / = ( ) , . :",
+    )  # fmt: skip
     add("--show", action="store_true", help="write NAME.shown.png beside each picture and print what was seen")
+    add("--show-dir", metavar="DIR", help="as --show, with the PNGs in this folder")
     add(
         "--out", metavar="FILE",
         help="read everything into this table (.csv, .jsonl or .parquet), on all cores; the same command goes on where "
@@ -52,6 +59,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--array", metavar="NAME", help="with --out: which array of an .npz, or column of a .parquet, has the images")
     add("--quiet", action="store_true", help="leave out which model reads, and hints")
     add_json(parser, "print the readings as JSON")
+
+
+def _share(text: str) -> float:
+    """A number from 0 to 1, for argparse."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise ValueError(text)
+    return value
+
+
+_share.__name__ = "share"  # argparse names it where a value is wrong
 
 
 def run(options: argparse.Namespace) -> int:
@@ -67,26 +85,28 @@ def run(options: argparse.Namespace) -> int:
     model = {"file": str(file), "test_accuracy": _test_accuracy(classifier)}
     talks = not options.quiet and not options.json
     told = options.model is not None or not talks  # who names a model knows it
+    folder = _shown_folder(options)
     failed = False
     rows = []
-    read = read_numbers if options.number else read_files
+    read = partial(read_numbers, signs=options.signs) if options.number or options.signs else read_files
     for reading in read(classifier, _without_shown(options.pictures), min_confidence=options.min_confidence):
         failed |= reading.error is not None
         if not told and reading.error is None:
             print(_which(model, packaged=file.is_absolute()), file=sys.stderr)
             told = True
-        if options.show and reading.error is None:
+        if (options.show or folder) and reading.error is None:
             from mnistkit.digits.show import show
 
-            print(show(reading), file=sys.stderr)
+            print(show(reading, folder=folder), file=sys.stderr)
         if options.json:
             rows.append({**reading.as_json(), "model": model})
         elif reading.error is not None:
             print(f"mnistkit: {reading.error}", file=sys.stderr)
         else:
             print(reading.as_text())
-            if talks and isinstance(reading, Reading):
-                _hint_at_number(classifier, reading)
+            if talks and isinstance(reading, Reading) and reading.number is not None:
+                count = len(reading.number.digits)
+                print(f"mnistkit: {reading.source}: has {count} digits, read as with --number", file=sys.stderr)
     if options.json:
         print_json(rows)
     return int(failed)
@@ -108,12 +128,32 @@ def _check_names(options: argparse.Namespace) -> None:
             raise InputError(f"{name}: a folder or an array is read into a table; add --out answers.csv")
 
 
+def _shown_folder(options: argparse.Namespace) -> Path | None:
+    """The folder of ``--show-dir``, made if it is not there.
+
+    Raises:
+        InputError: Two pictures would be shown in one file.
+        OutputError: The folder cannot be made.
+    """
+    if options.show_dir is None:
+        return None
+    from mnistkit.core.files import writing
+
+    folder = Path(options.show_dir)
+    stems = [Path(name).stem for name in options.pictures]
+    if twice := [name for name, stem in zip(options.pictures, stems, strict=True) if stems.count(stem) > 1]:
+        raise InputError(f"{twice[0]}: another picture has this name too; --show-dir needs names that differ")
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def _run_in_bulk(options: argparse.Namespace) -> int:
     from mnistkit.digits.bulk import read_in_bulk
 
-    for flag in ("show", "json"):
-        if getattr(options, flag):
-            raise InputError(f"--{flag} does not go with --out; the table has the readings")
+    for flag in ("signs", "show", "show-dir", "json"):
+        if getattr(options, flag.replace("-", "_")):
+            raise InputError(f"--{flag} does not go with --out; the table has digits and confidences")
     line = _ProgressLine(shown=not options.quiet and sys.stderr.isatty())
     try:
         report = read_in_bulk(
@@ -211,19 +251,3 @@ def _without_shown(pictures: Sequence[str]) -> list[str]:
         if name.endswith(SHOWN):
             print(f"mnistkit: {name}: skipped, it was written by --show", file=sys.stderr)
     return wanted
-
-
-def _hint_at_number(classifier: Classifier, reading: Reading) -> None:
-    """Say so where a picture has several digits: the reading is of the largest alone, or of all as one."""
-    from mnistkit.digits.readings import read_numbers
-
-    if reading.prediction is None:
-        return
-    (found,) = read_numbers(classifier, [reading.source])
-    if found.number is None or len(found.number.digits) < 2:  # noqa: PLR2004
-        return
-    # one digit in two strokes may look like two; both are then unlike any digit
-    least = found.number.least_confidence
-    if reading.prediction.confidence < _SURE or least > _LIKELY:
-        marks = f"{len(found.number.digits)} marks"
-        print(f"mnistkit: {reading.source}: has {marks}; --number reads them one by one", file=sys.stderr)

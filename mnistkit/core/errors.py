@@ -5,7 +5,8 @@
     ├── MissingExtraError   a package is not installed (also an ImportError)
     ├── DataError           a data set cannot be read
     ├── PictureError        a picture cannot be read
-    │   └── NoDigitError    the picture is fine but nothing is drawn on it
+    │   ├── NoDigitError    the picture is fine but no digit is found on it
+    │   └── UnclearError    it was read, but less surely than asked for
     ├── InputError          an argument has the wrong type, shape or range (also a ValueError)
     ├── ModelFileError      a .keras or .onnx file cannot be used
     ├── DeviceError         an execution provider was asked for by name and is not there
@@ -48,7 +49,11 @@ class PictureError(MnistkitError):
 
 
 class NoDigitError(PictureError):
-    """A picture was read and nothing is drawn on it."""
+    """A picture can be read, and nothing is drawn on it, or nothing that looks like a digit."""
+
+
+class UnclearError(PictureError):
+    """A picture was read, but less surely than asked for; the message names what it may be."""
 
 
 class InputError(MnistkitError, ValueError):

@@ -22,6 +22,7 @@ from mnistkit.core.errors import InputError, OutputError, PictureError
 from mnistkit.core.files import check_writable, replacing, writing
 from mnistkit.core.runtime import usable_cpus
 from mnistkit.digits.bulk_sources import ImageRows, PictureFiles, find_source, pyarrow
+from mnistkit.digits.candidates import percent
 from mnistkit.digits.classifier import Classifier, default_model
 from mnistkit.digits.pictures import read_picture
 
@@ -104,7 +105,8 @@ def read_in_bulk(
         device: As for `Classifier`.
         provider_options: Options of the device's execution provider; see `mnistkit.Runtime`.
         array: Which array of an ``.npz``, or column of a ``.parquet``, has the images.
-        number: Read all digits of each picture; the label is then their text, and the least sure digit counts.
+        number: Read all digits of each picture; the label is then their text, and the confidence is
+            that of the whole number.
         min_confidence: A reading less sure than this is an error.
         progress: Called now and then.
 
@@ -207,11 +209,11 @@ class _Reader:
             digits = self._classifier.read_digits(path)
         except PictureError as error:
             return error
-        return digits.text.replace("\n", " / "), round(digits.least_confidence, 6)
+        return digits.text.replace("\n", " / "), round(digits.confidence, 6)
 
     def _row(self, name: str, label: str, confidence: float) -> Row:
         if confidence < self._least:
-            return name, None, confidence, f"cannot tell (best guess {label}, asked for {self._least:.1%})"
+            return name, None, confidence, f"unclear, {label} ({percent(confidence)}); asked for {percent(self._least)}"
         return name, label, confidence, None
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from mnistkit.core.tensors import TensorInfo
+    from mnistkit.digits.candidates import Candidate
     from mnistkit.digits.digit_string import DigitString
     from mnistkit.digits.pictures import Source
 
@@ -53,12 +54,21 @@ class Prediction:
         label: The class' name; the digit itself unless the model was trained on other labels.
         confidence: Probability of that class, in [0, 1].
         probabilities: float32 ``[10]``, not negative, summing to 1; read-only.
+        labels: Names of the ten classes.
     """
 
     digit: int
     label: str
     confidence: float
     probabilities: NDArray[np.float32]
+    labels: tuple[str, ...] = DIGITS
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """The digit, and others that are at least a tenth as probable."""
+        from mnistkit.digits.candidates import candidates_of
+
+        return candidates_of(self.probabilities, self.labels)
 
     def __str__(self) -> str:
         return f"{self.label} ({100 * self.confidence:.1f} %)"
@@ -254,11 +264,16 @@ class Classifier:
         row.setflags(write=False)
         return self._prediction(row, int(row.argmax())), found["image28"]
 
-    def read_digits(self, source: Source) -> DigitString:
-        """Read all digits of a picture, in a row or rows; see `mnistkit.digits.numbers.read_digits`."""
+    def read_digits(self, source: Source, *, signs: bool = False) -> DigitString:
+        """Read all digits of a picture, in a row or rows; see `mnistkit.digits.numbers.read_digits`.
+
+        Args:
+            source: As for `predict_picture`.
+            signs: Keep separators and operators in the text.
+        """
         from mnistkit.digits.numbers import read_digits
 
-        return read_digits(self, source)
+        return read_digits(self, source, signs=signs)
 
     def read_number(self, source: Source) -> DigitString:
         """The earlier name of `read_digits`."""
@@ -266,7 +281,7 @@ class Classifier:
         return self.read_digits(source)
 
     def _prediction(self, row: NDArray[np.float32], digit: int) -> Prediction:
-        return Prediction(digit, self.labels[digit], row.item(digit), row)
+        return Prediction(digit, self.labels[digit], row.item(digit), row, self.labels)
 
     def _raw(self, batch: NDArray[np.float32]) -> NDArray[Any]:
         """The model's own answers, ``[n, 10]``, however it wants its images laid out."""

@@ -6,6 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from mnistkit.digits.candidates import Candidate, candidates_of, combinations
+from mnistkit.digits.contract import DIGITS
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -73,6 +76,23 @@ class Digit:
     after_gap: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """A separator or an operator between digits.
+
+    Attributes:
+        text: What it is, such as ``-`` or ``/``.
+        box: Where it stands.
+        row: Its row, from 0.
+        place: How many digits of the row stand before it.
+    """
+
+    text: str
+    box: Box
+    row: int
+    place: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class DigitString:
     """What a picture with several digits was read as.
@@ -81,19 +101,22 @@ class DigitString:
         digits: Row by row, each from left to right; at least one.
         width: Of the picture, in pixels, upright.
         height: Of the picture.
+        labels: Names of the ten classes.
+        complete: Probability that nothing was left out that is a digit, in [0, 1].
+        signs: What stands between the digits, where it was asked for; in reading order.
     """
 
     digits: tuple[Digit, ...]
     width: int
     height: int
+    labels: tuple[str, ...] = DIGITS
+    complete: float = 1.0
+    signs: tuple[Sign, ...] = ()
 
     @property
     def rows(self) -> tuple[str, ...]:
-        """The labels of each row, a space where a gap is wide."""
-        texts = [""] * (self.digits[-1].row + 1)
-        for digit in self.digits:
-            texts[digit.row] += f" {digit.label}" if digit.after_gap else digit.label
-        return tuple(texts)
+        """The labels of each row with its signs, a space where a gap is wide and no sign stands."""
+        return self._rows([digit.label for digit in self.digits])
 
     @property
     def text(self) -> str:
@@ -107,5 +130,38 @@ class DigitString:
 
     @property
     def confidence(self) -> float:
-        """Probability that all digits are right, taking them as independent."""
-        return math.prod(digit.confidence for digit in self.digits)
+        """Probability that the whole number is right: all digits are, taken as independent, and none is missing."""
+        return self.complete * math.prod(digit.confidence for digit in self.digits)
+
+    @property
+    def row_confidences(self) -> tuple[float, ...]:
+        """The same for the digits of each row alone."""
+        found = [1.0] * (self.digits[-1].row + 1)
+        for digit in self.digits:
+            found[digit.row] *= digit.confidence
+        return tuple(found)
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """What the whole number may be: its text and confidence first, then others that are nearly as likely."""
+        choices = [candidates_of(digit.probabilities, self.labels) for digit in self.digits]
+        found = []
+        for changed, confidence in combinations(choices, share=self.complete):
+            labels = [options[changed.get(place, 0)].label for place, options in enumerate(choices)]
+            found.append(Candidate("\n".join(self._rows(labels)), confidence))
+        return tuple(found)
+
+    def _rows(self, labels: Sequence[str]) -> tuple[str, ...]:
+        signs: dict[tuple[int, int], str] = {}
+        for sign in self.signs:
+            key = (sign.row, sign.place)
+            signs[key] = signs.get(key, "") + sign.text
+        texts = [signs.get((row, 0), "") for row in range(self.digits[-1].row + 1)]
+        counts = [0] * len(texts)
+        for digit, label in zip(self.digits, labels, strict=True):
+            row = digit.row
+            before = signs.get((row, counts[row]), "") if counts[row] else ""
+            texts[row] += before or (" " if digit.after_gap else "")
+            texts[row] += label
+            counts[row] += 1
+        return tuple(text + (signs.get((row, counts[row]), "")) for row, text in enumerate(texts))

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from mnistkit.core.errors import NoDigitError, PictureError
+from mnistkit.core.errors import InputError, NoDigitError, PictureError
 from mnistkit.digits.contract import DIGITS
 from mnistkit.digits.digit_string import Box, Digit, DigitString
 from mnistkit.digits.pictures import MAX_PIXELS, WORKING_SIDE, center_digit, decode_sized, find_foreground, name_of
 from mnistkit.digits.reader import looks
 from mnistkit.digits.reader.detect import read_with_net
 from mnistkit.digits.reader.looks import smaller
+from mnistkit.digits.reader.signs import are_signs, find_ink, may_be_signs
 from mnistkit.digits.segmentation import (
     Component,
     TooManyComponentsError,
@@ -45,7 +46,12 @@ if TYPE_CHECKING:
 
 
 def read_digits(
-    classifier: DigitClassifier, source: Source, *, max_pixels: int = MAX_PIXELS, use_net: bool | None = None
+    classifier: DigitClassifier,
+    source: Source,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    use_net: bool | None = None,
+    signs: bool = False,
 ) -> DigitString:
     """Read all digits of a picture.
 
@@ -57,50 +63,112 @@ def read_digits(
         source: A path, the bytes of a picture file, a Pillow image, or a uint8 array, as for `read_picture`.
         max_pixels: Pictures with more pixels are refused before they are decoded.
         use_net: Whether the packaged net finds the digits; by default where the labels are the ten digits.
+        signs: Keep separators and operators between the digits in the text: + - x / = ( ) , . : and the division sign.
 
     Raises:
         NoDigitError: Nothing that looks like digits is drawn on the picture.
         PictureError: The picture cannot be read, or has more marks than digits in rows can be.
-        InputError: An array has the wrong type or shape.
+        InputError: An array has the wrong type or shape, or signs are asked for without the net.
     """
-    picture, (width, height) = decode_sized(source, max_pixels=max_pixels)
-    name = name_of(source)
+    picture, size = decode_sized(source, max_pixels=max_pixels)
+    return read_decoded(classifier, picture, size, name=name_of(source), use_net=use_net, signs=signs)
+
+
+def read_decoded(
+    classifier: DigitClassifier,
+    picture: NDArray[np.uint8],
+    size: tuple[int, int],
+    *,
+    name: str = "picture",
+    use_net: bool | None = None,
+    signs: bool = False,
+) -> DigitString:
+    """As `read_digits`, for a picture that is decoded already.
+
+    Args:
+        classifier: What reads the single digits.
+        picture: uint8 ``[rows, columns, channels]``, as `mnistkit.digits.pictures.decode_sized` returns it.
+        size: The picture's own width and height.
+        name: How error messages call the picture.
+        use_net: As for `read_digits`.
+        signs: As for `read_digits`.
+
+    Raises:
+        InputError: Signs are asked for without the net.
+        NoDigitError: Nothing that looks like digits is drawn on the picture.
+        PictureError: The picture has more marks than digits in rows can be.
+    """
+    labels = tuple(getattr(classifier, "labels", DIGITS))
     if use_net is None:
-        use_net = looks.is_there() and tuple(getattr(classifier, "labels", DIGITS)) == DIGITS
+        use_net = can_use_net(classifier)
+    if signs and not use_net:
+        raise InputError("signs are told beside digits that the packaged net finds; the labels must be 0 to 9")
     if use_net:
         try:
-            read = read_with_net(picture, (width, height), classifier=classifier)
-        except looks.TooManyDigitsError as error:
+            read = read_with_net(picture, size, classifier=classifier, signs=signs)
+        except (looks.TooManyDigitsError, TooManyComponentsError) as error:
             raise PictureError(f"{name}: has {error}; cut out a part of it") from None
-        digits = read.digits if read.is_sure else _cut_where_better(classifier, picture, read, (width, height))
+        digits, complete = read.digits, read.complete
+        if not (read.is_sure or read.signs):
+            better = _cut_where_better(classifier, picture, read, size)
+            digits, complete = (digits, complete) if better is None else (better, 1.0)
         if not digits:
             raise NoDigitError(f"{name}: no digit found; nothing on it looks like one")
-        return DigitString(digits, width, height)
+        return DigitString(digits, *size, labels, complete, read.signs)
     try:
-        digits = _cut(classifier, picture, (width, height), name=name)
+        digits = _cut(classifier, picture, size, name=name)
     except TooManyComponentsError as error:
         raise PictureError(f"{name}: {error}; it may be noise or a page of text; cut out the number") from None
     if not digits:
         raise NoDigitError(f"{name}: no digit found; nothing on it has the shape of one")
-    return DigitString(digits, width, height)
+    return DigitString(digits, *size, labels)
+
+
+def can_use_net(classifier: DigitClassifier) -> bool:
+    """Whether the packaged net may find the digits: the classifier's labels are the ten digits."""
+    return looks.is_there() and tuple(getattr(classifier, "labels", DIGITS)) == DIGITS
 
 
 def _cut_where_better(
     classifier: DigitClassifier, picture: NDArray[np.uint8], read: NetReading, size: tuple[int, int]
-) -> tuple[Digit, ...]:
+) -> tuple[Digit, ...] | None:
     """Where the net is in doubt, what cutting the ink says: if it is sure and agrees with all the net is sure of."""
+    picture = smaller(picture)
     try:
-        cut = _cut(classifier, smaller(picture), size, name="picture", most=_MOST_IN_DOUBT)
+        cut = _cut(classifier, picture, size, name="picture", most=_MOST_IN_DOUBT)
     except (NoDigitError, TooManyComponentsError):
-        return read.digits
+        return None
     text = "".join(str(digit.digit) for digit in cut)
     sure = [str(digit.digit) for digit in read.digits if digit.confidence >= _AGREED]
     left = iter(text)
     agrees = all(digit in left for digit in sure) and len(cut) <= read.possible + 1
     alone = len(cut) == read.possible == 1
     if not cut or not (sure or alone) or not agrees or min(digit.confidence for digit in cut) < _AGREED:
-        return read.digits
-    return tuple(replace(digit, confidence=digit.confidence * _AGREED) for digit in cut)
+        return None
+    if _has_signs(picture, cut, size):
+        return None
+    return tuple(_less_sure(digit) for digit in cut)
+
+
+def _has_signs(picture: NDArray[np.uint8], digits: Sequence[Digit], size: tuple[int, int]) -> bool:
+    """Whether some of the digits have the shape of operators or brackets."""
+    boxes_of = (digit.box for digit in digits)
+    edges = [(box.x + box.width / 2, box.y + box.height / 2, box.width, box.height) for box in boxes_of]
+    across, down = picture.shape[1] / size[0], picture.shape[0] / size[1]
+    boxes = np.array(edges, np.float32) * np.array([across, down, across, down], np.float32)
+    if not may_be_signs(boxes).any():
+        return False
+    try:
+        return bool(are_signs(find_ink(picture, boxes), boxes).any())
+    except TooManyComponentsError:
+        return False
+
+
+def _less_sure(digit: Digit) -> Digit:
+    """A digit that was cut where the net was in doubt; the rest of the probability is for none of the ten."""
+    return replace(
+        digit, confidence=digit.confidence * _AGREED, probabilities=digit.probabilities * np.float32(_AGREED)
+    )
 
 
 def _cut(

@@ -6,7 +6,8 @@ import warnings
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from mnistkit.core.errors import MnistkitError, PictureError
+from mnistkit.core.errors import MnistkitError, NoDigitError, PictureError, UnclearError
+from mnistkit.digits.candidates import percent, told
 from mnistkit.digits.contract import DIGITS
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from mnistkit.digits.candidates import Candidate
     from mnistkit.digits.classifier import Classifier, Prediction
     from mnistkit.digits.digit_string import DigitString
 
@@ -26,10 +28,12 @@ class Reading:
 
     Attributes:
         source: The picture, as it was named.
-        prediction: The digit, or ``None`` when there is an error.
-        error: Why there is no digit, or ``None``.
+        prediction: The digit, or ``None`` when there is an error or a ``number``.
+        error: Why there is no answer, or ``None``; an `UnclearError` where it is less sure than asked for.
         image28: What the picture was made into, float32 ``[28, 28]``, or ``None`` when it cannot be read.
         labels: Names of the ten classes.
+        number: All digits, where the picture has several.
+        candidates: What it may be, the likeliest first; nothing where it cannot be read.
     """
 
     source: str
@@ -37,6 +41,8 @@ class Reading:
     error: MnistkitError | None
     image28: NDArray[np.float32] | None = None
     labels: tuple[str, ...] = DIGITS
+    number: DigitString | None = None
+    candidates: tuple[Candidate, ...] = ()
 
     @property
     def seen(self) -> NDArray[np.float32] | None:
@@ -54,26 +60,31 @@ class Reading:
         return int(second) if close else None
 
     def as_text(self) -> str:
-        """One line: name, digit, confidence, and the runner-up when it is close."""
+        """One line: name, digit, confidence, and the runner-up when it is close; of several digits one line a row."""
+        if self.number is not None:
+            return _rows_as_text(self.source, self.number)
         if self.prediction is None:
             return str(self.error)
-        line = f"{self.source}  {self.prediction.label}  ({_percent(self.prediction.confidence)})"
+        line = f"{self.source}  {self.prediction.label}  ({percent(self.prediction.confidence)})"
         second = self.runner_up
         if second is not None:
-            line += f"  or {self.labels[second]} ({_percent(float(self.prediction.probabilities[second]))})"
+            line += f"  or {self.labels[second]} ({percent(float(self.prediction.probabilities[second]))})"
         return line
 
     def as_json(self) -> dict[str, Any]:
-        """What ``--json`` prints for this picture."""
-        found = self.prediction
-        if found is None:
-            return {"picture": self.source, "error": None if self.error is None else str(self.error)}
+        """What ``--json`` prints for this picture; of several digits ``number`` has them, and ``digit`` is null."""
+        found, number = self.prediction, self.number
+        if found is None and number is None:
+            return _error_as_json(self)
         return {
             "picture": self.source,
-            "digit": found.digit,
-            "label": found.label,
-            "confidence": found.confidence,
-            "probabilities": found.probabilities.tolist(),
+            "digit": found and found.digit,
+            "label": found and found.label,
+            "confidence": number.confidence if number else found and found.confidence,
+            "probabilities": found and found.probabilities.tolist(),
+            "unclear": False,
+            "candidates": [one.as_json() for one in self.candidates],
+            "number": number and number_as_json(number),
         }
 
 
@@ -84,45 +95,51 @@ class NumberReading:
     Attributes:
         source: The picture, as it was named.
         number: The digits, or ``None`` when there is an error.
-        error: Why there are none, or ``None``.
+        error: Why there are none, or ``None``; an `UnclearError` where the number is less sure than asked for.
+        candidates: What the number may be, the likeliest first; nothing where it cannot be read.
     """
 
     source: str
     number: DigitString | None
     error: MnistkitError | None
+    candidates: tuple[Candidate, ...] = ()
 
     def as_text(self) -> str:
-        """One line for each row: name, number, and the confidence in its least sure digit."""
-        if self.number is None:
-            return str(self.error)
-        lines = []
-        for number, row in enumerate(self.number.rows):
-            least = min(digit.confidence for digit in self.number.digits if digit.row == number)
-            lines.append(f"{self.source}  {row}  (least sure digit {_percent(least)})")
-        return "\n".join(lines)
+        """One line for each row: name, digits, and how likely it is that all of them are right."""
+        return str(self.error) if self.number is None else _rows_as_text(self.source, self.number)
 
     def as_json(self) -> dict[str, Any]:
         """What ``--json`` prints for this picture."""
         if self.number is None:
-            return {"picture": self.source, "error": None if self.error is None else str(self.error)}
-        return {
-            "picture": self.source,
-            "width": self.number.width,
-            "height": self.number.height,
-            "text": self.number.text,
-            "rows": list(self.number.rows),
-            "confidence": self.number.confidence,
-            "digits": [
-                {
-                    "digit": digit.digit,
-                    "label": digit.label,
-                    "confidence": digit.confidence,
-                    "row": digit.row,
-                    "box": asdict(digit.box),
-                }
-                for digit in self.number.digits
-            ],
-        }
+            return _error_as_json(self)
+        told_of = {"unclear": False, "candidates": [one.as_json() for one in self.candidates]}
+        return {"picture": self.source, **number_as_json(self.number), **told_of}
+
+
+def number_as_json(number: DigitString) -> dict[str, Any]:
+    """All digits of a picture with their places, as ``--json`` and the server give them."""
+    return {
+        "text": number.text,
+        "rows": list(number.rows),
+        "confidence": number.confidence,
+        "row_confidences": list(number.row_confidences),
+        "width": number.width,
+        "height": number.height,
+        "digits": [
+            {
+                "digit": digit.digit,
+                "label": digit.label,
+                "confidence": digit.confidence,
+                "row": digit.row,
+                "after_gap": digit.after_gap,
+                "box": asdict(digit.box),
+            }
+            for digit in number.digits
+        ],
+        "signs": [
+            {"text": sign.text, "row": sign.row, "place": sign.place, "box": asdict(sign.box)} for sign in number.signs
+        ],
+    }
 
 
 def read_files(
@@ -130,50 +147,98 @@ def read_files(
 ) -> Iterator[Reading]:
     """Read pictures one by one; one that cannot be read does not stop the others.
 
+    Where a picture has several digits, all of them are read.
+
     Args:
         classifier: Who reads.
         sources: Paths of picture files.
-        min_confidence: A reading less sure than this is an error: "cannot tell".
+        min_confidence: A reading less sure than this is an `UnclearError`.
 
     Yields:
         One reading for each source, in order.
     """
     for source in sources:
         try:
-            prediction, image28 = classifier.see_picture(source)
+            prediction, image28, number = read_one_or_several(classifier, source)
         except PictureError as error:
             yield Reading(str(source), None, error)
             continue
-        if prediction.confidence < min_confidence:
-            doubt = _doubt(source, prediction.label, prediction.confidence, min_confidence)
-            yield Reading(str(source), None, doubt, image28)
-        else:
-            yield Reading(str(source), prediction, None, image28, classifier.labels)
+        answer = number or prediction
+        doubt = doubt_of(source, answer, min_confidence)
+        kept = (None, None) if doubt else (None, number) if number else (prediction, None)
+        yield Reading(str(source), kept[0], doubt, image28, classifier.labels, kept[1], answer.candidates)
+
+
+def read_one_or_several(
+    classifier: Classifier, source: str | os.PathLike[str]
+) -> tuple[Prediction, NDArray[np.float32], DigitString | None]:
+    """The digit of a picture, the 28x28 that was seen, and all digits where there are several.
+
+    Raises:
+        PictureError: The picture cannot be read.
+    """
+    from mnistkit.digits.pictures import decode_sized, name_of
+    from mnistkit.digits.several import read_several
+
+    picture, size = decode_sized(source)
+    name = name_of(source)
+    try:
+        prediction, image28 = classifier.see_picture(picture)
+    except NoDigitError as error:
+        raise NoDigitError(f"{name}: {str(error).removeprefix('picture: ')}") from None
+    return prediction, image28, read_several(classifier, picture, size, name=name)
 
 
 def read_numbers(
-    classifier: Classifier, sources: Iterable[str | os.PathLike[str]], *, min_confidence: float = 0.0
+    classifier: Classifier,
+    sources: Iterable[str | os.PathLike[str]],
+    *,
+    min_confidence: float = 0.0,
+    signs: bool = False,
 ) -> Iterator[NumberReading]:
-    """As `read_files`, for pictures with several digits; the least sure digit must reach ``min_confidence``."""
+    """As `read_files`, for pictures with several digits.
+
+    Args:
+        classifier: Who reads.
+        sources: Paths of picture files.
+        min_confidence: A number whose digits are less likely all right is an `UnclearError`.
+        signs: Keep separators and operators in the text.
+
+    Yields:
+        One reading for each source, in order.
+    """
     from mnistkit.digits.numbers import read_digits
 
     for source in sources:
         try:
-            number = read_digits(classifier, source)
+            number = read_digits(classifier, source, signs=signs)
         except PictureError as error:
             yield NumberReading(str(source), None, error)
             continue
-        least = number.least_confidence
-        if least < min_confidence:
-            guess = number.text.replace("\n", " / ")
-            yield NumberReading(str(source), None, _doubt(source, guess, least, min_confidence))
-        else:
-            yield NumberReading(str(source), number, None)
+        doubt = doubt_of(source, number, min_confidence)
+        yield NumberReading(str(source), None if doubt else number, doubt, number.candidates)
 
 
-def _doubt(source: str | os.PathLike[str], guess: str, confidence: float, asked: float) -> PictureError:
-    return PictureError(f"{source}: cannot tell (best guess {guess} with {confidence:.1%}, asked for {asked:.1%})")
+def doubt_of(
+    source: str | os.PathLike[str], answer: Prediction | DigitString, min_confidence: float
+) -> UnclearError | None:
+    """The error of an answer that is less sure than asked for."""
+    if answer.confidence >= min_confidence:
+        return None
+    return UnclearError(f"{source}: unclear, {told(answer.candidates)}; asked for {percent(min_confidence)}")
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
+def _rows_as_text(source: str, number: DigitString) -> str:
+    rows = zip(number.rows, number.row_confidences, strict=True)
+    lines = [f"{source}  {row}  ({percent(confidence)})" for row, confidence in rows]
+    second = number.candidates[1:2]
+    if second and second[0].confidence >= number.confidence / 2:
+        lines[-1] += f"  or {second[0]}"
+    return "\n".join(lines)
+
+
+def _error_as_json(reading: Reading | NumberReading) -> dict[str, Any]:
+    found: dict[str, Any] = {"picture": reading.source, "error": None if reading.error is None else str(reading.error)}
+    if isinstance(reading.error, UnclearError):
+        found |= {"unclear": True, "candidates": [one.as_json() for one in reading.candidates]}
+    return found

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 _TEXT = {"type": "string"}
 _SIZES = {"type": "array", "items": {"type": "integer", "minimum": 0}, "maxItems": 16}
+_SHARE = {"type": "number", "minimum": 0, "maximum": 1}
 _WHOLE_SIZES = {"type": "array", "items": {"type": "integer"}}
 
 
@@ -160,6 +161,18 @@ def _predict(named: dict[str, Any]) -> dict[str, Any]:
                 "description": "1 reads all digits of each picture, in a row or rows; not together with explain",
                 "schema": {"type": "string", "enum": ["0", "1", "true", "false"]},
             },
+            {
+                "name": "signs",
+                "in": "query",
+                "description": "As number, with separators and operators in the text: + - x / = ( ) , . :",
+                "schema": {"type": "string", "enum": ["0", "1", "true", "false"]},
+            },
+            {
+                "name": "min_confidence",
+                "in": "query",
+                "description": "An answer less likely right is unclear; of a number, all digits must be right together",
+                "schema": {"type": "number", "minimum": 0, "maximum": 1},
+            },
         ],
         "requestBody": {
             "required": True,
@@ -185,7 +198,7 @@ def _predict(named: dict[str, Any]) -> dict[str, Any]:
             },
             "404": _error("No such model"),
             "415": _error("Neither a picture nor a form"),
-            "422": _error("Nothing is drawn on a picture"),
+            "422": _error("No digit is found on a picture"),
             **_overload(),
         },
     }
@@ -289,42 +302,69 @@ def _schemas() -> dict[str, Any]:
         },
         "Predictions": _object({"model_name": _TEXT, "predictions": {"type": "array", "items": _ref("Prediction")}}),
         "Numbers": _object({"model_name": _TEXT, "predictions": {"type": "array", "items": _ref("Number")}}),
-        "Number": _object(
-            {
-                "name": _TEXT,
-                "text": {"type": "string", "description": "All rows, one a line; a space where a gap is wide"},
-                "rows": {"type": "array", "items": _TEXT},
-                "confidence": {"type": "number", "minimum": 0, "maximum": 1},
-                "width": {"type": "integer"},
-                "height": {"type": "integer"},
-                "digits": {
-                    "type": "array",
-                    "items": _object(
-                        {
-                            "digit": {"type": "integer", "minimum": 0, "maximum": 9},
-                            "label": _TEXT,
-                            "confidence": {"type": "number", "minimum": 0, "maximum": 1},
-                            "row": {"type": "integer"},
-                            "after_gap": {"type": "boolean"},
-                            "box": _object({side: {"type": "integer"} for side in ("x", "y", "width", "height")}),
-                        }
-                    ),
-                },
-            }
-        ),
+        "Number": _object({"name": _TEXT, **_digits()["properties"], **_doubt()}),
+        "Digits": _digits(),
         "Prediction": {
             "type": "object",
             "properties": {
                 "name": _TEXT,
-                "digit": {"type": "integer", "minimum": 0, "maximum": 9},
-                "label": _TEXT,
-                "confidence": {"type": "number", "minimum": 0, "maximum": 1},
-                "probabilities": {"type": "array", "items": {"type": "number"}, "minItems": 10, "maxItems": 10},
+                "digit": {
+                    "type": ["integer", "null"],
+                    "minimum": 0,
+                    "maximum": 9,
+                    "description": "null where it is unclear, and where the picture has several digits",
+                },
+                "label": {"type": ["string", "null"]},
+                "confidence": _SHARE,
+                "probabilities": {
+                    "type": ["array", "null"],
+                    "items": {"type": "number"},
+                    "minItems": 10,
+                    "maxItems": 10,
+                },
+                **_doubt(),
+                "number": {
+                    "anyOf": [_ref("Digits"), {"type": "null"}],
+                    "description": "All digits, where the picture has several",
+                },
                 "seen": {"type": "array", "items": {"type": "array", "items": {"type": "number"}}},
             },
-            "required": ["name", "digit", "label", "confidence", "probabilities"],
+            "required": ["name", "digit", "label", "confidence", "probabilities", *_doubt(), "number"],
         },
     }
+
+
+def _doubt() -> dict[str, Any]:
+    candidate = _object({"label": _TEXT, "confidence": _SHARE})
+    return {
+        "unclear": {"type": "boolean", "description": "Whether the confidence is below min_confidence"},
+        "candidates": {"type": "array", "items": candidate, "description": "What it may be, the likeliest first"},
+    }
+
+
+def _digits() -> dict[str, Any]:
+    box = _object({side: {"type": "integer"} for side in ("x", "y", "width", "height")})
+    sign = {"text": _TEXT, "row": {"type": "integer"}, "place": {"type": "integer"}, "box": box}
+    digit = {
+        "digit": {"type": "integer", "minimum": 0, "maximum": 9},
+        "label": _TEXT,
+        "confidence": _SHARE,
+        "row": {"type": "integer"},
+        "after_gap": {"type": "boolean"},
+        "box": box,
+    }
+    return _object(
+        {
+            "text": {"type": "string", "description": "All rows, one a line; a space where a gap is wide"},
+            "rows": {"type": "array", "items": _TEXT},
+            "row_confidences": {"type": "array", "items": _SHARE},
+            "confidence": {**_SHARE, "description": "Probability that all digits are right and none is missing"},
+            "width": {"type": "integer"},
+            "height": {"type": "integer"},
+            "digits": {"type": "array", "items": _object(digit)},
+            "signs": {"type": "array", "items": _object(sign), "description": "Where they were asked for"},
+        }
+    )
 
 
 def _object(properties: dict[str, Any]) -> dict[str, Any]:

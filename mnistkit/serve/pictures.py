@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import urllib.parse
-from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnistkit.core.errors import NoDigitError, PictureError
+from mnistkit.core.errors import InputError, NoDigitError, PictureError
 from mnistkit.digits.numbers import read_digits
-from mnistkit.digits.pictures import decode, normalize
+from mnistkit.digits.pictures import decode_sized, normalize
+from mnistkit.digits.readings import number_as_json
+from mnistkit.digits.several import read_several
 from mnistkit.serve.http import HTTPError, Request, Response, bad_request, json_response, truncate
 from mnistkit.serve.pool import Pool
 from mnistkit.serve.protocol.multipart import parse_multipart
@@ -20,13 +21,16 @@ from mnistkit.serve.protocol.multipart import parse_multipart
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
     from mnistkit.digits.classifier import Classifier, Prediction
+    from mnistkit.digits.digit_string import DigitString
     from mnistkit.serve.models import Models
     from mnistkit.serve.pool import Ticket
     from mnistkit.serve.served_model import ServedModel
     from mnistkit.serve.settings import Settings
+
+    _Seen = tuple[NDArray[np.float32], DigitString | None]
 
 
 class Pictures:
@@ -50,15 +54,20 @@ class Pictures:
             raise bad_request(
                 f"model: expected one that reads 28x28 pictures, got {model.name}; use /v2/models/{model.name}/infer"
             )
-        explain, number = (_switch(name, query.get(name, "0")) for name in ("explain", "number"))
-        if explain and number:
-            raise bad_request("query: expected explain or number, got both")
+        explain, number, signs = (_switch(name, query.get(name, "0")) for name in ("explain", "number", "signs"))
+        if explain and (number or signs):
+            raise bad_request(f"query: expected explain or {'number' if number else 'signs'}, got both")
+        least = _share(query.get("min_confidence", "0"))
         _check_type(request)
-        read = self._read_numbers if number else partial(self._read, explain=explain)
+        read = partial(self._read, explain=explain, least=least)
+        if number or signs:
+            read = partial(self._read_numbers, signs=signs, least=least)
         answer: Response = await self.pool.run(read, model, request, deadline=request.deadline)
         return answer
 
-    def _read_numbers(self, ticket: Ticket, model: ServedModel, request: Request) -> Response:
+    def _read_numbers(
+        self, ticket: Ticket, model: ServedModel, request: Request, *, signs: bool, least: float
+    ) -> Response:
         """In a thread: all digits of every file, or the first refusal."""
         assert model.classifier is not None
         files = _files(request, limit=self._settings.max_pictures)
@@ -67,40 +76,51 @@ class Pictures:
         for place, (name, content) in enumerate(files):
             ticket.check()
             with _refusals(place, name, of=len(files)):
-                found = read_digits(classifier, content, max_pixels=self._settings.max_pixels)
-            digits = [
-                {"digit": digit.digit, "label": digit.label, "confidence": digit.confidence, "row": digit.row,
-                 "after_gap": digit.after_gap, "box": asdict(digit.box)}
-                for digit in found.digits
-            ]  # fmt: skip
-            answers.append({"name": name, "text": found.text, "rows": found.rows, "confidence": found.confidence,
-                            "width": found.width, "height": found.height, "digits": digits})  # fmt: skip
+                found = read_digits(classifier, content, max_pixels=self._settings.max_pixels, signs=signs)
+            answers.append({"name": name, **number_as_json(found), **_doubt(found, least)})
         return json_response({"model_name": model.name, "predictions": answers})
 
-    def _read(self, ticket: Ticket, model: ServedModel, request: Request, *, explain: bool) -> Response:
+    def _read(self, ticket: Ticket, model: ServedModel, request: Request, *, explain: bool, least: float) -> Response:
         """In a thread: the answer for every file, or the first refusal."""
         assert model.classifier is not None
         files = _files(request, limit=self._settings.max_pictures)
-        images = np.stack([self._image(ticket, number, *file, of=len(files)) for number, file in enumerate(files)])
+        classifier = _Wanted(model.classifier, ticket)
+        seen = [self._see(classifier, place, *file, of=len(files)) for place, file in enumerate(files)]
         ticket.check()
+        read = model.classifier.predict(np.stack([image for image, _ in seen]))
         answers = []
-        for file, image, found in zip(files, images, model.classifier.predict(images), strict=True):
-            answer = {
-                "name": file[0],
-                "digit": found.digit,
-                "label": found.label,
-                "confidence": found.confidence,
-                "probabilities": found.probabilities,
-            }
+        for (name, _), (image, number), found in zip(files, seen, read, strict=True):
+            answer = {"name": name, **_prediction(found, number, least)}
             if explain:
                 answer["seen"] = np.round(image, 4)
             answers.append(answer)
         return json_response({"model_name": model.name, "predictions": answers})
 
-    def _image(self, ticket: Ticket, number: int, name: str, content: bytes, *, of: int) -> Any:
-        ticket.check()
-        with _refusals(number, name, of=of):
-            return normalize(decode(content, max_pixels=self._settings.max_pixels))
+    def _see(self, classifier: _Wanted, place: int, name: str, content: bytes, *, of: int) -> _Seen:
+        """The 28x28 of a picture, and all its digits where it has several."""
+        classifier.check()
+        with _refusals(place, name, of=of):
+            picture, size = decode_sized(content, max_pixels=self._settings.max_pixels)
+            return normalize(picture), read_several(classifier, picture, size)
+
+
+def _prediction(found: Prediction, number: DigitString | None, least: float) -> dict[str, Any]:
+    """The answer for a picture that may have one digit; of several, none is given for all of them."""
+    doubt = _doubt(number or found, least)
+    told = number is None and not doubt["unclear"]
+    return {
+        "digit": found.digit if told else None,
+        "label": found.label if told else None,
+        "confidence": (number or found).confidence,
+        "probabilities": found.probabilities if number is None else None,
+        **doubt,
+        "number": number and number_as_json(number),
+    }
+
+
+def _doubt(answer: Prediction | DigitString, least: float) -> dict[str, Any]:
+    """Whether an answer is less sure than asked for, and what it may be."""
+    return {"unclear": answer.confidence < least, "candidates": [one.as_json() for one in answer.candidates]}
 
 
 class _Wanted:
@@ -109,8 +129,15 @@ class _Wanted:
     def __init__(self, classifier: Classifier, ticket: Ticket) -> None:
         self._classifier, self._ticket = classifier, ticket
 
-    def predict(self, images: ArrayLike, /) -> list[Prediction]:
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self._classifier.labels
+
+    def check(self) -> None:
         self._ticket.check()
+
+    def predict(self, images: ArrayLike, /) -> list[Prediction]:
+        self.check()
         return self._classifier.predict(images)
 
 
@@ -119,7 +146,7 @@ def _refusals(number: int, name: str, *, of: int) -> Iterator[None]:
     """Turn what is wrong with a picture into an answer that names it."""
     try:
         yield
-    except PictureError as error:
+    except (PictureError, InputError) as error:
         which = "picture" if of == 1 else f"picture {number + 1} of {of} ({truncate(name)})"
         status = 422 if isinstance(error, NoDigitError) else 400
         raise HTTPError(status, f"{which}: {str(error).removeprefix('picture: ')}") from None
@@ -155,15 +182,26 @@ def _kind(request: Request) -> str:
     return request.headers.get("content-type", "").split(";")[0].strip().lower()
 
 
+_ASKED = ("model", "explain", "number", "signs", "min_confidence")
+
+
 def _query(query: str) -> dict[str, str]:
+    expected = f"expected {', '.join(_ASKED[:-1])} and {_ASKED[-1]}"
     try:
         pairs = urllib.parse.parse_qsl(query, keep_blank_values=True, max_num_fields=8)
     except ValueError:
-        raise bad_request("query: expected model, explain and number, got too many fields") from None
+        raise bad_request(f"query: {expected}, got too many fields") from None
     for name, _ in pairs:
-        if name not in {"model", "explain", "number"}:
-            raise bad_request(f"query: expected model, explain and number, got {truncate(name)}")
+        if name not in _ASKED:
+            raise bad_request(f"query: {expected}, got {truncate(name)}")
     return dict(pairs)
+
+
+def _share(value: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 <= float(value) <= 1:
+            return float(value)
+    raise bad_request(f"query min_confidence: expected a number from 0 to 1, got {truncate(value)}")
 
 
 def _switch(name: str, value: str) -> bool:

@@ -163,8 +163,8 @@ def test_readings_that_are_not_sure_enough(images, tmp_path):
     report = read_in_bulk([path], tmp_path / "answers.csv", min_confidence=0.9999)
     doubtful = [row for row in table(tmp_path / "answers.csv") if row["error"]]
     assert 0 < len(doubtful) == report.failed < ROWS
-    assert all(row["label"] == "" and row["error"].startswith("cannot tell (best guess ") for row in doubtful)
-    assert report.errors[0].startswith(f"{doubtful[0]['source']}: cannot tell")
+    assert all(row["label"] == "" and row["error"].startswith("unclear, ") for row in doubtful)
+    assert report.errors[0].startswith(f"{doubtful[0]['source']}: unclear, ")
 
 
 # -- interrupted ------------------------------------------------------------------------------------------------------

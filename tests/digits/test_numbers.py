@@ -178,6 +178,8 @@ def test_json(cli, asset, file):
     assert [digit["label"] for digit in found["digits"]] == list("420731")
     assert all(0 < digit["confidence"] <= 1 for digit in found["digits"])
     assert found["confidence"] == pytest.approx(np.prod([digit["confidence"] for digit in found["digits"]]))
+    assert np.prod(found["row_confidences"]) == pytest.approx(found["confidence"])
+    assert (found["unclear"], found["candidates"][0]["label"]) == (False, "4207\n31")
     for digit in found["digits"]:
         box = digit["box"]
         assert 0 <= box["x"] < box["x"] + box["width"] <= found["width"]
@@ -193,10 +195,30 @@ def test_show_draws_the_boxes(cli, asset, file):
     assert (colors == (30, 110, 200)).all(1).sum() > 500
 
 
+def test_show_writes_what_was_read_beside_the_picture(cli, asset, file, tmp_path):
+    """The lower half of the picture is the page as it was read: reading it gives the same number."""
+    folder = tmp_path / "shown" / "here"
+    ran = cli("predict", "--number", "--show-dir", folder, file, "--model", asset)
+    assert ran.err.strip() == str(folder / "number.shown.png")
+    assert not shown_path(file).exists()
+    with Image.open(folder / "number.shown.png") as shown, Image.open(file) as picture:
+        assert shown.height > 2 * picture.height
+        lower = np.asarray(shown.convert("L"))[shown.height // 2 :]
+    assert (lower < 60).sum() > 500
+
+
+def test_show_in_a_folder_needs_names_that_differ(fails, file, tmp_path):
+    (tmp_path / "more").mkdir()
+    other = tmp_path / "more" / "number.jpg"
+    Image.open(file).save(other)
+    told = fails("predict", "--number", "--show-dir", tmp_path / "shown", file, other)
+    assert "another picture has this name too" in told
+
+
 def test_too_unsure_is_an_error(fails, asset, file):
-    assert "cannot tell (best guess 4207 / 31 with" in fails(
-        "predict", "--number", "--min-confidence", "1.0", file, "--model", asset
-    )
+    told = fails("predict", "--number", "--min-confidence", "1.0", file, "--model", asset)
+    assert ": unclear, 4207 / 31 (" in told
+    assert "; asked for 100.0 %" in told
 
 
 def test_one_that_cannot_be_read_does_not_stop_the_others(cli, asset, file, tmp_path):

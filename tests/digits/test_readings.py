@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 import mnistkit
 from mnistkit.digits.readings import read_files
@@ -109,16 +109,66 @@ def test_what_show_wrote_is_not_read_as_a_picture(cli, asset):
     ran = cli("predict", "0.png", "0.shown.png", "1.png", "--model", asset)
     assert [line.split("  ")[0] for line in ran.out.splitlines()] == ["0.png", "1.png"]
     assert ran.err == "mnistkit: 0.shown.png: skipped, it was written by --show\n"
-    assert cli("predict", "0.shown.png", "--model", asset).out.startswith("0.shown.png  ")
+    assert "skipped" not in cli("predict", "0.shown.png", "--model", asset).err
 
 
-def test_several_digits_without_number_get_a_hint(cli, asset, pictures, mnist):
+@pytest.fixture
+def row(pictures, mnist):
+    """The text of row.png, five digits."""
     row = np.concatenate([255 - mnist.x_test[place] for place in range(20, 25)], axis=1)
     Image.fromarray(row).resize((560, 112)).save(pictures / "row.png")
+    return "".join(map(str, mnist.y_test[20:25]))
+
+
+def test_several_digits_without_number_are_read_and_told_of(cli, asset, row):
     ran = cli("predict", "row.png", "--model", asset)
-    assert ran.err == "mnistkit: row.png: has 5 marks; --number reads them one by one\n"
-    assert cli("predict", "row.png", "--model", asset, "--number").err == ""
-    assert cli("predict", "0.png", "--model", asset).err == ""
+    assert ran.err == "mnistkit: row.png: has 5 digits, read as with --number\n"
+    assert ran.out.startswith(f"row.png  {row}  (")
+    asked = cli("predict", "row.png", "--model", asset, "--number")
+    assert (asked.err, asked.out) == ("", ran.out)
+    alone = cli("predict", "0.png", "--model", asset)
+    assert (alone.err, alone.out[:10]) == ("", "0.png  7  ")
+
+
+def test_several_digits_in_json_are_no_single_one(cli, asset, row):
+    ran = cli("predict", "row.png", "0.png", "--json", "--model", asset)
+    several, one = json.loads(ran.out)
+    assert ran.err == ""
+    assert (several["digit"], several["label"], several["probabilities"]) == (None, None, None)
+    assert several["number"]["text"] == row
+    assert several["confidence"] == several["number"]["confidence"]
+    assert (one["digit"], one["number"], one["unclear"]) == (7, None, False)
+    unclear, also = json.loads(cli("predict", "row.png", "0.png", "--json", "--min-confidence", "1").out)
+    assert [reading["unclear"] for reading in (unclear, also)] == [True, True]
+    assert unclear["candidates"][0]["label"] == row
+    assert "digit" not in unclear
+
+
+def test_show_of_several_digits_draws_boxes(cli, asset, row):
+    assert cli("predict", "row.png", "--show", "--quiet", "--model", asset).code == 0
+    with Image.open("row.shown.png") as shown:
+        assert shown.width > 560
+    assert row
+
+
+def test_words_and_photos_are_no_digit(fails, asset, pictures):
+    page = Image.new("L", (420, 140), 255)
+    ImageDraw.Draw(page).text((20, 20), "Hey Max", fill=0, font=ImageFont.load_default(80))
+    page.save(pictures / "word.png")
+    grain = np.random.default_rng(0).normal(0, 1, (12, 16, 3)).cumsum(0).cumsum(1)
+    photo = np.rint(255 * (grain - grain.min()) / np.ptp(grain)).astype(np.uint8)
+    Image.fromarray(photo).resize((640, 480), Image.Resampling.BICUBIC).save(pictures / "photo.png")
+    for name in ("word.png", "photo.png"):
+        assert f"{name}: no digit found" in fails("predict", name, "--model", asset)
+        assert f"{name}: no digit found" in fails("predict", "--number", name, "--model", asset)
+
+
+@pytest.mark.parametrize("value", ["1.5", "-0.1", "nan", "sure"])
+@pytest.mark.usefixtures("pictures")
+def test_min_confidence_is_a_share(cli, value):
+    ran = cli("predict", "0.png", f"--min-confidence={value}")
+    assert ran.code == 2
+    assert f"argument --min-confidence: invalid share value: '{value}'" in ran.err
 
 
 @pytest.mark.usefixtures("pictures")

@@ -59,13 +59,16 @@ def test_too_unsure_is_an_error(picture, capsys):
     assert main(["predict", "--min-confidence", "1.0", str(picture)]) == 1
     out = capsys.readouterr()
     assert not out.out
-    assert "cannot tell" in out.err
+    assert ": unclear, 7 (" in out.err
     assert main(["predict", "--min-confidence", "0.3", str(picture)]) == 0
 
 
 def test_min_confidence_in_json(picture, capsys):
     assert main(["predict", "--json", "--min-confidence", "1.0", str(picture)]) == 1
-    assert "cannot tell" in json.loads(capsys.readouterr().out)[0]["error"]
+    (found,) = json.loads(capsys.readouterr().out)
+    assert found["unclear"]
+    assert "unclear, 7 (" in found["error"]
+    assert found["candidates"][0]["label"] == "7"
 
 
 def test_nothing_drawn_is_an_error(tmp_path, capsys):

@@ -53,6 +53,15 @@ def test_digits_drawn_with_the_mouse(browser):
     assert sum(read == str(digit) for digit, read in found.items()) >= 9, found
 
 
+def test_several_digits_are_read_one_by_one(browser):
+    for digit, left in ((7, 0), (2, 270)):
+        browser.draw([[(left + x / 2, 120 + y / 2) for x, y in stroke] for stroke in STROKES[digit]])
+    assert browser.answer() == "72"
+    assert shown(browser, "status").startswith("2 digits, ")
+    browser.value("document.getElementById('clear').click()")
+    assert browser.answer() == "?"
+
+
 def test_the_answer_is_shown_in_full(browser):
     browser.draw(STROKES[7])
     assert browser.answer() == "7"

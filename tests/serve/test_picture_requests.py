@@ -96,3 +96,45 @@ def test_what_number_refuses(server, digits):
     assert "no digit" in reply.error
     assert time.monotonic() - before < 15  # it took minutes
     assert server.post("/predict?number=1", b"no picture").status == 400
+
+
+def test_several_digits_that_nobody_asked_for_are_no_single_one(server, digits, png):
+    body, headers = multipart(("row.png", row_of(digits, 4, 0, 7)), ("one.png", png(3)))
+    row, one = server.post("/predict?explain=1", body, headers).json["predictions"]
+    assert (row["digit"], row["label"], row["probabilities"]) == (None, None, None)
+    assert row["number"]["text"] == "407"
+    assert row["confidence"] == row["number"]["confidence"]
+    assert np.shape(row["seen"]) == (28, 28)
+    assert (one["digit"], one["number"], one["unclear"]) == (3, None, False)
+    assert one["candidates"][0] == {"label": "3", "confidence": pytest.approx(one["confidence"], abs=1e-5)}
+
+
+def test_an_unclear_answer_has_candidates_and_no_digit(server, digits, png):
+    found = server.post("/predict?min_confidence=1", png(3)).json["predictions"][0]
+    assert (found["digit"], found["label"], found["unclear"]) == (None, None, True)
+    assert found["candidates"][0]["label"] == "3"
+    assert not server.post("/predict?min_confidence=0.2", png(3)).json["predictions"][0]["unclear"]
+    number = server.post("/predict?min_confidence=1&number=1", row_of(digits, 4, 0, 7)).json["predictions"][0]
+    assert (number["unclear"], number["candidates"][0]["label"]) == (True, "407")
+
+
+@pytest.mark.parametrize("value", ["2", "-0.1", "nan", "half", ""])
+def test_min_confidence_is_a_share(server, png, value):
+    reply = server.post(f"/predict?min_confidence={value}", png(3))
+    assert reply.status == 400
+    assert reply.error.startswith("query min_confidence: expected a number from 0 to 1, got")
+
+
+def test_signs_are_kept_when_asked_for(server, digits):
+    page = Image.open(io.BytesIO(row_of(digits, 4, 0, 7)))
+    page.paste(255, (120, 0, 150, 208))
+    wide = Image.new("L", (page.width + 160, page.height), 255)
+    wide.paste(page.crop((0, 0, 120, 208)), (0, 0))
+    wide.paste(page.crop((120, 0, 360, 208)), (280, 0))
+    wide.paste(0, (165, 100, 225, 112))  # a dash after the first digit
+    stream = io.BytesIO()
+    wide.save(stream, "PNG")
+    found = server.post("/predict?signs=1", stream.getvalue()).json["predictions"][0]
+    assert (found["text"], [sign["text"] for sign in found["signs"]]) == ("4-07", ["-"])
+    assert server.post("/predict?number=1", stream.getvalue()).json["predictions"][0]["signs"] == []
+    assert "expected explain or signs, got both" in server.post("/predict?signs=1&explain=1", stream.getvalue()).error

@@ -73,6 +73,26 @@ def _numbers(found: dict[str, Any]) -> list[str]:
     return ["## Numbers", "", text, "", *_table(["kind", "numbers right", "digits right"], rows)]
 
 
+def _confidence(found: dict[str, Any]) -> list[str]:
+    text = (
+        f"{found['digits']} digits on {found['pages']} pages composed from MNIST's test images, with print, scribbles "
+        f"and tables around them: expected calibration error {found['calibration error']:.3f}; of the answers above .9 "
+        f"{found['wrong above .9']:.1%} are wrong."
+    )
+    return ["## Confidence", "", text]
+
+
+def _signs(found: dict[str, Any]) -> list[str]:
+    rows = [
+        [f"`{sign}`", f"{one['told']} of {one['there']}", str(one["invented"])] for sign, one in found["signs"].items()
+    ]
+    text = (
+        f"`predict --signs`, {found['rows']} rows of digits with drawn signs between them. All of a row is right in "
+        f"{found['rows right']}, its digits alone in {found['digits right']}."
+    )
+    return ["## Signs", "", text, "", *_table(["sign", "told", "said where it is not"], rows)]
+
+
 def _speed(found: dict[str, Any]) -> list[str]:
     rows = [
         [name, f"{one['wall']:.3f} s", f"{one['cpu']:.3f} s", f"{one['wall'] / found['bare imports']['wall']:.2f}"]
@@ -92,4 +112,12 @@ def _memory(found: dict[str, Any]) -> list[str]:
     return ["## Files that are no pictures of digits", "", text, "", *_table(["file", *ways], rows)]
 
 
-WRITERS = {"people": _people, "made": _made, "numbers": _numbers, "speed": _speed, "memory": _memory}
+WRITERS = {
+    "people": _people,
+    "made": _made,
+    "numbers": _numbers,
+    "confidence": _confidence,
+    "signs": _signs,
+    "speed": _speed,
+    "memory": _memory,
+}

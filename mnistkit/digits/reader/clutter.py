@@ -112,7 +112,11 @@ def scribble(g: np.random.Generator, *, height: float, pen: float) -> Patch:
 
 def sign(g: np.random.Generator, *, height: float, pen: float) -> tuple[Patch, float]:
     """An operator or a separator, and how far its middle is above the foot of the line in heights of a digit."""
-    kind = str(g.choice(SIGNS))
+    return sign_named(str(g.choice(SIGNS)), g, height=height, pen=pen)
+
+
+def sign_named(kind: str, g: np.random.Generator, *, height: float, pen: float) -> tuple[Patch, float]:
+    """As `sign`, for one of `SIGNS`."""
     half = 0.5
     if kind == "+":
         lines, size = [np.array([[0, half], [1, half]]), np.array([[half, 0], [half, 1.0]])], g.uniform(0.35, 0.7)

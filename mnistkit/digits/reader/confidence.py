@@ -1,7 +1,7 @@
 """Honest confidence: the probability that a digit is there and read rightly, from what the net and the vote say.
 
-Two logistic regressions, fitted by ``benchmarks/reader_confidence.py`` on pages composed from digits that the net was
-not trained on, pages without digits among them.
+Two logistic regressions, fitted by ``benchmarks/reader_confidence.py --fit`` on pages composed from digits that the net
+was not trained on, and on as many without a digit: print, scribbles, textures.
 """
 
 from __future__ import annotations
@@ -19,30 +19,34 @@ LEAST_SEEN: Final = 0.25
 """The net's own chance from which something is judged at all."""
 LEAST_THERE: Final = 0.5
 """Probability of a digit from which it is one."""
+LEAST_SURE: Final = 0.8
+"""Many marks of which none is so surely a digit are text: letters look like digits, but never quite."""
 
-THERE: Final = (2.727, 0.0, 0.0, 0.0, 0.0, 1.989, -0.574, 0.557)
-RIGHT: Final = (2.561, 1.866, 0.374, 2.377, -0.199, 1.596, -0.637, 0.989)
+THERE: Final = (2.334, 0.0, 0.0, 0.0, 0.0, 2.931, -0.767, 0.0, 0.004)
+RIGHT: Final = (2.453, 1.133, 0.046, 5.412, 0.080, 2.428, -0.671, 0.239, -2.094)
 """Weights of `evidence`, the last one alone."""
 
 _SURE: Final = 1e-4  # no chance is taken for nearer to 0 or 1
 _MANY: Final = 40.0  # digits on a page, more count for so many
 
 
-def evidence(chances: Floats, named: Floats, voted: Floats, covered: Floats) -> NDArray[np.float64]:
-    """What the regressions weigh, ``[n, 7]``.
+def evidence(chances: Floats, named: Floats, voted: Floats, covered: Floats, margin: Floats) -> NDArray[np.float64]:
+    """What the regressions weigh, ``[n, 8]``.
 
     Args:
         chances: The net's own, ``[n]``, of all on the page from `LEAST_SEEN` on.
         named: The net's probability of the class that was chosen.
         voted: The classifier's probability of it.
         covered: How much of the box another one covers.
+        margin: Logarithm of how much likelier the class is than the next, to both together.
     """
     there = _logit(chances)
     name, vote = (np.log(np.asarray(p, np.float64).clip(1e-3)) for p in (named, voted))
     usual = np.full(len(chances), np.median(there) if len(chances) else 0.0)
     count = np.full(len(chances), np.log(min(max(len(chances), 1), _MANY)))
     crowd = np.asarray(covered, np.float64)
-    return np.stack([there, name, vote, crowd, vote * crowd.clip(0, 0.25) * 4, usual, count], axis=1)
+    apart = np.asarray(margin, np.float64)
+    return np.stack([there, name, vote, crowd, vote * crowd.clip(0, 0.25) * 4, usual, count, apart], axis=1)
 
 
 def probability(found: NDArray[np.float64], weights: tuple[float, ...]) -> Floats:

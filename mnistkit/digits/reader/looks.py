@@ -102,8 +102,10 @@ def to_planes(picture: Pixels) -> list[Image.Image]:
     """The smallest and the largest of the colors of each pixel; one image where they are the same."""
     channels = picture.shape[2]
     colors = picture[:, :, : 1 if channels <= 2 else 3]  # noqa: PLR2004  # gray, or gray and alpha
-    low = colors[:, :, 0] if colors.shape[2] == 1 else colors.min(2)
-    high = low if colors.shape[2] == 1 else colors.max(2)
+    each = [colors[:, :, channel] for channel in range(colors.shape[2])]  # ten times as fast as along an axis
+    low, high = functools.reduce(np.minimum, each), functools.reduce(np.maximum, each)
+    if len(each) == 1:
+        high = low
     if channels in {2, 4}:
         alpha = picture[:, :, -1].astype(np.uint16)
         shown = int((high.astype(np.uint64) * alpha).sum()) / max(int(alpha.sum(dtype=np.uint64)), 1)

@@ -10,7 +10,7 @@ import numpy as np
 from mnistkit.core.errors import NoDigitError
 from mnistkit.digits.contract import CLASSES
 from mnistkit.digits.pictures import center_digit, find_foreground
-from mnistkit.digits.reader.confidence import RIGHT, THERE, evidence, probability
+from mnistkit.digits.reader.confidence import LEAST_THERE, RIGHT, THERE, evidence, probability
 from mnistkit.digits.reader.peaks import Found
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ _AROUND: Final = 0.06  # of the box, that is read too
 _WEIGHT: Final = 0.6  # of the classifier's vote, the net's being 1
 _CROWDED: Final = 4.0  # the vote counts nothing where another box covers a quarter
 _EMPTY: Final = 6  # cells around a digit
+_LEAST: Final = 1e-4  # no probability counts for less
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,7 +35,7 @@ class Voted:
         found: The digits; their classes are those of net and classifier together.
         there: float32 ``[n]``: probability that there is a digit.
         right: float32 ``[n]``: probability that there is one, and that it is the likeliest.
-        facts: float64 ``[n, 7]``: what both are computed from; see `mnistkit.digits.reader.confidence.evidence`.
+        facts: float64 ``[n, 8]``: what both are computed from; see `mnistkit.digits.reader.confidence.evidence`.
     """
 
     found: Found
@@ -47,23 +48,35 @@ class Voted:
         return Voted(self.found.only(chosen), self.there[chosen], self.right[chosen], self.facts[chosen])
 
 
-def with_votes(found: Found, picture: NDArray[np.uint8], classifier: DigitClassifier) -> Voted:
+def with_votes(found: Found, picture: NDArray[np.uint8], classifier: DigitClassifier, *, on_all: bool = False) -> Voted:
     """The digits with both opinions, and how sure they are.
 
     Args:
         found: What the net found, boxes in pixels of the picture.
         picture: uint8 ``[rows, columns, channels]``, upright.
         classifier: What reads single digits.
+        on_all: Ask it about what is no digit to the net too, which takes long on text and noise.
     """
     covered = _covered(found.boxes)
-    opinions = _opinions(found, picture, classifier)
+    likely = on_all | (_there(found, covered) >= LEAST_THERE)
+    opinions = np.full((len(found), CLASSES), 1 / CLASSES, np.float32)
+    if likely.any():
+        opinions[likely] = _opinions(found.only(likely), picture, classifier)
     weights = _WEIGHT * (1 - _CROWDED * covered).clip(0)
-    both = found.classes * opinions.clip(1e-4) ** weights[:, None]
+    both = found.classes * opinions.clip(_LEAST) ** weights[:, None]
     both = both / both.sum(1, keepdims=True)
     each, best = np.arange(len(found)), both.argmax(1)
-    facts = evidence(found.chances, found.classes[each, best], opinions[each, best], covered)
+    second = np.partition(both, -2, axis=1)[:, -2]
+    margin = np.log(both[each, best] / second.clip(_LEAST)).clip(0, -np.log(_LEAST))
+    facts = evidence(found.chances, found.classes[each, best], opinions[each, best], covered, margin)
     voted = Found(found.boxes, found.chances, both, found.turns)
     return Voted(voted, probability(facts, THERE), probability(facts, RIGHT), facts)
+
+
+def _there(found: Found, covered: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Probability that there is a digit, which does not depend on what it is."""
+    ones = np.ones(len(found), np.float32)
+    return probability(evidence(found.chances, ones, ones, covered, ones), THERE)
 
 
 def _opinions(found: Found, picture: NDArray[np.uint8], classifier: DigitClassifier) -> NDArray[np.float32]:

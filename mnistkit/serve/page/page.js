@@ -23,8 +23,9 @@ async function send(picture) {
     const response = await fetch("predict?explain=1", { method: "POST", headers, body: picture });
     const body = await response.json();
     if (pad.empty) answer.nothing("Nothing drawn yet.");
-    else if (response.ok) answer.show(body.predictions[0]);
-    else answer.nothing(body.error);
+    else if (!response.ok) answer.nothing(body.error);
+    else if (body.predictions[0].number) answer.several(body.predictions[0].number, body.predictions[0].candidates);
+    else answer.show(body.predictions[0]);
   } catch (error) {
     answer.nothing(`The server does not answer (${error.message}).`);
   }
