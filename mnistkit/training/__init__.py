@@ -9,16 +9,20 @@ It trains any compiled Keras 3 model on arrays, data sets, loaders and generator
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import TYPE_CHECKING, Any, Literal
 
 from mnistkit.core.errors import InputError
+from mnistkit.training.distributed import connect
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from types import ModuleType
 
-__all__ = ["fit"]
+    from mnistkit.training.distributed import Group
+
+__all__ = ["connect", "fit"]
 
 
 def fit(  # noqa: PLR0917 - the arguments of model.fit, in its order
@@ -57,6 +61,9 @@ def fit(  # noqa: PLR0917 - the arguments of model.fit, in its order
     - Arrays that a callback changes in place count in the next epoch, on every backend. ``model.fit`` does not see such
       a change under TensorFlow.
 
+    Where a launcher started several processes (see `connect`), they train one model together: every process calls this
+    with the same arguments, and ``batch_size`` counts the samples of all of them. What cannot be trained so is refused.
+
     Args:
         model: compiled Keras 3 model, built or not.
         x: array of shape (n, ...), or a list, tuple or dict of such arrays for several inputs. Arrays larger than
@@ -86,13 +93,14 @@ def fit(  # noqa: PLR0917 - the arguments of model.fit, in its order
         The ``keras.callbacks.History`` of the run.
 
     Raises:
-        InputError: an argument that cannot be right, or a model that was not compiled.
+        InputError: an argument that cannot be right, a model that was not compiled, or what several processes cannot
+            train together.
+        DistributedError: several processes disagree, or one of them went away.
         MissingExtraError: Keras is not installed.
     """
-    keras = _keras()
-    from mnistkit.training import fallback
-    from mnistkit.training.assemble import CannotCompileError, assemble
-    from mnistkit.training.support import unsupported_reason
+    _keras()
+    from mnistkit.training.distributed.support import prepare_callbacks
+    from mnistkit.training.keras_hooks import without_own_distribution
 
     if not getattr(model, "compiled", False):
         raise InputError("the model is not compiled: call model.compile(optimizer=..., loss=...) first")
@@ -119,27 +127,49 @@ def fit(  # noqa: PLR0917 - the arguments of model.fit, in its order
         "validation_batch_size": validation_batch_size,
         "validation_freq": validation_freq,
     }
-    trees = (x, y, sample_weight, validation_data)
-    reason = unsupported_reason(model, trees, callbacks=callbacks, shuffle=shuffle, options=options)
-    if reason is not None:
-        return fallback.run(model, x, y, options=options, seed=seed, reason=reason)
-    try:
-        run = assemble(model, x, y, options=options, seed=seed)
-    except CannotCompileError as error:
-        reason = f"{keras.backend.backend()} cannot compile it ({fallback.cause(error.__cause__ or error)})"
+    group = connect()
+    if group is not None:
+        options["callbacks"] = prepare_callbacks(callbacks, group)
+        options["verbose"] = verbose if group.is_first else 0
+    with contextlib.nullcontext() if group is None else without_own_distribution(model):
+        return _run(model, x, y, options=options, seed=seed, group=group)
+
+
+def _run(model: Any, x: Any, y: Any, *, options: dict[str, Any], seed: int | None, group: Group | None) -> Any:
+    """Train by programs, or by ``model.fit`` where that cannot be; return the History."""
+    from mnistkit.training import fallback
+    from mnistkit.training.assemble import CannotCompileError, assemble
+    from mnistkit.training.distributed.support import check_supported
+    from mnistkit.training.support import unsupported_reason
+
+    keras, callbacks = _keras(), options["callbacks"]
+    trees = (x, y, options["sample_weight"], options["validation_data"])
+    reason = unsupported_reason(model, trees, callbacks=callbacks, shuffle=options["shuffle"], options=options)
+    if group is not None:
+        check_supported(model, trees, group=group, batch_size=options["batch_size"], reason=reason)
+    run = None
+    if reason is None:
+        try:
+            run = assemble(model, x, y, options=options, seed=seed, group=group)
+        except CannotCompileError as error:
+            reason = f"{keras.backend.backend()} cannot compile it ({fallback.cause(error.__cause__ or error)})"
+            if group is not None:
+                check_supported(model, trees, group=group, batch_size=options["batch_size"], reason=reason)
+    if run is None:
+        assert reason is not None
         return fallback.run(model, x, y, options=options, seed=seed, reason=reason)
     run.epochs(
         keras.callbacks.CallbackList(
             keras.tree.flatten(callbacks) if callbacks else [],
             add_history=True,
-            add_progbar=verbose != 0,
+            add_progbar=options["verbose"] != 0,
             model=model,
-            verbose=verbose,
-            epochs=epochs,
+            verbose=options["verbose"],
+            epochs=options["epochs"],
             steps=run.training.num_batches,
         ),
-        initial_epoch=initial_epoch,
-        epochs=epochs,
+        initial_epoch=options["initial_epoch"],
+        epochs=options["epochs"],
     )
     return model.history
 
