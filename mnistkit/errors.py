@@ -2,6 +2,7 @@
 
 from mnistkit.core.errors import (
     BackendError,
+    ClusterError,
     DataError,
     DeviceError,
     ExportError,
@@ -18,6 +19,7 @@ from mnistkit.core.errors import (
 
 __all__ = [
     "BackendError",
+    "ClusterError",
     "DataError",
     "DeviceError",
     "ExportError",

@@ -8,6 +8,7 @@
     │   └── NoDigitError    the picture is fine but nothing is drawn on it
     ├── InputError          an argument has the wrong type, shape or range (also a ValueError)
     ├── ModelFileError      a .keras or .onnx file cannot be used
+    ├── ClusterError        a Ray cluster cannot be reached, goes away, or its workers fail
     ├── DeviceError         an execution provider was asked for by name and is not there
     ├── ExportError         a model cannot be exported
     │   ├── UnsupportedError    layers or operations without a translation, all of them listed
@@ -57,6 +58,10 @@ class InputError(MnistkitError, ValueError):
 
 class ModelFileError(MnistkitError):
     """A ``.keras`` or ``.onnx`` file is missing, damaged, or not usable here."""
+
+
+class ClusterError(MnistkitError):
+    """A Ray cluster cannot be reached, goes away, or its workers fail."""
 
 
 class DeviceError(MnistkitError):

@@ -1,0 +1,234 @@
+"""The process that uses a Ray cluster; `mnistkit.digits.bulk.on_ray` starts it.
+
+One line of JSON comes in with what is to be read; lines go out with the rows of one chunk each. It ends when its input
+ends: then the process that wants the rows is gone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mnistkit.core.errors import ClusterError, InputError, MnistkitError, one_line
+from mnistkit.core.runtime import usable_cpus
+from mnistkit.digits.bulk import places
+from mnistkit.digits.bulk.on_ray import failure
+from mnistkit.digits.bulk.ray_worker import ChunkWorker
+from mnistkit.digits.bulk.reader import steps_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_SECONDS_TO_CONNECT = 10
+_SECONDS_TO_WAIT = 60  # before it is said that no worker has begun
+_SECONDS_TO_END = 15
+_RETRIES = 3  # of a chunk whose worker died; a picture that kills each of them must not go on for ever
+_LOCAL = "127.0.0.1"
+_LOCAL_NAMES = {_LOCAL, "localhost", "::1"}
+
+
+def main() -> int:
+    """Read what the first line of the input says."""
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as out:
+        os.dup2(2, 1)  # what Ray prints is no answer
+        lock = threading.Lock()
+
+        def send(message: dict[str, Any]) -> None:
+            with lock:
+                out.write(json.dumps(message) + "\n")
+                out.flush()
+
+        order = json.loads(sys.stdin.readline())
+        threading.Thread(target=_follow, daemon=True).start()
+        try:
+            _read(order, send)
+        except KeyboardInterrupt:
+            return 1
+        except MnistkitError as error:
+            send(failure(error))
+            return 1
+    return 0
+
+
+def _follow() -> None:
+    """End with the process that began this one."""
+    import _thread
+
+    while sys.stdin.read(1 << 16):
+        pass
+    _thread.interrupt_main()
+    threading.Event().wait(_SECONDS_TO_END)
+    os._exit(1)
+
+
+def _read(order: dict[str, Any], send: Callable[[dict[str, Any]], None]) -> None:
+    address = order["cluster"]["address"] or os.environ.get("RAY_ADDRESS") or "local"
+    if address == "local" or _host_and_port(address)[0] in _LOCAL_NAMES:
+        _stay_local()
+    if address == "local":
+        _lock_own()
+    import ray
+    import ray.exceptions
+
+    begun = threading.Event()
+    _connect(ray, address, order["cluster"]["workers"])
+    try:
+        threading.Thread(target=_watch, args=(begun, send), daemon=True).start()
+        for message in _messages(ray, order):
+            begun.set()
+            _check_is_there(message)
+            send(message)
+            if "failed" in message:
+                return
+    except ray.exceptions.RayError as error:
+        raise _told(error) from error
+    finally:
+        begun.set()
+        ray.shutdown()
+
+
+def _stay_local() -> None:
+    """Use the loopback address alone, and tell nobody that this Ray is used."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # Ray's own way to say so, on every system
+
+
+def _lock_own() -> None:
+    """Give a Ray of our own a token of its own; Ray would write one into the user's home."""
+    if "RAY_AUTH_MODE" not in os.environ:
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+def _connect(ray: Any, address: str, workers: int | None) -> None:
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if address == "local":
+        cpus = max(usable_cpus(), workers or 0)
+        options |= {"num_cpus": cpus, "include_dashboard": False, "_node_ip_address": _LOCAL}
+    else:
+        _knock(address)
+    try:
+        ray.init(address, **options)
+    except Exception as error:  # Ray raises whatever went wrong
+        raise _refused(address, error) from error
+
+
+def _refused(address: str, error: Exception) -> ClusterError:
+    where = f"{address}: no Ray cluster can be used there"
+    cure = "give --ray-address host:port of its head, from a machine of the cluster, with its version of Ray"
+    told: BaseException = error
+    if address == "local":
+        where, cure = "Ray cannot be started here", "free memory and processors, and try again"
+    elif error.__cause__ is not None and "Authentication" in repr(error.__cause__):
+        told, cure = error.__cause__, "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN as the cluster has them"
+    return ClusterError(f"{where} ({one_line(told, limit=300)}); {cure}")
+
+
+def _knock(address: str) -> None:
+    """Raise within seconds where nobody listens; Ray takes minutes."""
+    if address.startswith("ray://"):
+        raise InputError(
+            f"{address}: Ray Data does not read through Ray's client; give host:port of the head, from a machine of "
+            "the cluster, or submit the command with `ray job submit`"
+        )
+    host, port = _host_and_port(address)
+    if not host or not port.isdigit():
+        return  # auto, and whatever else Ray knows
+    try:
+        socket.create_connection((host, int(port)), _SECONDS_TO_CONNECT).close()
+    except (OSError, OverflowError) as error:
+        raise ClusterError(
+            f"{address}: no Ray cluster answers ({one_line(error, limit=100)}); check --ray-address and RAY_ADDRESS, "
+            "or start one with `ray start --head`"
+        ) from error
+
+
+def _host_and_port(address: str) -> tuple[str, str]:
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), port
+
+
+def _watch(begun: threading.Event, send: Callable[[dict[str, Any]], None]) -> None:
+    if not begun.wait(_SECONDS_TO_WAIT):
+        text = "no worker of the Ray cluster has answered for a minute; `ray status` says whether a processor is free"
+        send({"warnings": [["RuntimeWarning", text]]})
+
+
+def _messages(ray: Any, order: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """What the workers say of each chunk, in order."""
+    import pyarrow as pa
+    from ray import data
+
+    context = data.DataContext.get_current()
+    context.execution_options.preserve_order = True
+    context.enable_progress_bars = False
+    chunks = list(_chunks(order))
+    kind = pa.schema([("start", pa.int64()), ("count", pa.int64()), ("paths", pa.list_(pa.binary()))])
+    tables = [pa.Table.from_pylist([chunk], kind) for chunk in chunks]
+    workers = order["cluster"]["workers"] or max(int(ray.cluster_resources().get("CPU", 1)), 1)
+    free = max(int(ray.available_resources().get("CPU", 1)), 1)
+    least = min(workers, free, len(chunks))
+    answers = data.from_arrow(tables).map_batches(
+        ChunkWorker,
+        fn_constructor_args=(_for_workers(order),),
+        batch_size=1,
+        batch_format="pyarrow",
+        compute=data.ActorPoolStrategy(min_size=least, max_size=max(least, min(workers, len(chunks)))),
+        num_cpus=1,
+        num_gpus=1 if order["job"]["device"].startswith("cuda") else 0,
+        ray_remote_args_fn=lambda: {"max_task_retries": _RETRIES},
+    )
+    for batch in answers.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        for text in batch.column("message").to_pylist():
+            yield json.loads(text)
+
+
+def _chunks(order: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    source, step = order["job"]["source"], order["at_once"]
+    paths = source.get("paths", ())
+    count = len(paths) or source.get("count", 0)
+    for first in range(order["start"], count, step):
+        chunk = [os.fsencode(path) for path in paths[first : first + step]]
+        yield {"start": first, "count": min(step, count - first), "paths": chunk}
+
+
+def _for_workers(order: dict[str, Any]) -> dict[str, Any]:
+    """What each worker needs: the model's content, and not the names of all pictures."""
+    from mnistkit.core.runtime import Runtime
+
+    model = Runtime(order["job"]["model"], device="cpu").source
+    source = {key: value for key, value in order["job"]["source"].items() if key not in {"paths", "stamps"}}
+    job = {**order["job"], "source": source, "content": model}
+    return {"job": job, "kind": order["kind"], "steps": steps_digest(), "folder": str(Path.cwd())}
+
+
+def _check_is_there(message: dict[str, Any]) -> None:
+    """Raise for a file that is missing where the worker runs, and not here."""
+    for path in message.get("absent", ()):
+        if not places.is_url(path) and Path(path).exists():
+            raise InputError(
+                f"{path}: is not on {message['host']}, where a worker reads; put the files on a file system that all "
+                "machines of the cluster share, or name them by URL"
+            )
+
+
+def _told(error: Exception) -> ClusterError:
+    text = one_line(error, limit=300)
+    if "No module named" in str(error):
+        cure = "install the same mnistkit, with its extras cpu and ray, on every machine of the cluster"
+    else:
+        cure = (
+            "what was read is kept, and the same command goes on from there; where it ends at the same place, look for "
+            "a file that no worker survives, or give each more memory with fewer --workers"
+        )
+    return ClusterError(f"the workers of the Ray cluster fail ({text}); {cure}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
