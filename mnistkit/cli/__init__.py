@@ -12,7 +12,7 @@ import sys
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from mnistkit.core.errors import MnistkitError
+from mnistkit.core.errors import LostProcessError, MnistkitError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +32,14 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "mnistkit") -> int:
         ``SystemExit(2)``, as ``argparse`` does.
     """
     words = sys.argv[1:] if argv is None else list(argv)
+    code = _run(words, prog)
+    others = sys.modules.get("mnistkit.training.distributed.connection")
+    if code and others is not None:
+        others.leave(code)
+    return code
+
+
+def _run(words: list[str], prog: str) -> int:
     if next((word for word in words if not word.startswith("-")), None) == "serve" and hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a reload that is asked for before there is anything to reload
     from mnistkit.cli.parser import parse
@@ -39,6 +47,7 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "mnistkit") -> int:
     verbose = 0
     try:
         options = parse(words, prog=prog)
+        options.words = words  # for processes that are to do the same
         verbose = options.verbose
         warnings.showwarning = _show_warning
         if verbose:
@@ -51,6 +60,8 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "mnistkit") -> int:
             import traceback
 
             traceback.print_exception(error)
+        if isinstance(error, LostProcessError) and os.environ.get("MNISTKIT_LAUNCHED"):
+            return 75  # `mnistkit train --processes` says which process ended first, and how
         print(f"mnistkit: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

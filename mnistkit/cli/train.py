@@ -16,6 +16,8 @@ from mnistkit.digits.settings import MODELS
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from mnistkit.digits.settings import Settings
+
 EXAMPLES = (
     "KERAS_BACKEND=jax mnistkit train",
     "mnistkit train --backend torch --optimizer adam --lr 0.002 --epochs 5",
@@ -53,6 +55,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_data(parser)
     add("-o", "--out", default=str(Path("exports") / "mnist.keras"), metavar="FILE", help="where the model goes")
     add_backend(parser, "Keras backend (default: KERAS_BACKEND, then keras.json, then what is installed)")
+    add(
+        "--processes", type=int, default=1, metavar="N",
+        help="train in N processes of this machine, each on its part of every batch; for several machines see "
+        "docs/how-to/processes.md",
+    )  # fmt: skip
     add("--resume", action="store_true", help="go on after the last epoch an interrupted run finished")
     add(
         "--plot", nargs="?", const=_BESIDE, metavar="FILE.png",
@@ -80,6 +87,9 @@ def run(options: argparse.Namespace) -> int:
         chosen = {"epochs": recipe.EPOCHS, "batch_size": recipe.BATCH_SIZE, **chosen}
     settings = Settings(**chosen)  # before anything is loaded: a wrong setting is an error at once
     plot = None if options.plot is None else _Plot(options.plot or Path(options.out).with_suffix(".train.png"))
+    if options.processes != 1:
+        return _start_processes(options, settings)
+    prepare_process()
     data = load_data(options)
     start_keras(options)
     from mnistkit.digits.train import train
@@ -93,6 +103,8 @@ def run(options: argparse.Namespace) -> int:
         log=None if options.quiet else sys.stderr,
         on_epoch=None if plot is None else plot.draw,
     )
+    if not report.is_first:
+        return 0
     test = report.provenance["test"]
     if options.json:
         print_json(report.provenance)
@@ -101,6 +113,39 @@ def run(options: argparse.Namespace) -> int:
         plotted = "" if plot is None else f", {plot.path}"
         print(f"wrote {report.path}, {report.path.with_suffix('.train.json')}{plotted}")
     return 0
+
+
+def prepare_process() -> None:
+    """Let one of several processes that a launcher started end when it is told to, or when the launcher is gone."""
+    import os
+    import signal
+
+    from mnistkit.training.distributed.launch import LAUNCHED, end_with_parent
+    from mnistkit.training.distributed.variables import launcher_of
+
+    if launcher_of() is not None:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # between two steps, as Ctrl-C does
+    if os.environ.get(LAUNCHED):
+        end_with_parent()
+
+
+def _start_processes(options: argparse.Namespace, settings: Settings) -> int:
+    """Run this command in several processes, each of which finds in its variables which one it is."""
+    from mnistkit.core import keras_backend as backends
+    from mnistkit.core.errors import InputError
+    from mnistkit.training.distributed.launch import launch
+    from mnistkit.training.distributed.variables import launcher_of
+
+    count = options.processes
+    if count < 1 or count > settings.batch_size:
+        raise InputError(
+            f"--processes {count}: give a number from 1 to the batch size ({settings.batch_size}), which they share"
+        )
+    launcher = launcher_of()
+    if launcher is not None:
+        raise InputError(f"the launcher of {launcher} has started several processes already; leave --processes out")
+    backends.check_keras()
+    return launch([*options.words, "--processes", "1"], backend=backends.select_backend(options.backend), count=count)
 
 
 class _Plot:

@@ -47,7 +47,7 @@ def run(options: argparse.Namespace, defaults: argparse.Namespace) -> int:
     Raises:
         InputError: A flag of another model was given.
     """
-    for name in (*_OTHERS, "plot", "resume"):
+    for name in (*_OTHERS, "plot", "resume", "processes"):
         if getattr(options, name) != getattr(defaults, name):
             raise InputError(f"the reader has a recipe of its own; leave --{name.replace('_', '-')} out")
     from mnistkit.digits.reader.settings import ReaderSettings

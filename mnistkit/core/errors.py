@@ -10,6 +10,8 @@
     ├── ModelFileError      a .keras or .onnx file cannot be used
     ├── ClusterError        a Ray cluster cannot be reached, goes away, or its workers fail
     ├── DeviceError         an execution provider was asked for by name and is not there
+    ├── DistributedError    processes that train together cannot meet, disagree, or one of them went away
+    │   └── LostProcessError    one of them went away
     ├── ExportError         a model cannot be exported
     │   ├── UnsupportedError    layers or operations without a translation, all of them listed
     │   └── ParityError         two sets of answers differ
@@ -66,6 +68,14 @@ class ClusterError(MnistkitError):
 
 class DeviceError(MnistkitError):
     """A device or execution provider was asked for by name and cannot be had."""
+
+
+class DistributedError(MnistkitError):
+    """Processes that are to train together cannot meet, or disagree."""
+
+
+class LostProcessError(DistributedError):
+    """A process that trains with this one went away."""
 
 
 class ExportError(MnistkitError):

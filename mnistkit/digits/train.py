@@ -22,11 +22,13 @@ from mnistkit.core.contract import weights_sha256
 from mnistkit.core.errors import InputError, ModelFileError
 from mnistkit.core.files import check_writable, replacing, write_json
 from mnistkit.core.keras_files import load_model, weights_of
+from mnistkit.digits import processes
 from mnistkit.digits.contract import NAME
 from mnistkit.digits.data import Dataset, load_data
 from mnistkit.digits.model import build_model, random_state, restore_random_state
 from mnistkit.digits.optimizers import make_optimizer
 from mnistkit.digits.settings import AUGMENTED, OF_ANY_MODEL, Settings
+from mnistkit.training.distributed.variables import launcher_of
 
 if TYPE_CHECKING:
     import os
@@ -34,9 +36,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from mnistkit.training.distributed import Group
+
 __all__ = ["DEFAULT_OUT", "Settings", "TrainReport", "train"]
 
 DEFAULT_OUT = Path("exports") / "mnist.keras"
+_TEST_BATCH = 512
 _NOTE = "mnistkit.json"  # the archive member that makes a checkpoint out of a .keras file
 
 
@@ -48,11 +53,13 @@ class TrainReport:
         model: The trained ``keras.Model``.
         path: The ``.keras`` file.
         provenance: What was written to the JSON beside it.
+        is_first: Whether this process wrote them; of several processes the first does.
     """
 
     model: Any
     path: Path
     provenance: dict[str, Any]
+    is_first: bool = True
 
     def __repr__(self) -> str:
         test = self.provenance["test"]
@@ -72,6 +79,8 @@ def train(
 ) -> TrainReport:
     """Train a model, test it, and write ``OUT.keras`` and ``OUT.train.json``, each completely or not at all.
 
+    Where a launcher started several processes, all train this one model together, and process 0 writes.
+
     Args:
         settings: What to train; the tutorial by default.
         out: Where the model goes.
@@ -88,6 +97,7 @@ def train(
         BackendError: The backend cannot be used.
         ModelFileError: The checkpoint to resume from does not fit the settings.
         OutputError: The files cannot be written.
+        DistributedError: The processes that a launcher started cannot meet, disagree, or one of them went away.
     """
     if talk is not None:
         warnings.warn("train(talk=...) is now train(log=...)", DeprecationWarning, stacklevel=2)
@@ -96,8 +106,12 @@ def train(
     path = Path(out)
     if path.suffix != ".keras":
         raise InputError(f"{path}: Keras' own format needs a name that ends in .keras")
-    check_writable(path)
+    if launcher_of() is None:
+        check_writable(path)  # before anything is loaded
     keras = backends.load_keras(backend)
+    group, is_first = processes.meet(path)  # the others of this run, where a launcher started several
+    if not is_first:
+        log = on_epoch = None
     backends.enable_determinism(settings.seed)
     # Built before anything is printed: a name that is not known is an error at once.
     model = build_model(
@@ -109,21 +123,23 @@ def train(
     _say(log, f"backend {here.name} {here.version}, Keras {here.keras_version}, device {here.device}")
 
     data = data or load_data()
-    x_train, y_train = _inputs(data.x_train), keras.utils.to_categorical(data.y_train, 10)
-    x_test, y_test = _inputs(data.x_test), keras.utils.to_categorical(data.y_test, 10)
+    if group is not None:
+        _say(log, f"{group.count} processes, each with its part of every batch of {settings.batch_size}")
+        processes.agree(group, settings, data=data, resume=resume)
+    (x_train, y_train), (x_test, y_test) = (
+        (_inputs(images), keras.utils.to_categorical(labels, 10))
+        for images, labels in ((data.x_train, data.y_train), (data.x_test, data.y_test))
+    )
     _say(log, f"data {data.name}: {len(x_train)} training and {len(x_test)} test images")
     _say(log, f"images {list(data.x_train.shape)} uint8 -> {list(x_train.shape)} float32 in [0, 1]")
     _say(log, f"labels {list(data.y_train.shape)} -> one-hot {list(y_train.shape)}")
 
     checkpoint = path.with_suffix(".resume.keras")
     progress = _Progress.start(settings, data)
-    if resume and checkpoint.exists():
-        model, progress = _load_checkpoint(checkpoint, settings, data)
-        _say(log, f"resuming after epoch {progress.epochs_done} from {checkpoint}")
-        if on_epoch is not None:
+    if resume:
+        model, progress = _resume(model, progress, checkpoint, group, settings=settings, data=data, log=log)
+        if on_epoch is not None and progress.epochs_done:
             on_epoch(progress.history)
-    elif resume:
-        _say(log, f"nothing to resume at {checkpoint}; starting from the first epoch")
     if log is not None:
         model.summary(print_fn=lambda line: _say(log, line))
 
@@ -139,10 +155,9 @@ def train(
             checkpoint=checkpoint,
             log=log,
             on_epoch=on_epoch,
+            writes=is_first,
         )
     seconds = time.perf_counter() - started
-    loss, accuracy = (float(value) for value in model.evaluate(x_test, y_test, batch_size=512, verbose=0))
-
     provenance: dict[str, Any] = {
         "profile": NAME,
         "model": settings.model,
@@ -150,17 +165,53 @@ def train(
         "settings": _settings(settings),
         "data": progress.data,
         "history": progress.history,
-        "test": {"loss": loss, "accuracy": accuracy},
+        "test": _test(model, x_test, y_test, alone=group is None),
         "seconds": {"training": round(seconds, 3), "resumed": resume and progress.epochs_before > 0},
         "weights_sha256": weights_sha256(weights_of(model)),
     }
     if temperature is not None:
         provenance["temperature"] = temperature  # in the weights already
+    with processes.ending_together(group):
+        if group is not None:
+            provenance["processes"] = processes.communication(model, group)
+        if is_first:
+            _write(model, path, provenance, checkpoint)
+    return TrainReport(model, path, provenance, is_first)
+
+
+def _resume(
+    model: Any,
+    progress: _Progress,
+    path: Path,
+    group: Group | None,
+    *,
+    settings: Settings,
+    data: Dataset,
+    log: TextIO | None,
+) -> tuple[Any, _Progress]:
+    """The model and progress of a checkpoint, the given ones where there is none."""
+    with processes.checkpoint_of_first(path, group) as readable:
+        if readable is None:
+            _say(log, f"nothing to resume at {path}; starting from the first epoch")
+            return model, progress
+        model, progress = _load_checkpoint(readable, settings, data)
+    _say(log, f"resuming after epoch {progress.epochs_done} from {path}")
+    return model, progress
+
+
+def _write(model: Any, path: Path, provenance: dict[str, Any], checkpoint: Path) -> None:
     with replacing(path) as temporary:
         model.save(temporary)
     write_json(path.with_suffix(".train.json"), provenance)
     checkpoint.unlink(missing_ok=True)
-    return TrainReport(model, path, provenance)
+
+
+def _test(model: Any, x: NDArray[np.float32], y: NDArray[Any], *, alone: bool) -> dict[str, float]:
+    if alone:
+        loss, accuracy = (float(value) for value in model.evaluate(x, y, batch_size=_TEST_BATCH, verbose=0))
+    else:
+        loss, accuracy = processes.test(model, x, y, batch_size=_TEST_BATCH)
+    return {"loss": loss, "accuracy": accuracy}
 
 
 def _settings(settings: Settings) -> dict[str, Any]:
@@ -216,6 +267,7 @@ def _fit(
     checkpoint: Path,
     log: TextIO | None,
     on_epoch: Callable[[Mapping[str, Sequence[float]]], None] | None,
+    writes: bool,
 ) -> float | None:
     """Run the epochs that are missing; the temperature of a calibrated model comes back."""
     from mnistkit.training import fit
@@ -227,7 +279,8 @@ def _fit(
             progress.history.setdefault(name, []).append(float(value))
         progress.epochs_done = epoch + 1
         progress.random_state = random_state(model)
-        _save_checkpoint(model, checkpoint, progress)
+        if writes:
+            _save_checkpoint(model, checkpoint, progress)
         if on_epoch is not None:
             on_epoch(progress.history)
 

@@ -13,12 +13,13 @@ import sys
 from typing import TYPE_CHECKING, Any, Literal
 
 from mnistkit.core.errors import InputError
+from mnistkit.training.distributed import connect
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from types import ModuleType
 
-__all__ = ["fit"]
+__all__ = ["connect", "fit"]
 
 
 def fit(  # noqa: PLR0917 - the arguments of model.fit, in its order
@@ -57,6 +58,9 @@ def fit(  # noqa: PLR0917 - the arguments of model.fit, in its order
     - Arrays that a callback changes in place count in the next epoch, on every backend. ``model.fit`` does not see such
       a change under TensorFlow.
 
+    Where a launcher started several processes (see `connect`), they train one model together: every process calls this
+    with the same arguments, and ``batch_size`` counts the samples of all of them. What cannot be trained so is refused.
+
     Args:
         model: compiled Keras 3 model, built or not.
         x: array of shape (n, ...), or a list, tuple or dict of such arrays for several inputs. Arrays larger than
@@ -86,12 +90,15 @@ def fit(  # noqa: PLR0917 - the arguments of model.fit, in its order
         The ``keras.callbacks.History`` of the run.
 
     Raises:
-        InputError: an argument that cannot be right, or a model that was not compiled.
+        InputError: an argument that cannot be right, a model that was not compiled, or what several processes cannot
+            train together.
+        DistributedError: several processes disagree, or one of them went away.
         MissingExtraError: Keras is not installed.
     """
     keras = _keras()
     from mnistkit.training import fallback
     from mnistkit.training.assemble import CannotCompileError, assemble
+    from mnistkit.training.distributed.support import check_supported, prepare_callbacks
     from mnistkit.training.support import unsupported_reason
 
     if not getattr(model, "compiled", False):
@@ -119,14 +126,22 @@ def fit(  # noqa: PLR0917 - the arguments of model.fit, in its order
         "validation_batch_size": validation_batch_size,
         "validation_freq": validation_freq,
     }
+    group = connect()
+    if group is not None:
+        callbacks = options["callbacks"] = prepare_callbacks(callbacks, group)
+        verbose = options["verbose"] = verbose if group.is_first else 0
     trees = (x, y, sample_weight, validation_data)
     reason = unsupported_reason(model, trees, callbacks=callbacks, shuffle=shuffle, options=options)
+    if group is not None:
+        check_supported(model, trees, group=group, batch_size=batch_size, reason=reason)
     if reason is not None:
         return fallback.run(model, x, y, options=options, seed=seed, reason=reason)
     try:
-        run = assemble(model, x, y, options=options, seed=seed)
+        run = assemble(model, x, y, options=options, seed=seed, group=group)
     except CannotCompileError as error:
         reason = f"{keras.backend.backend()} cannot compile it ({fallback.cause(error.__cause__ or error)})"
+        if group is not None:
+            check_supported(model, trees, group=group, batch_size=batch_size, reason=reason)
         return fallback.run(model, x, y, options=options, seed=seed, reason=reason)
     run.epochs(
         keras.callbacks.CallbackList(

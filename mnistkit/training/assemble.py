@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mnistkit.core.errors import MnistkitError
 from mnistkit.training import pytree
 from mnistkit.training.batch_hooks import interval
+from mnistkit.training.distributed.agreement import check_agreement
 from mnistkit.training.feeds import ArraysFeed
 from mnistkit.training.loop import Run
 from mnistkit.training.programs import Programs
@@ -15,6 +17,7 @@ from mnistkit.training.sources import RowsFeed, SourceFeed
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from mnistkit.training.distributed.group import Group
     from mnistkit.training.feeds import Feed
     from mnistkit.training.pytree import Arrays
 
@@ -23,7 +26,9 @@ class CannotCompileError(Exception):
     """A backend cannot make a program of a step; the cause says why."""
 
 
-def assemble(model: Any, x: Any, y: Any, *, options: Mapping[str, Any], seed: int | None) -> Run:
+def assemble(
+    model: Any, x: Any, y: Any, *, options: Mapping[str, Any], seed: int | None, group: Group | None = None
+) -> Run:
     """Return the run, with programs that are compiled where the data are arrays in memory.
 
     Args:
@@ -32,6 +37,7 @@ def assemble(model: Any, x: Any, y: Any, *, options: Mapping[str, Any], seed: in
         y: as ``fit`` takes it.
         options: its other arguments; ``batch_size`` is a number.
         seed: of the order of arrays; None draws one.
+        group: the processes that train together, None where this one is alone.
 
     Raises:
         CannotCompileError: the step cannot be compiled; nothing has been read from a source yet.
@@ -57,6 +63,10 @@ def assemble(model: Any, x: Any, y: Any, *, options: Mapping[str, Any], seed: in
         training, validation = load()
         return training and _unless_stored(training), validation and _unless_stored(validation)
 
+    if seed is None and not sources[True]:  # a source may draw from NumPy's generator itself
+        seed = _seed_from_numpy()
+        if group is not None:
+            seed = int(group.exchange(seed)[0])
     arrays = dict(zip((True, False), load(), strict=True))
     resident = {which: one and _unless_stored(one) for which, one in arrays.items()}
     sizes = {True: options["batch_size"], False: options["validation_batch_size"] or options["batch_size"]}
@@ -66,13 +76,15 @@ def assemble(model: Any, x: Any, y: Any, *, options: Mapping[str, Any], seed: in
         validation_batch_size=sizes[False],
         arrays=(resident[True], resident[False]),
         load=load_resident,
+        group=group,
     )
+    if group is not None:
+        in_memory = resident[True]
+        assert in_memory is not None  # all else was refused
+        check_agreement(model, group, arrays=(in_memory, resident[False]), options=options, seed=seed)
     if resident[True] is not None:
         _compile(programs, resident, epoch=options["initial_epoch"])
     callbacks = keras.tree.flatten(options["callbacks"]) if options["callbacks"] else []
-
-    if seed is None and not sources[True]:  # a source may draw from NumPy's generator itself
-        seed = _seed_from_numpy()
 
     def feed(*, training: bool) -> Feed | None:
         has_hooks = interval(callbacks, training=training) == 1
@@ -109,6 +121,8 @@ def _compile(programs: Programs, resident: Mapping[bool, Arrays | None], *, epoc
         programs.get(training=True, epoch=epoch)
         if resident[False] is not None:
             programs.get(training=False, epoch=epoch)
+    except MnistkitError:
+        raise
     except Exception as error:  # whatever a framework raises, model.fit is the judge of the model
         raise CannotCompileError from error
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from mnistkit.core.errors import InputError, MnistkitError
 from mnistkit.training.fallback import cause
 from mnistkit.training.order import epoch_order
 
@@ -63,11 +64,15 @@ class Feed(Protocol):
 class Maker:
     """Gets programs, and gives up where that fails or does not pay: Keras does the steps then.
 
+    Args:
+        may_give_up: False where several processes train together: Keras' own steps would train each alone.
+
     Attributes:
         gave_up: Whether it has.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, may_give_up: bool = True) -> None:
+        self._may_give_up = may_give_up
         self.gave_up = False
         self._last: Any = None
         self._changes = 0
@@ -83,6 +88,8 @@ class Maker:
 
         try:
             program, data = get()
+        except MnistkitError:
+            raise
         except Exception as error:  # noqa: BLE001 - whatever a framework raises, Keras' own step is the judge
             self._give_up(f"{keras.backend.backend()} cannot compile it ({cause(error)})")
             return None
@@ -95,6 +102,8 @@ class Maker:
         return program, data
 
     def _give_up(self, reason: str) -> None:
+        if not self._may_give_up:
+            raise InputError(f"several processes train together with compiled steps alone, but {reason}")
         self.gave_up = True
         sys.stderr.write(f"mnistkit: training with Keras' own steps, because {reason}\n")
 
@@ -116,7 +125,7 @@ class ArraysFeed:
         self._programs, self._training, self._seed = programs, training, seed
         self._n, self._batch_size = arrays.n, batch_size
         self._epoch = 0
-        self._maker = Maker()
+        self._maker = Maker(may_give_up=programs.group is None)
         self._ready: tuple[Program, PyTree] | None = None
 
     @property

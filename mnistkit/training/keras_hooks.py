@@ -244,6 +244,25 @@ def unfused_update(optimizer: Any) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def changed_gradients(optimizer: Any, change: Callable[[list[Any]], list[Any]]) -> Iterator[None]:
+    """Let an optimizer apply, within the block, what a function makes of the gradients."""
+    apply = optimizer.apply
+
+    def apply_changed(grads: Any, trainable_variables: Any = None) -> Any:
+        return apply(change(list(grads)), trainable_variables)
+
+    with _own_attribute(optimizer, "apply", apply_changed):
+        yield
+
+
+def seed_states(model: Any) -> list[Any]:
+    """Return the variables of a model's seed generators, which a ``.keras`` file does not keep."""
+    weights = {id(variable) for variable in model.weights}
+    found = [variable for variable in model.variables if id(variable) not in weights]
+    return [variable for variable in found if "seed_generator" in variable.path and tuple(variable.shape) == (2,)]
+
+
+@contextlib.contextmanager
 def _own_attribute(thing: Any, name: str, value: Any) -> Iterator[None]:
     """Give one object an attribute within the block, past Keras' tracking."""
     attributes = vars(thing)

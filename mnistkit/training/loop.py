@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from mnistkit.training import keras_hooks
 from mnistkit.training.batch_hooks import BatchHooks, results, runs_own_code
+from mnistkit.training.distributed.together import Together
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Iterator
@@ -44,6 +45,7 @@ class Run:
     validation: Feed | None
     validation_freq: int | Collection[int]
     _seconds_per_step: dict[bool, float] = field(default_factory=dict)
+    _together: Together | None = None
 
     def epochs(self, callbacks: Any, *, initial_epoch: int, epochs: int) -> None:
         """Run the epochs and call the callbacks as Keras does."""
@@ -69,12 +71,24 @@ class Run:
             if may_change_data:
                 self.programs.read_arrays_again()
             logs = self._train(callbacks, epoch)
+            if self._others is not None:
+                self._others.check_state()
             if self.validation is not None and self._is_validated(epoch):
                 logs.update({f"val_{name}": value for name, value in self._validate(callbacks, epoch).items()})
             callbacks.on_epoch_end(epoch, logs)
+            if self._others is not None:
+                self._others.check_stop()
             if model.stop_training:
                 break
         return logs
+
+    @property
+    def _others(self) -> Together | None:
+        """What keeps the processes of a group in step."""
+        if self._together is None and self.programs.group is not None:
+            local = self.programs.metrics_are_local
+            self._together = Together(self.programs.group, self.model, metrics_are_local=local)
+        return self._together
 
     def _is_validated(self, epoch: int) -> bool:
         if isinstance(self.validation_freq, int):
@@ -93,7 +107,7 @@ class Run:
                         display.on_train_batch_end(done - 1, logs)
                 if model.stop_training and hooks.interval:
                     break
-        return results(model)
+        return self._results()
 
     def _validate(self, callbacks: Any, epoch: int) -> dict[str, Any]:
         assert self.validation is not None
@@ -105,9 +119,15 @@ class Run:
             for _ in chunks:
                 if model.stop_evaluating and hooks.interval:
                     break
-        logs = results(model)
+        logs = self._results()
         callbacks.on_test_end(logs)
         return logs
+
+    def _results(self) -> dict[str, Any]:
+        """Return the metrics of all processes."""
+        if self._others is not None:
+            self._others.add_up_metrics()
+        return results(self.model)
 
     def _chunks(self, feed: Feed, hooks: BatchHooks, *, epoch: int) -> Generator[int]:
         """Do all steps of an epoch; yield after each chunk how many are done."""
@@ -126,7 +146,9 @@ class Run:
                     with _uninterrupted():
                         part.run(at, steps)
                     if part.steps > 1:
-                        self._seconds_per_step[training] = (time.perf_counter() - begun) / steps
+                        seconds = (time.perf_counter() - begun) / steps
+                        slowest = seconds if self._others is None else self._others.slowest(seconds)
+                        self._seconds_per_step[training] = slowest
                     at, done = at + steps, done + steps
                     if hooks.after(done):
                         feed.look_again()

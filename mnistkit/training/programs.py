@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from mnistkit.training.distributed.group import Group
     from mnistkit.training.pytree import Arrays, PyTree
 
 _ATTRIBUTE = "_mnistkit_programs"
@@ -38,7 +39,8 @@ class Program(Protocol):
     whether a program is compiled for one number of samples; ``FINALIZES_AFTER_ERRORS``, as
     ``finalizes_after_errors`` says; ``FIT_BUILDS``, whether ``model.fit`` builds model and optimizer before the
     first step; and ``batch_was_taken()``, which does to the backend's global random generator what ``model.fit``
-    does to build a model.
+    does to build a model. Where several processes train together, the module ``distributed`` stands in its place;
+    ``METRICS_ARE_LOCAL`` there tells whether each process counts its own samples alone.
     """
 
     def compile(self, data: PyTree, n: int, *, size: int) -> None:
@@ -66,9 +68,11 @@ class Programs:
         validation_batch_size: the same for the validation arrays.
         arrays: the training arrays and the validation arrays; None for what is no array in memory.
         load: makes them again, where something may have changed the user's arrays in place.
+        group: the processes that train together, None where this one is alone.
 
     Attributes:
         backend: name of the Keras backend.
+        group: the same.
     """
 
     def __init__(
@@ -79,13 +83,16 @@ class Programs:
         validation_batch_size: int,
         arrays: tuple[Arrays | None, Arrays | None],
         load: Callable[[], tuple[Arrays | None, Arrays | None]],
+        group: Group | None = None,
     ) -> None:
         import keras
 
         self.backend: str = keras.backend.backend()
+        self.group = group
         self._model = model
         self._batch_sizes = {True: batch_size, False: validation_batch_size}
-        self._backend = importlib.import_module(f"mnistkit.training.{self.backend}.program")
+        module = "program" if group is None else "distributed"
+        self._backend = importlib.import_module(f"mnistkit.training.{self.backend}.{module}")
         self._own = importlib.import_module(f"mnistkit.training.{self.backend}.own_step")
         self._load = load
         self._arrays = {True: arrays[0], False: arrays[1]}
@@ -103,6 +110,11 @@ class Programs:
     def fit_builds(self) -> bool:
         """Whether ``model.fit`` builds model and optimizer before the first step."""
         return bool(self._backend.FIT_BUILDS)
+
+    @property
+    def metrics_are_local(self) -> bool:
+        """Whether each process counts in the metrics its own samples alone."""
+        return self.group is not None and bool(self._backend.METRICS_ARE_LOCAL)
 
     @property
     def shares_memory(self) -> bool:
@@ -184,7 +196,7 @@ class Programs:
         self._build()
         state = self._backend.state_of(self._model)
         self._looks[training] = Look(self._model, of_settings=self._backend.IN_EVERY_STEP)
-        layout = (training, *_layout(tree))
+        layout = (training, self.group is not None, *_layout(tree))
         flags = self._store.flags(self._model, layout, self._batch_sizes[training] if whole else None)
         return self._store.entry((*layout, size), state, flags)
 

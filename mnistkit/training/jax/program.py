@@ -65,6 +65,10 @@ class Program:
         flags: of no use here: a change of what is trainable makes another program.
     """
 
+    _sharding: Any = None  # of what a program takes and returns
+    _put = staticmethod(jax.device_put)
+    _part = staticmethod(lambda leaf: leaf)  # of an array of a batch, what is computed here
+
     def __init__(self, model: Any, *, training: bool, flags: Any) -> None:
         del flags
         self._model = model
@@ -88,7 +92,7 @@ class Program:
         if (size, n) in self._compiled:
             self._compiled[size, n] = self._compiled.pop((size, n))
             return
-        state = _specification(self._state())
+        state = self._specification(self._state())
         if size not in self._traced:
             self._traced[size] = self._trace(state, data, size=size)
         jaxpr = self._traced[size]
@@ -96,16 +100,17 @@ class Program:
 
         def one(state: Any, data: PyTree, order: Any, start: Any) -> Any:
             rows = lax.dynamic_slice_in_dim(order, start, size)
-            batch = tree_map(lambda leaf: leaf.at[rows].get(mode="promise_in_bounds"), data)
+            batch = tree_map(lambda leaf: self._part(leaf.at[rows].get(mode="promise_in_bounds")), data)
             return jax.tree.unflatten(tree, step(*jax.tree.leaves((state, batch))))
 
         def many(state: Any, data: PyTree, order: Any, start: Any, steps: Any) -> Any:
             return lax.fori_loop(0, steps, lambda i, state: one(state, data, order, start + i * size), state)
 
-        inputs = (state, _specification(data), jax.ShapeDtypeStruct((n,), np.int32), 0)
+        order_like = jax.ShapeDtypeStruct((n,), np.int32, sharding=self._sharding)
+        inputs = (state, self._specification(data), order_like, 0)
         loops = not _is_slow_in_loops(jaxpr)
         function, numbers = (many, (0,)) if loops else (one, ())
-        lowered = jax.jit(function, donate_argnums=0).lower(*inputs, *numbers)
+        lowered = jax.jit(function, donate_argnums=0, out_shardings=self._sharding).lower(*inputs, *numbers)
         self._compiled[size, n] = _in_thread(lowered.compile), loops
         for old in [*self._compiled][:-_KEPT]:
             del self._compiled[old]
@@ -131,16 +136,13 @@ class Program:
         else:
             for i in range(steps):
                 state = program(state, data, order32, start + i * size)
-        for variables, values in zip(keras_variables(self._model, training=self._training), state, strict=True):
-            for variable, value in zip(variables, values, strict=True):
-                variable.assign(value)
-        jax.block_until_ready(state)
+        jax.block_until_ready(self._set_state(state))
 
     def _order_on_device(self, order: npt.NDArray[np.int64] | None, n: int) -> Any:
         """Return an order as the programs take it; the last one is kept, since an epoch has one for all its chunks."""
         if self._order is None or self._order[0] is not order or self._order[1] != n:
             rows = np.arange(n, dtype=np.int32) if order is None else order.astype(np.int32)
-            self._order = order, n, jax.device_put(np.pad(rows, (0, n - len(rows))))
+            self._order = order, n, self._put(np.pad(rows, (0, n - len(rows))))
         return self._order[2]
 
     def loops(self, size: int) -> bool:
@@ -149,6 +151,15 @@ class Program:
 
     def _state(self) -> tuple[list[Any], ...]:
         return state_of_variables(keras_variables(self._model, training=self._training))
+
+    def _set_state(self, state: Any) -> Any:
+        for variables, values in zip(keras_variables(self._model, training=self._training), state, strict=True):
+            for variable, value in zip(variables, values, strict=True):
+                variable.assign(value)
+        return state
+
+    def _specification(self, tree: PyTree) -> Any:
+        return jax.tree.map(lambda a: jax.ShapeDtypeStruct(np.shape(a), a.dtype, sharding=self._sharding), tree)
 
     def _step(self, state: Any, batch: PyTree) -> Any:
         step = self._model.train_step if self._training else self._model.test_step
@@ -177,10 +188,6 @@ def state_of_variables(groups: list[list[Any]]) -> tuple[list[Any], ...]:
         return jax.numpy.copy(variable.value) if known else variable.value
 
     return tuple([value(variable) for variable in group] for group in groups)
-
-
-def _specification(tree: PyTree) -> Any:
-    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(np.shape(a), a.dtype), tree)
 
 
 def _in_thread(compile_: Callable[[], Any]) -> Future[Any]:

@@ -16,8 +16,10 @@ _COPY_LISTS = Hook(("torch:_foreach_copy_",), "copy variables into joined buffer
 _CAST = Hook(("torch:ops.aten._to_copy.default",), "recognize conversions in a trace")
 _JIT_TRACE = Hook(("torch:jit.trace",), "replay a step in TorchScript", required=False)
 _JIT_UNIT = Hook(("torch:jit.CompilationUnit",), "replay a step in TorchScript", required=False)
+_ALL_REDUCE = Hook(("torch:ops._c10d_functional.all_reduce",), "add up gradients in a trace", required=False)
+_WAIT = Hook(("torch:ops._c10d_functional.wait_tensor",), "add up gradients in a trace", required=False)
 
-HOOKS = (_MAKE_FX, _UNTRACED, _DISPATCH_MODE, _SCHEMA, _COPY_LISTS, _CAST, _JIT_TRACE, _JIT_UNIT)
+HOOKS = (_MAKE_FX, _UNTRACED, _DISPATCH_MODE, _SCHEMA, _COPY_LISTS, _CAST, _JIT_TRACE, _JIT_UNIT, _ALL_REDUCE, _WAIT)
 
 make_fx = _MAKE_FX.get_or_none()
 untraced = _UNTRACED.get_or_none()
@@ -26,6 +28,8 @@ copy_lists = _COPY_LISTS.get_or_none()
 CAST = _CAST.get_or_none()
 script = _JIT_TRACE.get_or_none()
 ScriptSource = _JIT_UNIT.get_or_none()
+all_reduce = _ALL_REDUCE.get_or_none()
+wait = _WAIT.get_or_none()
 
 HAS_TORCHSCRIPT = script is not None and ScriptSource is not None
 

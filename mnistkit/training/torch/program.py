@@ -115,7 +115,7 @@ class Program:
         del flags
         self._model = model
         self._training = training
-        self._replays: dict[int, _Replay] = {}
+        self._replays: dict[int, Replay] = {}
 
     def compile(self, data: PyTree, n: int, *, size: int) -> None:
         """Trace for batches of ``size``, so that the first chunk need not and a failure shows before training."""
@@ -123,7 +123,7 @@ class Program:
         if size in self._replays:
             return
         batch = tree_map(lambda leaf: leaf[:size].clone(), data)
-        self._replays[size] = _Replay(trace.trace(self._model, batch, training=self._training), tree_leaves(batch))
+        self._replays[size] = Replay(trace.trace(self._model, batch, training=self._training), tree_leaves(batch))
 
     def compile_rest(self, data: PyTree, n: int, *, size: int, epoch: int) -> None:
         """Trace for the last batch of each epoch, once that saves time."""
@@ -135,7 +135,7 @@ class Program:
 
     def run(self, data: PyTree, order: npt.NDArray[np.int64] | None, *, start: int, steps: int, size: int) -> None:
         """Do ``steps`` steps on batches of ``size`` of ``order``, the first at index ``start``; update the model."""
-        flat, stop = _leaves(data), start + steps * size
+        flat, stop = leaves(data), start + steps * size
         replay = self._replays.get(size)
         batches: Iterator[tuple[Any, ...]]
         if order is None:
@@ -145,20 +145,20 @@ class Program:
             if replay is None:
                 keras_step(self._model, tree_map(lambda leaf: leaf[rows], data), training=self._training)
                 return
-            batches = _batches(flat, rows, size)
+            batches = gathered_batches(flat, rows, size)
         assert replay is not None
         with replay.threads(), torch.no_grad():
             replay(batches)
 
 
-def _leaves(data: PyTree) -> list[Any]:
+def leaves(data: PyTree) -> list[Any]:
     """Return the arrays of a tree, at once where there are no containers inside: this runs before every short run."""
     if all(part is None or isinstance(part, torch.Tensor) for part in data):
         return [part for part in data if part is not None]
     return tree_leaves(data)
 
 
-def _batches(flat: list[Any], rows: Any, size: int) -> Iterator[tuple[Any, ...]]:
+def gathered_batches(flat: list[Any], rows: Any, size: int) -> Iterator[tuple[Any, ...]]:
     """Bring the data into batch order, as many batches at a time as stay in the processor's cache."""
     bytes_per_step = size * sum(leaf[0].numel() * leaf.element_size() for leaf in flat)
     chunk = max(1, _GATHERED_BYTES // max(1, bytes_per_step)) * size
@@ -170,10 +170,17 @@ def _batches(flat: list[Any], rows: Any, size: int) -> Iterator[tuple[Any, ...]]
         yield from zip(*(leaf.split(size) for leaf in taken), strict=True)
 
 
-class _Replay:
-    """A simplified trace, ready to run."""
+class Replay:
+    """A simplified trace, ready to run.
 
-    def __init__(self, traced: trace.Trace, batch: list[Any]) -> None:
+    Args:
+        traced: the trace.
+        batch: the arrays of a batch, as an example.
+        capture: whether to record it as one CUDA graph where that can be.
+    """
+
+    def __init__(self, traced: trace.Trace, batch: list[Any], *, capture: bool = True) -> None:
+        self._capture = capture
         self._variables = traced.state
         self._random_ops: list[RandomOp] = traced.random_ops
         self._one_thread = largest_product(traced.graph.graph) < _WORTH_THREADS
@@ -191,6 +198,7 @@ class _Replay:
         return _ONE_THREAD() if self._one_thread else contextlib.nullcontext()
 
     def __call__(self, batches: Iterator[tuple[Any, ...]]) -> None:
+        """Do a step on each batch."""
         seeds = [(op, op.first_seed()) for op in self._random_ops]
         i = 0
         with self._state() as state:
@@ -210,7 +218,8 @@ class _Replay:
 
     def _get_ready(self, state: list[Any], given: list[Any]) -> None:
         """Make what runs the step: a CUDA graph on these tensors, else an executor."""
-        self._captured = cuda_graph.capture(self._module, held=(state, self._buffers), given=given)
+        if self._capture:
+            self._captured = cuda_graph.capture(self._module, held=(state, self._buffers), given=given)
         if self._captured is None and self._step is None:
             self._step = executor.build(self._module, [*state, *given, *self._buffers])
 
