@@ -27,8 +27,8 @@ LOCAL = {
 @contextmanager
 def ray_of_two():
     """Yield the process that keeps it, and its address."""
-    root = str(Path(mnistkit.__file__).parents[1])
-    path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH")) if part)
+    roots = (str(Path(mnistkit.__file__).parents[1]), str(Path(__file__).parent))  # functions of tests go to workers
+    path = os.pathsep.join(part for part in (*roots, os.environ.get("PYTHONPATH")) if part)
     process = subprocess.Popen(
         [sys.executable, "-c", _BEGIN],
         stdin=subprocess.PIPE,

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mnistkit.core import ray_cluster
 from mnistkit.core.errors import InputError
 from mnistkit.core.runtime import usable_cpus
 from mnistkit.digits.bulk import places
 from mnistkit.digits.bulk.arrays import pyarrow
-from mnistkit.digits.bulk.on_ray import check_ray, read_on_ray
+from mnistkit.digits.bulk.on_ray import read_on_ray
 from mnistkit.digits.bulk.reader import ChunkReader, Job, digest, steps_digest
 from mnistkit.digits.bulk.sources import ImageRows, find_source
 from mnistkit.digits.bulk.table import ENDINGS, Part, check_target, ending
@@ -111,7 +112,7 @@ def read_in_bulk(
     if ending(target) == ".parquet":
         pyarrow()
     if ray is not None:
-        check_ray()
+        ray_cluster.check_installed()
     check_target(target)
     source = find_source(sources, array=array)
     if number and isinstance(source, ImageRows):

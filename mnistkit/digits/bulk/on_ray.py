@@ -7,7 +7,6 @@ output. So a child process (`mnistkit.digits.bulk.ray_driver`) uses the cluster,
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import logging
 import os
@@ -21,8 +20,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from mnistkit.core import errors
-from mnistkit.core.errors import ClusterError, InputError, MissingExtraError, MnistkitError
-from mnistkit.core.install import install_hint
+from mnistkit.core.errors import ClusterError, InputError, MnistkitError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,17 +52,6 @@ class RayCluster:
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 1:
             raise InputError(f"workers must be at least 1, got {self.workers}")
-
-
-def check_ray() -> None:
-    """Raise where Ray Data is not installed.
-
-    Raises:
-        MissingExtraError: It is not.
-    """
-    missing = [name for name in ("ray", "pyarrow") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise MissingExtraError(f"--ray needs {' and '.join(missing)}; run {install_hint('ray')}")
 
 
 def read_on_ray(job: Job, cluster: RayCluster, start: int) -> Iterator[list[Row]]:

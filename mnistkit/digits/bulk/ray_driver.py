@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
-import socket
 import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mnistkit.core import ray_cluster
 from mnistkit.core.errors import ClusterError, InputError, MnistkitError, one_line
-from mnistkit.core.runtime import usable_cpus
 from mnistkit.digits.bulk import places
 from mnistkit.digits.bulk.on_ray import failure
 from mnistkit.digits.bulk.ray_worker import ChunkWorker
@@ -25,12 +23,9 @@ from mnistkit.digits.bulk.reader import steps_digest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_SECONDS_TO_CONNECT = 10
 _SECONDS_TO_WAIT = 60  # before it is said that no worker has begun
 _SECONDS_TO_END = 15
 _RETRIES = 3  # of a chunk whose worker died; a picture that kills each of them must not go on for ever
-_LOCAL = "127.0.0.1"
-_LOCAL_NAMES = {_LOCAL, "localhost", "::1"}
 
 
 def main() -> int:
@@ -68,16 +63,8 @@ def _follow() -> None:
 
 
 def _read(order: dict[str, Any], send: Callable[[dict[str, Any]], None]) -> None:
-    address = order["cluster"]["address"] or os.environ.get("RAY_ADDRESS") or "local"
-    if address == "local" or _host_and_port(address)[0] in _LOCAL_NAMES:
-        _stay_local()
-    if address == "local":
-        _lock_own()
-    import ray
-    import ray.exceptions
-
+    ray = ray_cluster.connect(order["cluster"]["address"], workers=order["cluster"]["workers"])
     begun = threading.Event()
-    _connect(ray, address, order["cluster"]["workers"])
     try:
         threading.Thread(target=_watch, args=(begun, send), daemon=True).start()
         for message in _messages(ray, order):
@@ -91,67 +78,6 @@ def _read(order: dict[str, Any], send: Callable[[dict[str, Any]], None]) -> None
     finally:
         begun.set()
         ray.shutdown()
-
-
-def _stay_local() -> None:
-    """Use the loopback address alone, and tell nobody that this Ray is used."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # Ray's own way to say so, on every system
-
-
-def _lock_own() -> None:
-    """Give a Ray of our own a token of its own; Ray would write one into the user's home."""
-    if "RAY_AUTH_MODE" not in os.environ:
-        os.environ["RAY_AUTH_MODE"] = "token"
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-
-
-def _connect(ray: Any, address: str, workers: int | None) -> None:
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    if address == "local":
-        cpus = max(usable_cpus(), workers or 0)
-        options |= {"num_cpus": cpus, "include_dashboard": False, "_node_ip_address": _LOCAL}
-    else:
-        _knock(address)
-    try:
-        ray.init(address, **options)
-    except Exception as error:  # Ray raises whatever went wrong
-        raise _refused(address, error) from error
-
-
-def _refused(address: str, error: Exception) -> ClusterError:
-    where = f"{address}: no Ray cluster can be used there"
-    cure = "give --ray-address host:port of its head, from a machine of the cluster, with its version of Ray"
-    told: BaseException = error
-    if address == "local":
-        where, cure = "Ray cannot be started here", "free memory and processors, and try again"
-    elif error.__cause__ is not None and "Authentication" in repr(error.__cause__):
-        told, cure = error.__cause__, "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN as the cluster has them"
-    return ClusterError(f"{where} ({one_line(told, limit=300)}); {cure}")
-
-
-def _knock(address: str) -> None:
-    """Raise within seconds where nobody listens; Ray takes minutes."""
-    if address.startswith("ray://"):
-        raise InputError(
-            f"{address}: Ray Data does not read through Ray's client; give host:port of the head, from a machine of "
-            "the cluster, or submit the command with `ray job submit`"
-        )
-    host, port = _host_and_port(address)
-    if not host or not port.isdigit():
-        return  # auto, and whatever else Ray knows
-    try:
-        socket.create_connection((host, int(port)), _SECONDS_TO_CONNECT).close()
-    except (OSError, OverflowError) as error:
-        raise ClusterError(
-            f"{address}: no Ray cluster answers ({one_line(error, limit=100)}); check --ray-address and RAY_ADDRESS, "
-            "or start one with `ray start --head`"
-        ) from error
-
-
-def _host_and_port(address: str) -> tuple[str, str]:
-    host, _, port = address.rpartition(":")
-    return host.strip("[]"), port
 
 
 def _watch(begun: threading.Event, send: Callable[[dict[str, Any]], None]) -> None:
