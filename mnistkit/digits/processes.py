@@ -12,6 +12,7 @@ import numpy as np
 
 from mnistkit.core.files import check_writable
 from mnistkit.training.distributed import connect
+from mnistkit.training.keras_hooks import without_own_distribution
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,7 +95,8 @@ def test(model: Any, x: Any, y: Any, *, batch_size: int) -> tuple[float, float]:
     """
     model.reset_metrics()
     logs: dict[str, Any] = {}
-    for start in range(0, len(x), batch_size):
-        rows = slice(start, start + batch_size)
-        logs = model.test_on_batch(x[rows], y[rows], return_dict=True)
+    with without_own_distribution(model):
+        for start in range(0, len(x), batch_size):
+            rows = slice(start, start + batch_size)
+            logs = model.test_on_batch(x[rows], y[rows], return_dict=True)
     return float(logs["loss"]), float(logs["accuracy"])

@@ -9,6 +9,7 @@ It trains any compiled Keras 3 model on arrays, data sets, loaders and generator
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +20,8 @@ from mnistkit.training.on_ray import ray_trainer
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from types import ModuleType
+
+    from mnistkit.training.distributed import Group
 
 __all__ = ["connect", "fit", "ray_trainer"]
 
@@ -96,11 +99,9 @@ def fit(  # noqa: PLR0917 - the arguments of model.fit, in its order
         DistributedError: several processes disagree, or one of them went away.
         MissingExtraError: Keras is not installed.
     """
-    keras = _keras()
-    from mnistkit.training import fallback
-    from mnistkit.training.assemble import CannotCompileError, assemble
-    from mnistkit.training.distributed.support import check_supported, prepare_callbacks
-    from mnistkit.training.support import unsupported_reason
+    _keras()
+    from mnistkit.training.distributed.support import prepare_callbacks
+    from mnistkit.training.keras_hooks import without_own_distribution
 
     if not getattr(model, "compiled", False):
         raise InputError("the model is not compiled: call model.compile(optimizer=..., loss=...) first")
@@ -129,33 +130,47 @@ def fit(  # noqa: PLR0917 - the arguments of model.fit, in its order
     }
     group = connect()
     if group is not None:
-        callbacks = options["callbacks"] = prepare_callbacks(callbacks, group)
-        verbose = options["verbose"] = verbose if group.is_first else 0
-    trees = (x, y, sample_weight, validation_data)
-    reason = unsupported_reason(model, trees, callbacks=callbacks, shuffle=shuffle, options=options)
+        options["callbacks"] = prepare_callbacks(callbacks, group)
+        options["verbose"] = verbose if group.is_first else 0
+    with contextlib.nullcontext() if group is None else without_own_distribution(model):
+        return _run(model, x, y, options=options, seed=seed, group=group)
+
+
+def _run(model: Any, x: Any, y: Any, *, options: dict[str, Any], seed: int | None, group: Group | None) -> Any:
+    """Train by programs, or by ``model.fit`` where that cannot be; return the History."""
+    from mnistkit.training import fallback
+    from mnistkit.training.assemble import CannotCompileError, assemble
+    from mnistkit.training.distributed.support import check_supported
+    from mnistkit.training.support import unsupported_reason
+
+    keras, callbacks = _keras(), options["callbacks"]
+    trees = (x, y, options["sample_weight"], options["validation_data"])
+    reason = unsupported_reason(model, trees, callbacks=callbacks, shuffle=options["shuffle"], options=options)
     if group is not None:
-        check_supported(model, trees, group=group, batch_size=batch_size, reason=reason)
-    if reason is not None:
-        return fallback.run(model, x, y, options=options, seed=seed, reason=reason)
-    try:
-        run = assemble(model, x, y, options=options, seed=seed, group=group)
-    except CannotCompileError as error:
-        reason = f"{keras.backend.backend()} cannot compile it ({fallback.cause(error.__cause__ or error)})"
-        if group is not None:
-            check_supported(model, trees, group=group, batch_size=batch_size, reason=reason)
+        check_supported(model, trees, group=group, batch_size=options["batch_size"], reason=reason)
+    run = None
+    if reason is None:
+        try:
+            run = assemble(model, x, y, options=options, seed=seed, group=group)
+        except CannotCompileError as error:
+            reason = f"{keras.backend.backend()} cannot compile it ({fallback.cause(error.__cause__ or error)})"
+            if group is not None:
+                check_supported(model, trees, group=group, batch_size=options["batch_size"], reason=reason)
+    if run is None:
+        assert reason is not None
         return fallback.run(model, x, y, options=options, seed=seed, reason=reason)
     run.epochs(
         keras.callbacks.CallbackList(
             keras.tree.flatten(callbacks) if callbacks else [],
             add_history=True,
-            add_progbar=verbose != 0,
+            add_progbar=options["verbose"] != 0,
             model=model,
-            verbose=verbose,
-            epochs=epochs,
+            verbose=options["verbose"],
+            epochs=options["epochs"],
             steps=run.training.num_batches,
         ),
-        initial_epoch=initial_epoch,
-        epochs=epochs,
+        initial_epoch=options["initial_epoch"],
+        epochs=options["epochs"],
     )
     return model.history
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import types
 from typing import TYPE_CHECKING, Any
 
 from mnistkit.core.thread_patches import ThreadPatch
@@ -30,6 +31,12 @@ _UPDATE_STEP = Hook(
     ("keras:optimizers.Optimizer._backend_update_step",), "update one variable after the other", backend="torch"
 )
 
+_OWN_DISTRIBUTION = Hook(
+    ("keras:Model._initialize_ddp",),  # from Keras 3.16
+    "keep Keras from averaging gradients and metrics over processes itself",
+    backend="torch",
+    required=False,
+)
 _VALUE = Hook(("keras:Variable.value",), "notice the variables that a step reads")
 _TAKE_BATCHES = "take batches as model.fit does"
 _ITERATORS = {
@@ -55,6 +62,7 @@ HOOKS = (
     _COND,
     _SEED_GENERATOR,
     _UPDATE_STEP,
+    _OWN_DISTRIBUTION,
     *_ITERATORS.values(),
 )
 
@@ -252,6 +260,29 @@ def changed_gradients(optimizer: Any, change: Callable[[list[Any]], list[Any]]) 
         return apply(change(list(grads)), trainable_variables)
 
     with _own_attribute(optimizer, "apply", apply_changed):
+        yield
+
+
+@contextlib.contextmanager
+def without_own_distribution(model: Any) -> Iterator[None]:
+    """Keep Keras, within the block, from doing itself what is done for it: once is right, twice is wrong.
+
+    From 3.16 on its PyTorch backend wraps a model in DistributedDataParallel as soon as ``torch.distributed`` is
+    started, and adds up metrics whenever they are read, in whichever process that is.
+    """
+    hook = _OWN_DISTRIBUTION
+    if hook.get_or_none() is None:
+        yield
+        return
+    _, name = hook.owner()
+    line: list[Any] = [cls for cls in type(model).__mro__ if "get_metrics_result" in vars(cls)]
+    of_model = next(cls for cls in line if ".backend.torch." not in cls.__module__)
+    results = types.MethodType(of_model.get_metrics_result, model)
+    with (
+        _own_attribute(model, name, lambda: None),
+        _own_attribute(model, "ddp_model", None),
+        _own_attribute(model, "get_metrics_result", results),
+    ):
         yield
 
 

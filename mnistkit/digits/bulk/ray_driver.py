@@ -1,8 +1,4 @@
-"""The process that uses a Ray cluster; `mnistkit.digits.bulk.on_ray` starts it.
-
-One line of JSON comes in with what is to be read; lines go out with the rows of one chunk each. It ends when its input
-ends: then the process that wants the rows is gone.
-"""
+"""The process that reads on a Ray cluster; `mnistkit.digits.bulk.on_ray` starts it, and gets the rows by chunks."""
 
 from __future__ import annotations
 
@@ -13,10 +9,9 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mnistkit.core import ray_cluster
-from mnistkit.core.errors import ClusterError, InputError, MnistkitError, one_line
+from mnistkit.core import ray_cluster, ray_process
+from mnistkit.core.errors import ClusterError, InputError, one_line
 from mnistkit.digits.bulk import places
-from mnistkit.digits.bulk.on_ray import failure
 from mnistkit.digits.bulk.ray_worker import ChunkWorker
 from mnistkit.digits.bulk.reader import steps_digest
 
@@ -24,42 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _SECONDS_TO_WAIT = 60  # before it is said that no worker has begun
-_SECONDS_TO_END = 15
 _RETRIES = 3  # of a chunk whose worker died; a picture that kills each of them must not go on for ever
 
 
 def main() -> int:
     """Read what the first line of the input says."""
-    with os.fdopen(os.dup(1), "w", encoding="utf-8") as out:
-        os.dup2(2, 1)  # what Ray prints is no answer
-        lock = threading.Lock()
-
-        def send(message: dict[str, Any]) -> None:
-            with lock:
-                out.write(json.dumps(message) + "\n")
-                out.flush()
-
-        order = json.loads(sys.stdin.readline())
-        threading.Thread(target=_follow, daemon=True).start()
-        try:
-            _read(order, send)
-        except KeyboardInterrupt:
-            return 1
-        except MnistkitError as error:
-            send(failure(error))
-            return 1
-    return 0
-
-
-def _follow() -> None:
-    """End with the process that began this one."""
-    import _thread
-
-    while sys.stdin.read(1 << 16):
-        pass
-    _thread.interrupt_main()
-    threading.Event().wait(_SECONDS_TO_END)
-    os._exit(1)
+    return ray_process.answer(_read)
 
 
 def _read(order: dict[str, Any], send: Callable[[dict[str, Any]], None]) -> None:

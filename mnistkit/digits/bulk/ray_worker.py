@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnistkit.core.errors import ClusterError, InputError, MnistkitError
+from mnistkit.core.ray_process import failure
 from mnistkit.digits.bulk import places
-from mnistkit.digits.bulk.on_ray import failure
 from mnistkit.digits.bulk.reader import ChunkReader, Job, steps_digest
 from mnistkit.digits.bulk.sources import ImageRows, PictureFiles
 from mnistkit.digits.classifier import Classifier

@@ -58,7 +58,13 @@ def launch(words: Sequence[str], *, backend: str, count: int) -> int:
             first = _wait(children, asked)
         finally:
             _end(children)
-    return _report(children, first, asked)
+    try:
+        return _report(children, first, asked)
+    finally:
+        for child in children:
+            for stream in (child.process.stdin, child.said):
+                if stream is not None:
+                    stream.close()
 
 
 def end_with_parent() -> None:

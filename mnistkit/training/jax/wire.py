@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mnistkit.core.errors import DistributedError, InputError, one_line
@@ -106,6 +105,8 @@ class JaxWire:
 
     def gather(self, data: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Return the bytes of every process, of shape ``(count, len(data))``."""
+        from jax.experimental import multihost_utils
+
         rows: npt.NDArray[Any] = np.asarray(multihost_utils.process_allgather(data, tiled=False))
         return rows.reshape(self.count, len(data))
 
