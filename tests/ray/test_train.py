@@ -1,7 +1,10 @@
 """Ray Train with two workers: the model of one process, and what happens when a worker dies."""
 
+import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +120,51 @@ def test_a_worker_that_is_killed_is_started_anew(tmp_path):
     mnistkit.fit(alone, *load_data(), verbose=0, **options)
     for one, two in zip(alone.get_weights(), trained(result).get_weights(), strict=True):
         np.testing.assert_allclose(two, one, atol=2e-3)  # rounding grows over 40 epochs
+
+
+def test_the_command(tmp_path, mnist, cli):
+    """A Ray of its own is not started: RAY_ADDRESS names the one of these tests."""
+    import ray
+
+    arrays = {"x_train": mnist.x_train[:SAMPLES], "y_train": mnist.y_train[:SAMPLES]}
+    np.savez(tmp_path / "small.npz", **arrays, x_test=mnist.x_test, y_test=mnist.y_test)
+    flags = ["--data", tmp_path / "small.npz", "--epochs", "1", "--batch-size", BATCH, "--backend", "torch", "--quiet"]
+    alone = subprocess.run(
+        [sys.executable, "-m", "mnistkit", "train", *map(str, flags), "--out", str(tmp_path / "alone.keras")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert alone.returncode == 0, alone.stderr
+    address = ray.get_runtime_context().gcs_address
+    done = cli("train", *flags, "--ray", "--ray-address", address, "--workers", "2", "--out", tmp_path / "ray.keras")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.endswith(f"wrote {tmp_path}/ray.keras, {tmp_path}/ray.train.json\n")
+    one, two = (json.loads((tmp_path / f"{name}.train.json").read_text()) for name in ("alone", "ray"))
+    assert abs(one["test"]["accuracy"] - two["test"]["accuracy"]) < 0.002
+    import keras
+
+    models = [keras.saving.load_model(tmp_path / f"{name}.keras") for name in ("alone", "ray")]
+    for first, second in zip(*(model.get_weights() for model in models), strict=True):
+        np.testing.assert_allclose(second, first, atol=1e-4)
+    assert not (tmp_path / "ray.ray").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--workers", "2"], "--workers is for --model reader or --ray; leave it out"),
+        (["--gpus"], "--gpus goes with --ray"),
+        (["--ray", "--workers", "64"], "--workers 64: give a number from 1 to the batch size (32)"),
+        (["--ray", "--workers", "0"], "--workers 0: give a number from 1 to the batch size (32)"),
+        (["--ray", "--processes", "2"], "--processes does not go with --ray"),
+        (["--ray", "--data", "/none.npz"], "/none.npz: "),
+        (["--ray", "--ray-address", "127.0.0.1:1"], "127.0.0.1:1: no Ray cluster answers"),
+    ],
+)
+def test_what_the_command_refuses(fails, tmp_path, flags, words):
+    assert words in fails("train", "--quiet", "--out", tmp_path / "a.keras", *flags)
+    assert not (tmp_path / "a.keras").exists()
 
 
 @pytest.mark.parametrize(
