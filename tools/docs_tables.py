@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # this checkout's package, whatever is installed
 
 import committed
-from doc_pages import apps, coverage, devices, exporting, pictures, readme, serving, shrinking, training
+from doc_pages import apps, coverage, devices, exporting, pictures, processes, readme, serving, shrinking, training
 
 PAGES = {
     "README.md": readme.render,
@@ -21,6 +21,7 @@ PAGES = {
     "docs/coverage.md": coverage.render,
     "docs/devices.md": devices.render,
     "docs/exporting.md": exporting.render,
+    "docs/how-to/processes.md": processes.render,
     "docs/pictures.md": pictures.render,
     "docs/serving.md": serving.render,
     "docs/shrinking.md": shrinking.render,

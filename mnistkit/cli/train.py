@@ -169,10 +169,18 @@ def prepare_process() -> None:
     from mnistkit.training.distributed.launch import LAUNCHED, end_with_parent
     from mnistkit.training.distributed.variables import launcher_of
 
-    if launcher_of() is not None:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # between two steps, as Ctrl-C does
     if os.environ.get(LAUNCHED):
+        signal.signal(signal.SIGTERM, _stop)
         end_with_parent()
+    elif launcher_of() is not None:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def _stop(*_: object) -> None:
+    """End without a word: `launch` stops the others of a process that ended, and says which."""
+    from mnistkit.core.errors import LostProcessError
+
+    raise LostProcessError("stopped, because another process ended")
 
 
 def _start_processes(options: argparse.Namespace, settings: Settings) -> int:

@@ -61,6 +61,7 @@ def _children(made, ends):
         ([(LOST, ""), (-9, "")], "process 1 of 2 was ended by SIGKILL; the others were stopped"),
         ([(-15, ""), (1, "some\nmnistkit: no room\n")], "process 1 of 2: no room; the others"),
         ([(1, ""), (LOST, "mnistkit: lost\n")], ""),  # process 0 has said it
+        ([(1, ""), (1, "mnistkit: the same\n")], ""),
         ([(LOST, ""), (3, "")], "process 1 of 2: ended with code 3"),
         ([(-6, ""), (LOST, "")], "process 0 of 2 was ended by SIGABRT"),
     ],

@@ -153,6 +153,8 @@ def _report(children: list[_Child], first: _Child | None, asked: list[int]) -> i
         return 128 + asked[0]
     if first is None:
         return 0
+    if children[0].process.returncode == 1:
+        return 1  # it has said why, and the others the same
     culprit = next((c for c in (first, *children) if c.process.returncode not in {0, LOST}), first)
     code, count = culprit.process.returncode, len(children)
     rest = "the others were stopped; no file was half-written, and --resume goes on after the last finished epoch"
@@ -160,7 +162,7 @@ def _report(children: list[_Child], first: _Child | None, asked: list[int]) -> i
         _say(f"process {culprit.rank} of {count} was ended by {signal.Signals(-code).name}; {rest}")
     elif culprit.said is not None:
         _say(f"process {culprit.rank} of {count}: {_last_line(culprit.said) or f'ended with code {code}'}; {rest}")
-    elif code != 1:
+    else:
         _say(f"process {culprit.rank} of {count} ended with code {code}; {rest}")
     return 1
 

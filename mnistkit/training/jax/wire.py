@@ -14,7 +14,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from mnistkit.core.errors import DistributedError, InputError, one_line
+from mnistkit.core.errors import DistributedError, InputError
+from mnistkit.training.distributed.deadline import meeting_within
 from mnistkit.training.jax.hooks import backends_are_initialized, distributed_state
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from mnistkit.training.distributed.variables import Place
 
 _HEARTBEAT = 40  # seconds after which a process that sends nothing counts as dead: less than a minute
+_MARGIN = 60  # seconds by which JAX's own end of waiting is later than ours
+_LEAST = 1024  # bytes that are exchanged at least
 _SIGNS = re.compile(r"gloo|nccl|UNAVAILABLE|DEADLINE_EXCEEDED|ABORTED|coordination|heartbeat|peer", re.IGNORECASE)
 
 
@@ -55,18 +58,15 @@ def _start(place: Place, *, timeout: float) -> None:
     # this service would take SIGTERM for a notice from a cloud, and keep it from ending the process
     jax.config.update("jax_enable_preemption_service", False)
     _check_port(place)
-    try:
+    with meeting_within(timeout, place, cure="and check JAX_COORDINATOR_ADDRESS"):  # JAX itself aborts the process
         jax.distributed.initialize(
             place.address,
             place.count,
             place.rank,
-            initialization_timeout=max(1, int(timeout)),
+            initialization_timeout=int(timeout) + _MARGIN,
             heartbeat_timeout_seconds=_HEARTBEAT,
             shutdown_timeout_seconds=_HEARTBEAT,
         )
-    except (RuntimeError, ValueError) as error:
-        distributed_state.client = None  # else the end of this process waits for the others
-        raise DistributedError(_unreachable(place, one_line(error, limit=160), timeout=timeout)) from error
 
 
 def _check_port(place: Place) -> None:
@@ -88,13 +88,6 @@ def _check_port(place: Place) -> None:
         ) from error
 
 
-def _unreachable(place: Place, reason: str, *, timeout: float) -> str:
-    return (
-        f"process {place.rank} of {place.count} cannot meet the others at {place.address} within {timeout:g} s "
-        f"({reason}); start all {place.count}, and check JAX_COORDINATOR_ADDRESS"
-    )
-
-
 class JaxWire:
     """All processes that ``jax.distributed`` knows."""
 
@@ -107,8 +100,10 @@ class JaxWire:
         """Return the bytes of every process, of shape ``(count, len(data))``."""
         from jax.experimental import multihost_utils
 
-        rows: npt.NDArray[Any] = np.asarray(multihost_utils.process_allgather(data, tiled=False))
-        return rows.reshape(self.count, len(data))
+        room = max(_LEAST, 2 ** max(0, len(data) - 1).bit_length())  # JAX compiles for each length: let there be few
+        sent = np.pad(data, (0, room - len(data)))
+        rows: npt.NDArray[Any] = np.asarray(multihost_utils.process_allgather(sent, tiled=False))
+        return rows.reshape(self.count, room)[:, : len(data)]
 
     def is_lost(self, error: Exception) -> bool:
         """Tell whether an error of JAX means that another process is gone."""

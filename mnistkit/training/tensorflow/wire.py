@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import os
 import socket
-import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
 
 from mnistkit.core.errors import DistributedError, InputError, one_line
+from mnistkit.training.distributed.deadline import meeting_within
 from mnistkit.training.tensorflow.hooks import context_is_initialized
 
 if TYPE_CHECKING:
@@ -75,19 +75,15 @@ class TensorflowWire:
 
     def __init__(self, place: Place, *, timeout: float) -> None:
         self.rank, self.count = place.rank, place.count
-        met = threading.Timer(timeout, _give_up, (place, timeout))
-        met.daemon = True
-        met.start()
         try:
-            self._strategy = tf.distribute.MultiWorkerMirroredStrategy()
-            self._gather = tf.function(self._gathered, autograph=False, reduce_retracing=True)
-            self.gather(np.zeros(1, np.uint8))
+            with meeting_within(timeout, place, cure=_CURE):
+                self._strategy = tf.distribute.MultiWorkerMirroredStrategy()
+                self._gather = tf.function(self._gathered, autograph=False, reduce_retracing=True)
+                self.gather(np.zeros(1, np.uint8))
         except (RuntimeError, ValueError, tf.errors.OpError) as error:
             raise DistributedError(
                 f"process {self.rank} of {self.count} cannot meet the others ({one_line(error, limit=160)}); {_CURE}"
             ) from error
-        finally:
-            met.cancel()
 
     def gather(self, data: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Return the bytes of every process, of shape ``(count, len(data))``."""
@@ -120,10 +116,3 @@ def _summed(tensor: Any) -> Any:
 
 def _joined(row: Any) -> Any:
     return tf.distribute.get_replica_context().all_gather(tf.identity(row), axis=0)
-
-
-def _give_up(place: Place, timeout: float) -> None:
-    """End the process: TensorFlow waits for the others in a call that nothing else ends."""
-    line = f"mnistkit: process {place.rank} of {place.count} did not meet the others within {timeout:g} s; {_CURE}\n"
-    os.write(2, line.encode())
-    os._exit(1)

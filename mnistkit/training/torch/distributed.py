@@ -11,7 +11,6 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import distributed
 
 from mnistkit.training import keras_hooks
 from mnistkit.training.distributed.connection import connect
@@ -90,16 +89,19 @@ class Program(program.Program):
         if not self._training:
             return contextlib.nullcontext()
         weight = self._shares.weight(size)
-        return keras_hooks.changed_gradients(self._model.optimizer, lambda gradients: _sums(gradients, weight))
+        group: str = self._group.wire.name
+        return keras_hooks.changed_gradients(
+            self._model.optimizer, lambda gradients: _sums(gradients, weight, group=group)
+        )
 
 
-def _sums(gradients: list[Any], weight: float) -> list[Any]:
+def _sums(gradients: list[Any], weight: float, *, group: str) -> list[Any]:
     """Add up weighted gradients over all processes, those of one type at once; None where there is none stays."""
     sums = list(gradients)
     for dtype in dict.fromkeys(one.dtype for one in gradients if one is not None):
         places = [i for i, one in enumerate(gradients) if one is not None and one.dtype == dtype]
         flat = torch.cat([gradients[i].reshape(-1) for i in places]) * weight
-        total = wait(all_reduce(flat, "sum", distributed.group.WORLD.group_name))
+        total = wait(all_reduce(flat, "sum", group))
         parts = total.split([gradients[i].numel() for i in places])
         for i, part in zip(places, parts, strict=True):
             sums[i] = part.reshape(gradients[i].shape)

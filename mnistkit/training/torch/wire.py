@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mnistkit.training.distributed.variables import Place
 
 _ANSWER = dt.timedelta(minutes=5)  # for a process that is alive and silent; a dead one is noticed at once
-_SIGNS = ("connection", "gloo", "nccl", "timed out", "timeout", "peer", "socket", "broken pipe", "store")
+_SIGNS = ("connection", "gloo", "nccl", "timed out", "peer", "socket", "broken pipe", "tcpstore")
 
 
 def connect(place: Place | None, *, timeout: float) -> TorchWire | None:
@@ -49,20 +49,10 @@ def _start(place: Place, *, timeout: float) -> None:
         torch.cuda.set_device(place.local_rank % cards)
         if int(os.environ.get("LOCAL_WORLD_SIZE") or 1) <= cards and distributed.is_nccl_available():
             backend = "cpu:gloo,cuda:nccl"  # NCCL refuses two processes on one card
-    host, _, port = place.address.rpartition(":")
-    agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"  # torchrun listens on the port itself
+    waiting = dt.timedelta(seconds=timeout)
     try:
-        store = distributed.TCPStore(
-            host,
-            int(port),
-            place.count,
-            is_master=place.rank == 0 and not agent,
-            timeout=dt.timedelta(seconds=timeout),
-        )
-        distributed.init_process_group(
-            backend, store=store, rank=place.rank, world_size=place.count, timeout=dt.timedelta(seconds=timeout)
-        )
-        distributed.barrier(distributed.new_group(backend="gloo", timeout=dt.timedelta(seconds=timeout)))
+        distributed.init_process_group(backend, timeout=waiting)  # reads the launcher's variables itself
+        distributed.barrier(distributed.new_group(backend="gloo", timeout=waiting))
     except (RuntimeError, ValueError) as error:
         raise DistributedError(
             f"process {place.rank} of {place.count} cannot meet the others at {place.address} within {timeout:g} s "
@@ -72,12 +62,19 @@ def _start(place: Place, *, timeout: float) -> None:
 
 
 class TorchWire:
-    """All processes of the default group."""
+    """All processes of the default group.
+
+    Attributes:
+        rank: number of this process, from 0.
+        count: number of processes.
+        name: of the group for the gradients.
+    """
 
     def __init__(self) -> None:
         self.rank, self.count = distributed.get_rank(), distributed.get_world_size()
         # tensors of the CPU, whatever the gradients travel by
         self._group = distributed.new_group(backend="gloo", timeout=_ANSWER)
+        self.name: str = distributed.new_group(timeout=_ANSWER).group_name
 
     def gather(self, data: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Return the bytes of every process, of shape ``(count, len(data))``."""
