@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = (
     "KERAS_BACKEND=jax mnistkit train",
+    "mnistkit train --backend torch --ray --ray-address head:6379 --workers 4 --out /shared/mine.keras",
     "mnistkit train --backend torch --optimizer adam --lr 0.002 --epochs 5",
     "mnistkit train --hidden 128,64 --activation gelu",
     "mnistkit train --model cnn --out exports/cnn.keras",
