@@ -7,6 +7,7 @@ the files of the model, in a folder beside the model, which all machines of the 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from pathlib import Path
@@ -80,7 +81,7 @@ def train_on_ray(
     storage = path.with_suffix(".ray")
     with writing(storage):
         if not resume:
-            shutil.rmtree(storage, ignore_errors=True)
+            shutil.rmtree(storage / RUN, ignore_errors=True)
         storage.mkdir(exist_ok=True)
     name = backends.select_backend(backend)
     order = {
@@ -102,5 +103,7 @@ def train_on_ray(
     with replacing(path) as temporary:
         shutil.copyfile(found / MODEL, temporary)
     write_json(path.with_suffix(".train.json"), provenance)
-    shutil.rmtree(storage, ignore_errors=True)
+    shutil.rmtree(storage / RUN, ignore_errors=True)
+    with contextlib.suppress(OSError):  # whatever else is in a folder of this name is not ours
+        storage.rmdir()
     return provenance
