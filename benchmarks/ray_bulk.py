@@ -101,7 +101,6 @@ def predict(source: Path, out: Path, *flags: str, kill_at: int | None = None) ->
     return {
         "seconds": round(time.monotonic() - begun, 1),
         "cpu_seconds": round(cpu, 1),
-        "said": said.strip(),
     }
 
 
