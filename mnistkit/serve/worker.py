@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from mnistkit.serve.settings import Settings
 
 _BACKLOG = 2048
+_SWITCH_INTERVAL = 0.0002  # seconds; Python's 5 ms are what Granian's thread may wait for, to hand a request over
 _LEAST_BUFFER = 8192  # of a request's head, below which Granian's HTTP parser does not go
 _PROBE = 0.005
 _POLL = 0.02
@@ -68,6 +69,7 @@ def serve(
         MnistkitError: A model cannot be served, or a setting is wrong.
     """
     give_memory_back()
+    sys.setswitchinterval(_SWITCH_INTERVAL)
     app = App(settings, folder=folder)
     check_tls(settings)
     gc.collect()
