@@ -2,6 +2,7 @@
 
 from mnistkit.core.errors import (
     BackendError,
+    ClusterError,
     DataError,
     DeviceError,
     ExportError,
@@ -19,6 +20,7 @@ from mnistkit.core.errors import (
 
 __all__ = [
     "BackendError",
+    "ClusterError",
     "DataError",
     "DeviceError",
     "ExportError",

@@ -78,7 +78,7 @@ def test_each_room_has_pages_and_blocks_that_are_not_run_say_why():
     assert doc_blocks.python_pages("serve") == ["docs/serving.md"]  # tests/serve/test_docs.py
     reasons = {str(block): block.reason for block in ALL if block.reason is not None}
     assert all(len(reason) > 20 for reason in reasons.values())
-    assert len(reasons) <= 3, reasons
+    assert len(reasons) <= 4, reasons
 
 
 WRONG = {

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import sys
-import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +14,6 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from mnistkit.digits.bulk import Progress
     from mnistkit.digits.classifier import Classifier
 
 EXAMPLES = (
@@ -25,9 +22,8 @@ EXAMPLES = (
     "mnistkit predict --model exports/mnist.onnx --json *.png",
     "mnistkit predict scans/ --out answers.csv",
     "mnistkit predict images.npz --out answers.parquet",
+    "mnistkit predict s3://bucket/scans/ --out answers.parquet --ray --ray-address head:6379",
 )
-
-_SECONDS_BETWEEN = 0.5  # two lines of progress
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "pictures", nargs="+", metavar="PICTURE",
-        help="picture files; with --out also folders, patterns, or one .npz, .npy or .parquet file of images",
+        help="picture files; with --out also folders, patterns, or one .npz, .npy or .parquet file of images, or URLs "
+        "of these that pyarrow or fsspec opens",
     )  # fmt: skip
     add("--model", metavar="FILE", help="an .onnx file (default: exports/mnist.onnx if it is there, else the packaged)")
     add_device(parser)
@@ -57,6 +54,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "an interrupted one ended",
     )  # fmt: skip
     add("--array", metavar="NAME", help="with --out: which array of an .npz, or column of a .parquet, has the images")
+    add("--ray", action="store_true", help="with --out: read on a Ray cluster, with Ray Data (needs the extra ray)")
+    add(
+        "--ray-address", metavar="HOST:PORT",
+        help="with --ray: the head of the cluster (default: the variable RAY_ADDRESS, else a Ray of its own, here)",
+    )  # fmt: skip
+    add(
+        "--workers", type=int, metavar="N",
+        help="with --ray: processes that read, at most (default: one for each processor of the cluster)",
+    )  # fmt: skip
     add("--quiet", action="store_true", help="leave out which model reads, and hints")
     add_json(parser, "print the readings as JSON")
 
@@ -75,7 +81,9 @@ _share.__name__ = "share"  # argparse names it where a value is wrong
 def run(options: argparse.Namespace) -> int:
     """Read each picture; one that cannot be read does not stop the others, but makes the exit code 1."""
     if options.out is not None:
-        return _run_in_bulk(options)
+        from mnistkit.cli.predict_bulk import run_in_bulk
+
+        return run_in_bulk(options)
     from mnistkit.digits.classifier import Classifier, default_model
     from mnistkit.digits.readings import Reading, read_files, read_numbers
 
@@ -116,13 +124,17 @@ def _check_names(options: argparse.Namespace) -> None:
     """Refuse what is read into a table alone.
 
     Raises:
-        InputError: A folder, an array file, or ``--array``.
+        InputError: A folder, an array file, a URL, or a flag of such readings.
     """
+    from mnistkit.digits.bulk.places import is_url
     from mnistkit.digits.contract import ARRAY_ENDINGS
 
-    if options.array is not None:
-        raise InputError("--array goes with --out")
+    for flag in ("array", "ray", "ray_address", "workers"):
+        if getattr(options, flag):
+            raise InputError(f"--{flag.replace('_', '-')} goes with --out")
     for name in options.pictures:
+        if is_url(name):
+            raise InputError(f"{name}: what lies at a URL is read into a table; add --out answers.csv")
         path = Path(name)
         if path.is_dir() or (path.suffix.lower() in ARRAY_ENDINGS and path.is_file()):
             raise InputError(f"{name}: a folder or an array is read into a table; add --out answers.csv")
@@ -146,83 +158,6 @@ def _shown_folder(options: argparse.Namespace) -> Path | None:
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def _run_in_bulk(options: argparse.Namespace) -> int:
-    from mnistkit.digits.bulk import read_in_bulk
-
-    for flag in ("signs", "show", "show-dir", "json"):
-        if getattr(options, flag.replace("-", "_")):
-            raise InputError(f"--{flag} does not go with --out; the table has digits and confidences")
-    line = _ProgressLine(shown=not options.quiet and sys.stderr.isatty())
-    try:
-        report = read_in_bulk(
-            options.pictures,
-            options.out,
-            model=options.model,
-            **device_options(options),
-            array=options.array,
-            number=options.number,
-            min_confidence=options.min_confidence,
-            progress=line.update,
-        )
-    except KeyboardInterrupt:
-        line.end()
-        if line.last is not None and not options.quiet:
-            done = f"{line.last.done:,} of {line.last.count:,}"
-            print(f"mnistkit: {done} are read; the same command goes on from there", file=sys.stderr)
-        raise
-    line.end()
-    for error in report.errors:
-        print(f"mnistkit: {error}", file=sys.stderr)
-    if report.failed > len(report.errors):
-        more = report.failed - len(report.errors)
-        print(f"mnistkit: and {more:,} more; the column error of {report.path} has them all", file=sys.stderr)
-    if not options.quiet:
-        earlier = f", {report.before:,} of them by an earlier run" if report.before else ""
-        read = f"{report.count - report.failed:,} read, {report.failed:,} not{earlier}"
-        print(f"wrote {report.path}: {read}{line.rate()}")
-    return int(report.failed > 0)
-
-
-class _ProgressLine:
-    """One line of a terminal that says how far a run is, how fast, and how long it will take.
-
-    Args:
-        shown: Whether there is a terminal to show it on.
-    """
-
-    def __init__(self, *, shown: bool) -> None:
-        self._shown = shown
-        self._begun = time.monotonic()
-        self._written = 0.0
-        self.last: Progress | None = None
-
-    def update(self, progress: Progress) -> None:
-        """Take the newest figures; write them twice a second at most."""
-        self.last = progress
-        now = time.monotonic()
-        if not self._shown or now - self._written < _SECONDS_BETWEEN:
-            return
-        self._written = now
-        speed = self._speed()
-        left = dt.timedelta(seconds=round((progress.count - progress.done) / speed)) if speed else "?"
-        text = f"{progress.done:,} of {progress.count:,} read, {progress.failed:,} not; {speed:,.0f}/s, {left} left"
-        print(f"\r{text:<78}", end="", file=sys.stderr, flush=True)
-
-    def end(self) -> None:
-        """Leave the terminal's line."""
-        if self._written:
-            print(file=sys.stderr)
-
-    def rate(self) -> str:
-        """How many were read a second, for the last line."""
-        return f" ({self._speed():,.0f}/s)" if self._speed() else ""
-
-    def _speed(self) -> float:
-        if self.last is None:
-            return 0.0
-        return (self.last.done - self.last.before) / max(time.monotonic() - self._begun, 1e-9)
 
 
 def _test_accuracy(classifier: Classifier) -> float | None:

@@ -9,8 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnistkit.cli import train_reader
-from mnistkit.cli.common import add_backend, add_data, add_json, load_data, print_json, start_keras
+from mnistkit.cli.common import (
+    add_backend,
+    add_data,
+    add_json,
+    load_data,
+    parse_labels,
+    print_json,
+    start_keras,
+)
 from mnistkit.cli.parser import one_of
+from mnistkit.core.errors import InputError
 from mnistkit.digits.settings import MODELS
 
 if TYPE_CHECKING:
@@ -20,6 +29,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = (
     "KERAS_BACKEND=jax mnistkit train",
+    "mnistkit train --backend torch --ray --ray-address head:6379 --workers 4 --out /shared/mine.keras",
     "mnistkit train --backend torch --optimizer adam --lr 0.002 --epochs 5",
     "mnistkit train --hidden 128,64 --activation gelu",
     "mnistkit train --model cnn --out exports/cnn.keras",
@@ -60,6 +70,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="train in N processes of this machine, each on its part of every batch; for several machines see "
         "docs/how-to/processes.md",
     )  # fmt: skip
+    add("--ray", action="store_true", help="train on a Ray cluster, with Ray Train (needs the extra ray)")
+    add(
+        "--ray-address", metavar="HOST:PORT",
+        help="with --ray: the head of the cluster (default: the variable RAY_ADDRESS, else a Ray of its own, here)",
+    )  # fmt: skip
+    add("--gpus", action="store_true", help="with --ray: give each worker one GPU")
     add("--resume", action="store_true", help="go on after the last epoch an interrupted run finished")
     add(
         "--plot", nargs="?", const=_BESIDE, metavar="FILE.png",
@@ -87,6 +103,11 @@ def run(options: argparse.Namespace) -> int:
         chosen = {"epochs": recipe.EPOCHS, "batch_size": recipe.BATCH_SIZE, **chosen}
     settings = Settings(**chosen)  # before anything is loaded: a wrong setting is an error at once
     plot = None if options.plot is None else _Plot(options.plot or Path(options.out).with_suffix(".train.png"))
+    for flag in ("ray_address", "gpus"):
+        if getattr(options, flag) and not options.ray:
+            raise InputError(f"--{flag.replace('_', '-')} goes with --ray")
+    if options.ray:
+        return _train_on_ray(options, settings)
     if options.processes != 1:
         return _start_processes(options, settings)
     prepare_process()
@@ -115,6 +136,32 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _train_on_ray(options: argparse.Namespace, settings: Settings) -> int:
+    from mnistkit.digits.train_ray import train_on_ray
+
+    if options.processes != 1 or options.plot is not None:
+        raise InputError(f"{'--plot' if options.plot is not None else '--processes'} does not go with --ray")
+    if not options.quiet:
+        print("the workers of Ray train; this takes a while to begin", file=sys.stderr, flush=True)
+    provenance = train_on_ray(
+        settings,
+        out=options.out,
+        workers=2 if options.workers is None else options.workers,
+        data=options.data,
+        labels=parse_labels(options),
+        backend=options.backend,
+        resume=options.resume,
+        address=options.ray_address,
+        use_gpu=options.gpus,
+    )
+    if options.json:
+        print_json(provenance)
+    else:
+        print(f"test loss {provenance['test']['loss']:.4f}, test accuracy {provenance['test']['accuracy']:.4f}")
+        print(f"wrote {options.out}, {Path(options.out).with_suffix('.train.json')}")
+    return 0
+
+
 def prepare_process() -> None:
     """Let one of several processes that a launcher started end when it is told to, or when the launcher is gone."""
     import os
@@ -140,7 +187,6 @@ def _stop(*_: object) -> None:
 def _start_processes(options: argparse.Namespace, settings: Settings) -> int:
     """Run this command in several processes, each of which finds in its variables which one it is."""
     from mnistkit.core import keras_backend as backends
-    from mnistkit.core.errors import InputError
     from mnistkit.training.distributed.launch import launch
     from mnistkit.training.distributed.variables import launcher_of
 

@@ -21,7 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of this model."""
     add = parser.add_argument
     add("--minutes", type=float, metavar="N", help="reader: end the learning-rate cycle after so long (default: 55)")
-    add("--workers", type=int, metavar="N", help="reader: processes that make pages (default: all processors but one)")
+    add(
+        "--workers", type=int, metavar="N",
+        help="reader: processes that make pages (default: all processors but one); with --ray: processes that train "
+        "(default: 2)",
+    )  # fmt: skip
     add("--start", metavar="FILE", help="reader: go on from this .keras file, at a lower rate")
     add("--side", type=int, metavar="N", help="reader: pixels of a page, each way (default: 256)")
     add(
@@ -37,8 +41,9 @@ def refuse(options: argparse.Namespace) -> None:
         InputError: One was given.
     """
     for name in _OWN:
-        if getattr(options, name) is not None:
-            raise InputError(f"--{name} is for --model reader; leave it out")
+        if getattr(options, name) is not None and not (name == "workers" and options.ray):
+            also = " or --ray" if name == "workers" else ""
+            raise InputError(f"--{name} is for --model reader{also}; leave it out")
 
 
 def run(options: argparse.Namespace, defaults: argparse.Namespace) -> int:
@@ -47,7 +52,7 @@ def run(options: argparse.Namespace, defaults: argparse.Namespace) -> int:
     Raises:
         InputError: A flag of another model was given.
     """
-    for name in (*_OTHERS, "plot", "resume", "processes"):
+    for name in (*_OTHERS, "plot", "resume", "processes", "ray", "ray_address", "gpus"):
         if getattr(options, name) != getattr(defaults, name):
             raise InputError(f"the reader has a recipe of its own; leave --{name.replace('_', '-')} out")
     from mnistkit.digits.reader.settings import ReaderSettings

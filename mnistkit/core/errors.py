@@ -9,6 +9,7 @@
     │   └── UnclearError    it was read, but less surely than asked for
     ├── InputError          an argument has the wrong type, shape or range (also a ValueError)
     ├── ModelFileError      a .keras or .onnx file cannot be used
+    ├── ClusterError        a Ray cluster cannot be reached, goes away, or its workers fail
     ├── DeviceError         an execution provider was asked for by name and is not there
     ├── DistributedError    processes that train together cannot meet, disagree, or one of them went away
     │   └── LostProcessError    one of them went away
@@ -64,6 +65,10 @@ class InputError(MnistkitError, ValueError):
 
 class ModelFileError(MnistkitError):
     """A ``.keras`` or ``.onnx`` file is missing, damaged, or not usable here."""
+
+
+class ClusterError(MnistkitError):
+    """A Ray cluster cannot be reached, goes away, or its workers fail."""
 
 
 class DeviceError(MnistkitError):

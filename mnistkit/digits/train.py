@@ -75,6 +75,7 @@ def train(
     resume: bool = False,
     log: TextIO | None = None,
     on_epoch: Callable[[Mapping[str, Sequence[float]]], None] | None = None,
+    on_checkpoint: Callable[[Path | None], None] | None = None,
     talk: TextIO | None = None,
 ) -> TrainReport:
     """Train a model, test it, and write ``OUT.keras`` and ``OUT.train.json``, each completely or not at all.
@@ -90,6 +91,8 @@ def train(
         log: Stream for the tutorial's steps and the live progress; ``None`` for silence.
         on_epoch: Is given the whole history after each epoch, when its checkpoint is written, and once before a resumed
             run goes on: values of all epochs by metric.
+        on_checkpoint: Is called in every process after each epoch, with the checkpoint in the one that wrote it, with
+            ``None`` in the others.
         talk: The old name of ``log``, which goes in the next release.
 
     Raises:
@@ -155,6 +158,7 @@ def train(
             checkpoint=checkpoint,
             log=log,
             on_epoch=on_epoch,
+            on_checkpoint=on_checkpoint,
             writes=is_first,
         )
     seconds = time.perf_counter() - started
@@ -267,6 +271,7 @@ def _fit(
     checkpoint: Path,
     log: TextIO | None,
     on_epoch: Callable[[Mapping[str, Sequence[float]]], None] | None,
+    on_checkpoint: Callable[[Path | None], None] | None,
     writes: bool,
 ) -> float | None:
     """Run the epochs that are missing; the temperature of a calibrated model comes back."""
@@ -283,6 +288,8 @@ def _fit(
             _save_checkpoint(model, checkpoint, progress)
         if on_epoch is not None:
             on_epoch(progress.history)
+        if on_checkpoint is not None:
+            on_checkpoint(checkpoint if writes else None)
 
     callbacks = [keras.callbacks.LambdaCallback(on_epoch_end=remember)]
     verbose = 0 if log is None else (1 if log.isatty() else 2)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mnistkit.core.errors import InputError
 from mnistkit.training.distributed import connect
+from mnistkit.training.on_ray import ray_trainer
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from mnistkit.training.distributed import Group
 
-__all__ = ["connect", "fit"]
+__all__ = ["connect", "fit", "ray_trainer"]
 
 
 def fit(  # noqa: PLR0917 - the arguments of model.fit, in its order

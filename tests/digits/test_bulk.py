@@ -16,9 +16,9 @@ from PIL import Image
 
 from mnistkit import Classifier, read_picture
 from mnistkit.core.errors import DataError, InputError, MissingExtraError, OutputError
-from mnistkit.digits import bulk, bulk_sources
-from mnistkit.digits.bulk import read_in_bulk
-from mnistkit.digits.bulk_sources import find_source
+from mnistkit.digits import bulk
+from mnistkit.digits.bulk import read_in_bulk, sources
+from mnistkit.digits.bulk.sources import find_source
 
 ROWS = 40
 
@@ -44,8 +44,8 @@ def folder(tmp_path, mnist):
 
 @pytest.fixture
 def small_chunks(monkeypatch):
-    monkeypatch.setattr(bulk_sources.ImageRows, "at_once", 8)
-    monkeypatch.setattr(bulk_sources.PictureFiles, "at_once", 2)
+    monkeypatch.setattr(sources.ImageRows, "at_once", 8)
+    monkeypatch.setattr(sources.PictureFiles, "at_once", 2)
 
 
 def table(path):
@@ -370,9 +370,9 @@ def test_flags_that_do_not_go_together(cli, folder, arguments, words):
 
 
 def test_the_line_of_progress():
-    from mnistkit.cli.predict import _ProgressLine
+    from mnistkit.cli.predict_bulk import ProgressLine
 
-    line = _ProgressLine(shown=False)
+    line = ProgressLine(shown=False)
     assert line.rate() == ""
     line.update(bulk.Progress(done=50, before=10, count=100, failed=1))
     line.end()
@@ -380,9 +380,9 @@ def test_the_line_of_progress():
 
 
 def test_a_terminal_is_told_how_far_it_is(capsys):
-    from mnistkit.cli.predict import _ProgressLine
+    from mnistkit.cli.predict_bulk import ProgressLine
 
-    line = _ProgressLine(shown=True)
+    line = ProgressLine(shown=True)
     line.update(bulk.Progress(done=50_000, before=10, count=100_000, failed=1))
     line.end()
     assert re.search(r"50,000 of 100,000 read, 1 not; [\d,]+/s, \d+:\d+:\d+ left", capsys.readouterr().err)
