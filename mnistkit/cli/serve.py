@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,19 +12,30 @@ EXAMPLES = (
     "mnistkit serve --model exports/mnist.onnx",
     "mnistkit serve --model digits=a.onnx --model clothes=b.onnx --host 0.0.0.0 --port 8080",
     "mnistkit serve --workers 4 --watch --access-log access.jsonl",
+    "mnistkit serve --ray --replicas 2 --model exports/mnist.onnx",
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of this verb."""
+    from mnistkit.serve.scale import add_scale_flags
     from mnistkit.serve.settings import add_flags
 
     add_flags(parser)
+    parser.add_argument("--ray", action="store_true", help="serve with Ray Serve (needs the extra ray)")
+    add_scale_flags(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Serve until the process is told to stop."""
-    from mnistkit.serve import run as serve
+    from mnistkit.serve.scale import refuse_scale, scale_from
     from mnistkit.serve.settings import from_flags
 
+    if options.ray:
+        from mnistkit.serve.ray import run as serve_with_ray
+
+        return serve_with_ray(from_flags(options), **dataclasses.asdict(scale_from(options)))
+    from mnistkit.serve import run as serve
+
+    refuse_scale(options)
     return serve(from_flags(options))
