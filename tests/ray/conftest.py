@@ -88,5 +88,5 @@ def server(cluster, asset, echo_model, slow_model):
     from mnistkit.serve.ray import application
 
     models = {"mnist": asset, "echo": echo_model, "slow": slow_model}
-    serve.run(application(models, replicas=2, cpus=0.5), name="digits")
+    serve.run(application(models, replicas=2, cpus=0.5), name="oip")
     return Served(None, cluster, None, None)

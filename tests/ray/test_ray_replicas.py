@@ -23,7 +23,7 @@ def replicas():
     import psutil  # Ray brings it along
 
     children = psutil.Process().children(recursive=True)
-    return {child.pid for child in children if _title(child).startswith("ray::ServeReplica:digits:")}
+    return {child.pid for child in children if _title(child).startswith("ray::ServeReplica:oip:")}
 
 
 def _title(process):
@@ -36,7 +36,7 @@ def _title(process):
 
 
 def ready_replicas():
-    states = serve.status().applications["digits"].deployments["mnistkit"].replica_states
+    states = serve.status().applications["oip"].deployments["mnistkit"].replica_states
     return states.get("RUNNING", 0)
 
 

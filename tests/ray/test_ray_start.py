@@ -47,7 +47,7 @@ def test_the_command_serves_and_ends_with_everything_that_it_started(tmp_path, a
             assert f"mnistkit: serving mnist with Ray at http://127.0.0.1:{port}, 1 replica\n" in said
             assert Served(process, port, None, None).get("/v2/models/mnist/ready").json["ready"]
             children = psutil.Process(process.pid).children(recursive=True)
-            assert len(children) > 3
+            assert any("raylet" in " ".join(child.cmdline()) for child in children)  # a Ray of its own, to end with it
             process.send_signal(signal.SIGTERM)
             assert process.wait(300) == 0, talk.read_text()
             _, left = psutil.wait_procs(children, timeout=120)

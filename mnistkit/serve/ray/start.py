@@ -1,4 +1,4 @@
-"""``mnistkit serve --ray``: start the application, in the cluster that there is or in one of this machine alone."""
+"""``mnistkit serve --ray``: start the application, in the cluster that ``RAY_ADDRESS`` names or in one of its own."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def run(
 ) -> int:
     """Serve with Ray until SIGTERM or SIGINT, and return the exit code.
 
-    Joins the cluster that ``RAY_ADDRESS`` names or that runs on this machine; without one it starts Ray here, without
-    dashboard, and ends it afterwards. Ray's usage statistics are off unless ``RAY_USAGE_STATS_ENABLED`` says otherwise.
+    Joins the cluster that ``RAY_ADDRESS`` names. Without it, starts Ray here, without dashboard, and ends it at the
+    end. Ray's usage statistics are off unless ``RAY_USAGE_STATS_ENABLED`` says otherwise.
 
     Args:
         settings: Of each replica. Ray's proxies listen on ``host`` and ``port``.
@@ -107,14 +107,11 @@ def _cluster(scale: Scale) -> Iterator[None]:
     """
     import ray
 
-    _check_reachable(os.environ.get("RAY_ADDRESS", ""))
+    # Never one that happens to run here: it may be somebody else's, and takes other code and files.
+    address = os.environ.get("RAY_ADDRESS", "")
+    _check_reachable(address)
     with _explained("Ray"):
-        try:
-            ray.init(address="auto")
-        except ConnectionError:
-            if os.environ.get("RAY_ADDRESS"):
-                raise
-            ray.init(address="local", include_dashboard=False)
+        ray.init(address=address or "local", include_dashboard=None if address else False)
     try:
         for kind, needed in (("CPU", scale.cpus), ("GPU", scale.gpus)):
             there = ray.cluster_resources().get(kind, 0.0)
