@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
+from mnistkit.core.errors import InputError
+
 if TYPE_CHECKING:
     import argparse
 
@@ -23,6 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     add_flags(parser)
     parser.add_argument("--ray", action="store_true", help="serve with Ray Serve (needs the extra ray)")
+    parser.add_argument(
+        "--ray-address", metavar="HOST:PORT",
+        help="with --ray: the head of the cluster (default: the variable RAY_ADDRESS, else a Ray of its own, here)",
+    )  # fmt: skip
     add_scale_flags(parser)
 
 
@@ -34,8 +40,11 @@ def run(options: argparse.Namespace) -> int:
     if options.ray:
         from mnistkit.serve.ray import run as serve_with_ray
 
-        return serve_with_ray(from_flags(options), **dataclasses.asdict(scale_from(options)))
+        scale = dataclasses.asdict(scale_from(options))
+        return serve_with_ray(from_flags(options), address=options.ray_address, **scale)
     from mnistkit.serve import run as serve
 
+    if options.ray_address is not None:
+        raise InputError("--ray-address goes with --ray")
     refuse_scale(options)
     return serve(from_flags(options))

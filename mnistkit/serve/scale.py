@@ -57,7 +57,7 @@ def refuse_scale(options: argparse.Namespace) -> None:
     """
     for item in dataclasses.fields(Scale):
         if item.name in vars(options):
-            raise InputError(f"--{item.name.replace('_', '-')}: expected --ray with it, got it alone; see --workers")
+            raise InputError(f"--{item.name.replace('_', '-')} goes with --ray; without it see --workers")
 
 
 def scale_from(options: argparse.Namespace) -> Scale:

@@ -44,10 +44,13 @@ def test_the_command_serves_and_ends_with_everything_that_it_started(tmp_path, a
         try:
             wait_for(lambda: b"with Ray at" in talk.read_bytes() or process.poll() is not None, seconds=300)
             said = talk.read_text()
-            assert f"mnistkit: serving mnist with Ray at http://127.0.0.1:{port}, 1 replica\n" in said
+            assert said == f"mnistkit: serving mnist with Ray at http://127.0.0.1:{port}, 1 replica\n"
             assert Served(process, port, None, None).get("/v2/models/mnist/ready").json["ready"]
             children = psutil.Process(process.pid).children(recursive=True)
             assert any("raylet" in " ".join(child.cmdline()) for child in children)  # a Ray of its own, to end with it
+            # A replica has one port more, on all addresses, where Ray asks for its token; no setting changes that.
+            assert _listened_on(child for child in children if "ServeReplica" not in child.name()) <= {
+                "127.0.0.1", "::ffff:127.0.0.1"}  # fmt: skip
             process.send_signal(signal.SIGTERM)
             assert process.wait(300) == 0, talk.read_text()
             _, left = psutil.wait_procs(children, timeout=120)
@@ -58,6 +61,16 @@ def test_the_command_serves_and_ends_with_everything_that_it_started(tmp_path, a
                 with contextlib.suppress(psutil.Error, OSError):
                     left.kill()
             process.wait()
+
+
+def _listened_on(processes):
+    import psutil
+
+    found = set()
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found |= {link.laddr.ip for link in process.net_connections("tcp") if link.status == psutil.CONN_LISTEN}
+    return found
 
 
 def test_a_port_in_use(tmp_path):
@@ -88,7 +101,8 @@ def test_a_cluster_that_is_not_there(tmp_path):
     address = f"127.0.0.1:{free_port()}"
     code, said = mnistkit("--port", free_port(), cwd=tmp_path, RAY_ADDRESS=address)
     assert (code, said.count("\n")) == (1, 1), said
-    assert said.startswith(f"mnistkit: RAY_ADDRESS={address}: no cluster there")
+    assert said.startswith(f"mnistkit: {address}: no Ray cluster answers")
+    assert said == mnistkit("--ray-address", address, "--port", free_port(), cwd=tmp_path)[1]
 
 
 @pytest.mark.parametrize(
@@ -128,7 +142,7 @@ def test_another_file_on_a_node_is_refused(asset, tmp_path):
 
 
 def test_what_ray_is_told(asset):
-    from mnistkit.serve.ray import application
+    from mnistkit.serve.ray import app, application
 
     def deployment(**scale):
         return application({"m": asset}, **scale)._bound_deployment
@@ -138,4 +152,6 @@ def test_what_ray_is_told(asset):
     assert fixed.max_queued_requests == 1024
     assert (fixed.ray_actor_options["num_cpus"], fixed.ray_actor_options["num_gpus"]) == (2, 0.5)
     elastic = deployment(replicas=2, max_replicas=5)._deployment_config.autoscaling_config
+    built = app({"model": f"m={asset}", "replicas": "2"})._bound_deployment
+    assert built.num_replicas == 2
     assert (elastic.min_replicas, elastic.max_replicas, elastic.target_ongoing_requests) == (2, 5, 32)

@@ -79,9 +79,14 @@ def test_imported_without_ray(python, tmp_path):
     assert json.loads(python("-c", code, cwd=tmp_path).out) is False
 
 
-def test_flags_of_ray_alone(python, tmp_path):
-    ran = python("-m", "mnistkit.serve", "--replicas", "2", cwd=tmp_path)
-    assert (ran.code, ran.err) == (1, "mnistkit: --replicas: expected --ray with it, got it alone; see --workers\n")
+@pytest.mark.parametrize(
+    ("flag", "told"),
+    [("--replicas", "--replicas goes with --ray; without it see --workers"),
+     ("--ray-address", "--ray-address goes with --ray")],
+)  # fmt: skip
+def test_flags_of_ray_alone(python, tmp_path, flag, told):
+    ran = python("-m", "mnistkit.serve", flag, "2", cwd=tmp_path)
+    assert (ran.code, ran.err) == (1, f"mnistkit: {told}\n")
 
 
 def test_a_scale_from_flags():

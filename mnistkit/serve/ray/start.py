@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import secrets
 import signal
 import socket
 import threading
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from mnistkit.serve.settings import Settings
 
+_OWN = "local"  # Ray's word for one that begins and ends with this process
 _LONGEST = 500
 _PATIENCE = 10.0  # seconds for a connection to a cluster
 
@@ -27,6 +30,7 @@ _PATIENCE = 10.0  # seconds for a connection to a cluster
 def run(
     settings: Settings,
     *,
+    address: str | None = None,
     replicas: int = 1,
     max_replicas: int | None = None,
     cpus: float = 1.0,
@@ -34,11 +38,12 @@ def run(
 ) -> int:
     """Serve with Ray until SIGTERM or SIGINT, and return the exit code.
 
-    Joins the cluster that ``RAY_ADDRESS`` names. Without it, starts Ray here, without dashboard, and ends it at the
-    end. Ray's usage statistics are off unless ``RAY_USAGE_STATS_ENABLED`` says otherwise.
+    A Ray that is started here listens on the loopback address (but for a port of each replica, where it asks for its
+    token), sends no usage statistics, and ends with this call.
 
     Args:
         settings: Of each replica. Ray's proxies listen on ``host`` and ``port``.
+        address: Of the cluster to join, ``HOST:PORT``; by default the variable ``RAY_ADDRESS``, else a Ray of its own.
         replicas: As `application`.
         max_replicas: As `application`.
         cpus: As `application`.
@@ -47,6 +52,9 @@ def run(
     Raises:
         MnistkitError: It cannot start: a package, a model, an address, the cluster.
     """
+    address = address or os.environ.get("RAY_ADDRESS") or _OWN
+    if address == _OWN:
+        _stay_here()
     check_ray()
     scale = Scale(replicas, max_replicas, cpus, gpus)
     built = application(
@@ -57,27 +65,36 @@ def run(
         gpus=gpus,
     )
     flags = f"--host {settings.host} --port {settings.port}"
-    address = reserve(settings.host, settings.port, flags=flags)
-    if address.reservation is not None:
-        address.reservation.close()  # Ray's proxies bind the port themselves
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    with _cluster(scale), _signals() as stop:
+    listening = reserve(settings.host, settings.port, flags=flags)
+    if listening.reservation is not None:
+        listening.reservation.close()  # Ray's proxies bind the port themselves
+    with _cluster(address, scale), _signals() as stop:
         from ray import serve
 
+        logging.getLogger("ray.serve").setLevel(logging.WARNING)  # the line below says what matters
         if serve.status().proxies:
             raise InputError(
                 "Ray Serve runs in this cluster already, at its own address; use `serve run mnistkit.serve.ray:app`"
             )
         try:
             with _explained(flags):
-                serve.start(http_options={"host": address.host, "port": address.port})
+                serve.start(http_options={"host": listening.host, "port": listening.port})
                 serve.run(built)
             models = ", ".join(name for name, _ in settings.models)
-            say(f"serving {models} with Ray at {address.url('http')}, {_counted(scale)}")
+            say(f"serving {models} with Ray at {listening.url('http')}, {_counted(scale)}")
             stop.wait()
         finally:
             serve.shutdown()  # replicas finish what they have
     return 0
+
+
+def _stay_here() -> None:
+    """Prepare for a Ray of our own; it reads these when it is imported."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # its way to say: the loopback address, on every system
+    if "RAY_AUTH_MODE" not in os.environ:
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # else one is written into the home folder
 
 
 @contextlib.contextmanager
@@ -99,7 +116,7 @@ def _signals() -> Iterator[threading.Event]:
 
 
 @contextlib.contextmanager
-def _cluster(scale: Scale) -> Iterator[None]:
+def _cluster(address: str, scale: Scale) -> Iterator[None]:
     """Join a cluster or start one.
 
     Raises:
@@ -107,11 +124,10 @@ def _cluster(scale: Scale) -> Iterator[None]:
     """
     import ray
 
-    # Never one that happens to run here: it may be somebody else's, and takes other code and files.
-    address = os.environ.get("RAY_ADDRESS", "")
     _check_reachable(address)
+    own = {"include_dashboard": False} if address == _OWN else {}
     with _explained("Ray"):
-        ray.init(address=address or "local", include_dashboard=None if address else False)
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR", **own)
     try:
         for kind, needed in (("CPU", scale.cpus), ("GPU", scale.gpus)):
             there = ray.cluster_resources().get(kind, 0.0)
@@ -138,7 +154,7 @@ def _check_reachable(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
     except (OSError, OverflowError) as error:
         raise InputError(
-            f"RAY_ADDRESS={address}: no cluster there ({error}); run `ray start --head` there, or unset RAY_ADDRESS"
+            f"{address}: no Ray cluster answers ({error}); check --ray-address and RAY_ADDRESS, or start one there"
         ) from None
 
 
