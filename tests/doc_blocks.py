@@ -67,10 +67,12 @@ ALL = [block for page in PAGES for block in blocks(read(page), page)]
 
 
 def room(page):
-    """Where the Python of a page can run: ``keras``, ``serve`` or ``light``; all blocks of a page run in order."""
+    """Where the Python of a page can run: ``keras``, ``ray``, ``serve`` or ``light``; its blocks run in order."""
     code = "\n".join(block.code for block in ALL if block.page == page and block.language == "python")
     if re.search(r"keras|mnistkit\.export|export_onnx|\bfit\b", code):
         return "keras"
+    if re.search(r"\b(import|from) ray\b", code):
+        return "ray"
     return "serve" if "mnistkit.serve" in code else "light"
 
 

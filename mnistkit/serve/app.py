@@ -63,14 +63,15 @@ class App:
     Args:
         settings: Of the server.
         folder: Where the workers of one server add up their metrics.
+        metrics: To count with, where it is not this process alone or its workers that are asked.
 
     Raises:
         MnistkitError: A model cannot be served, or a setting is wrong.
     """
 
-    def __init__(self, settings: Settings, *, folder: Path | None = None) -> None:
+    def __init__(self, settings: Settings, *, folder: Path | None = None, metrics: Metrics | None = None) -> None:
         self.settings = settings
-        self.metrics = Metrics(folder)
+        self.metrics = metrics or Metrics(folder)
         self.log = AccessLog(settings.access_log)
         self._tracing = tracing()
         self.models = Models(settings, observe=self.metrics.ran)
@@ -112,6 +113,11 @@ class App:
     def extensions(self) -> list[str]:
         """Of the protocol, by their names."""
         return ["binary_tensor_data", *(["model_repository"] if self.models.repository is not None else [])]
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests should be sent here."""
+        return not self.draining
 
     @property
     def busy(self) -> bool:
@@ -301,7 +307,7 @@ class App:
         return json_response({"live": True})
 
     def _ready(self, _: Request) -> Response:
-        return json_response({"ready": not self.draining}, 503 if self.draining else 200)
+        return json_response({"ready": self.ready}, 200 if self.ready else 503)
 
     def _server(self, _: Request) -> Response:
         return json_response({"name": "mnistkit", "version": __version__, "extensions": self.extensions})
@@ -327,7 +333,7 @@ class App:
     def _model_ready(self, request: Request, name: str, version: str | None) -> Response:
         discreet = not self.access.authorized(request.headers.get("authorization"))
         model = self.models.get(name, version, discreet=discreet)
-        return json_response({"name": model.name, "ready": not self.draining}, 503 if self.draining else 200)
+        return json_response({"name": model.name, "ready": self.ready}, 200 if self.ready else 503)
 
     def _metrics(self, _: Request) -> Response:
         self.gauges()

@@ -45,6 +45,7 @@ def run(settings: Settings) -> int:
     # From now on: a reload that is asked for while models are being loaded is the load that is going on.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    from mnistkit.serve.models import check_models
     from mnistkit.serve.systemd import Notifier, take_sockets
     from mnistkit.serve.worker import check_packages, check_tls, say, serve
 
@@ -57,7 +58,7 @@ def run(settings: Settings) -> int:
         serve(settings, address, admin=admin, watcher=notifier)
         return 0
     check_tls(settings)
-    _check_models(settings)
+    check_models(settings)
     with tempfile.TemporaryDirectory(prefix="mnistkit-") as folder:
         return _supervise(settings, address, admin, folder, notifier)
 
@@ -286,11 +287,3 @@ def _tell(births: Any, notifier: Notifier, asked: threading.Event) -> None:
         now = time.monotonic()
         if notifier.watchdog is not None and all(now - births[place + _BEAT] < notifier.watchdog for place in ready):
             notifier.beat()
-
-
-def _check_models(settings: Settings) -> None:
-    """Refuse a bad model once, with one line, rather than once in every worker."""
-    from mnistkit.serve.models import Models
-
-    for model in Models(settings, observe=lambda *_: None):
-        model.batcher.close()

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from mnistkit.serve.served_model import ServedModel
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-_SECONDS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 1024, 4096)
-_TEXTS = {
+SECONDS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 1024, 4096)
+TEXTS = {
     "requests": "Requests answered",
     "seconds": "Time from the whole request to its answer",
     "rows": "Rows in one run of a model",
@@ -55,19 +55,19 @@ class Metrics:
         if pair is None:
             pair = self._pairs[route, status] = (
                 self._tables["requests"].setdefault(f"{status} {route}", [0]),
-                self._tables["seconds"].setdefault(route, [0] * (len(_SECONDS) + 2)),
+                self._tables["seconds"].setdefault(route, [0] * (len(SECONDS) + 2)),
             )
         requests, times = pair
         requests[0] += 1
-        times[bisect_left(_SECONDS, seconds)] += 1
+        times[bisect_left(SECONDS, seconds)] += 1
         times[-1] += seconds
 
     def ran(self, model: str, rows: int) -> None:
         """Count a run of a model."""
         sizes = self._tables["rows"].get(model)
         if sizes is None:
-            sizes = self._tables["rows"][model] = [0] * (len(_ROWS) + 2)
-        sizes[bisect_left(_ROWS, rows)] += 1
+            sizes = self._tables["rows"][model] = [0] * (len(ROWS) + 2)
+        sizes[bisect_left(ROWS, rows)] += 1
         sizes[-1] += rows
 
     def set(self, gauge: str, value: int, label: str = "") -> None:
@@ -111,16 +111,16 @@ class _Exposition(Collector):
     def collect(self) -> Iterator[Metric]:
         """All metrics."""
         tables = self._counters.total()
-        requests = CounterMetricFamily("mnistkit_requests", _TEXTS["requests"], labels=["route", "status"])
+        requests = CounterMetricFamily("mnistkit_requests", TEXTS["requests"], labels=["route", "status"])
         for labels, (count,) in tables["requests"].items():
             status, _, route = labels.partition(" ")  # gRPC's routes have a space of their own
             requests.add_metric([route, status], count)
         yield requests
         for name, table, label, bounds in (
-            ("request_seconds", "seconds", "route", _SECONDS),
-            ("batch_rows", "rows", "model", _ROWS),
+            ("request_seconds", "seconds", "route", SECONDS),
+            ("batch_rows", "rows", "model", ROWS),
         ):
-            histogram = HistogramMetricFamily(f"mnistkit_{name}", _TEXTS[table], labels=[label])
+            histogram = HistogramMetricFamily(f"mnistkit_{name}", TEXTS[table], labels=[label])
             for series, (*counts, total) in tables[table].items():
                 places = [*(str(float(bound)) for bound in bounds), "+Inf"]
                 histogram.add_metric([series], list(zip(places, accumulate(counts), strict=True)), total)
@@ -131,11 +131,11 @@ class _Exposition(Collector):
             ("connections", "connections", []),
             ("model_info", "model", ["model", "version", "provider", "weights"]),
         ):
-            gauge = GaugeMetricFamily(f"mnistkit_{name}", _TEXTS[table], labels=names)
+            gauge = GaugeMetricFamily(f"mnistkit_{name}", TEXTS[table], labels=names)
             for labels, (value,) in tables[table].items():
                 gauge.add_metric(labels.split(" ") if names else [], 1 if table == "model" else value)
             yield gauge
-        reloads = CounterMetricFamily("mnistkit_reloads", _TEXTS["reloads"], labels=["model", "result"])
+        reloads = CounterMetricFamily("mnistkit_reloads", TEXTS["reloads"], labels=["model", "result"])
         for labels, (count,) in tables["reloads"].items():
             reloads.add_metric(labels.split(" "), count)
         yield reloads

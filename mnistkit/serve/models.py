@@ -231,6 +231,16 @@ class Models:
             raise ModelFileError(f"{path}: cannot be used ({type(error).__name__}: {error})") from error
 
 
+def check_models(settings: Settings) -> None:
+    """Refuse a bad model once, with one line, rather than once in every process that will serve it.
+
+    Raises:
+        MnistkitError: A model cannot be served.
+    """
+    for model in Models(settings, observe=lambda *_: None):
+        model.batcher.close()
+
+
 def _check_same(old: ServedModel, new: ServedModel, path: str) -> None:
     if new.takes != old.takes:
         new.batcher.close()

@@ -12,7 +12,9 @@ import nbformat
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("mnistkit", "mnistkit.export", "mnistkit.training", "mnistkit.serve", "mnistkit.publish")
+PACKAGES = (
+    "mnistkit", "mnistkit.export", "mnistkit.training", "mnistkit.serve", "mnistkit.serve.ray", "mnistkit.publish",
+)  # fmt: skip
 
 
 SMALL = {
