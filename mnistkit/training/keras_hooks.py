@@ -30,6 +30,11 @@ _UPDATE_STEP = Hook(
     ("keras:optimizers.Optimizer._backend_update_step",), "update one variable after the other", backend="torch"
 )
 
+_RECURRENT = "run a recurrent layer as one operation"
+_RNN = Hook(("keras.src.backend:rnn",), _RECURRENT, backend="torch", required=False)
+_LSTM = Hook(("keras.src.backend:lstm",), _RECURRENT, backend="torch", required=False)
+_GRU = Hook(("keras.src.backend:gru",), _RECURRENT, backend="torch", required=False)
+
 _VALUE = Hook(("keras:Variable.value",), "notice the variables that a step reads")
 _TAKE_BATCHES = "take batches as model.fit does"
 _ITERATORS = {
@@ -55,6 +60,9 @@ HOOKS = (
     _COND,
     _SEED_GENERATOR,
     _UPDATE_STEP,
+    _RNN,
+    _LSTM,
+    _GRU,
     *_ITERATORS.values(),
 )
 
@@ -62,6 +70,9 @@ replaced_cond = ThreadPatch(_COND.owner)
 """``with replaced_cond(function) as original``: ``keras.ops.cond`` under PyTorch, in the calling thread."""
 replaced_seed_generator = ThreadPatch(_SEED_GENERATOR.owner)
 """The function that makes PyTorch's generator from a Keras seed, in the calling thread."""
+has_recurrent_functions = all(hook.get_or_none() is not None for hook in (_RNN, _LSTM, _GRU))
+replaced_rnn, replaced_lstm, replaced_gru = (ThreadPatch(hook.owner) for hook in (_RNN, _LSTM, _GRU))
+"""The functions that Keras' recurrent layers call under PyTorch, in the calling thread."""
 
 
 def _owner_of_value() -> tuple[Any, str]:

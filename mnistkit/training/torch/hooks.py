@@ -16,8 +16,23 @@ _COPY_LISTS = Hook(("torch:_foreach_copy_",), "copy variables into joined buffer
 _CAST = Hook(("torch:ops.aten._to_copy.default",), "recognize conversions in a trace")
 _JIT_TRACE = Hook(("torch:jit.trace",), "replay a step in TorchScript", required=False)
 _JIT_UNIT = Hook(("torch:jit.CompilationUnit",), "replay a step in TorchScript", required=False)
+_ADD_LISTS = Hook(("torch:_foreach_add_",), "sum up the gradients of the time steps")
+_LSTM = Hook(("torch:ops.aten.mkldnn_rnn_layer",), "run an LSTM in one call", required=False)
+_LSTM_BACKWARD = Hook(("torch:ops.aten.mkldnn_rnn_layer_backward",), "run an LSTM in one call", required=False)
 
-HOOKS = (_MAKE_FX, _UNTRACED, _DISPATCH_MODE, _SCHEMA, _COPY_LISTS, _CAST, _JIT_TRACE, _JIT_UNIT)
+HOOKS = (
+    _MAKE_FX,
+    _UNTRACED,
+    _DISPATCH_MODE,
+    _SCHEMA,
+    _COPY_LISTS,
+    _CAST,
+    _JIT_TRACE,
+    _JIT_UNIT,
+    _ADD_LISTS,
+    _LSTM,
+    _LSTM_BACKWARD,
+)
 
 make_fx = _MAKE_FX.get_or_none()
 untraced = _UNTRACED.get_or_none()
@@ -26,6 +41,9 @@ copy_lists = _COPY_LISTS.get_or_none()
 CAST = _CAST.get_or_none()
 script = _JIT_TRACE.get_or_none()
 ScriptSource = _JIT_UNIT.get_or_none()
+add_lists = _ADD_LISTS.get_or_none()
+lstm_forward = _LSTM.get_or_none()
+lstm_backward = _LSTM_BACKWARD.get_or_none()
 
 HAS_TORCHSCRIPT = script is not None and ScriptSource is not None
 
