@@ -70,7 +70,6 @@ replaced_cond = ThreadPatch(_COND.owner)
 """``with replaced_cond(function) as original``: ``keras.ops.cond`` under PyTorch, in the calling thread."""
 replaced_seed_generator = ThreadPatch(_SEED_GENERATOR.owner)
 """The function that makes PyTorch's generator from a Keras seed, in the calling thread."""
-has_recurrent_functions = all(hook.get_or_none() is not None for hook in (_RNN, _LSTM, _GRU))
 replaced_rnn, replaced_lstm, replaced_gru = (ThreadPatch(hook.owner) for hook in (_RNN, _LSTM, _GRU))
 """The functions that Keras' recurrent layers call under PyTorch, in the calling thread."""
 
@@ -91,6 +90,11 @@ def missing(model: Any, *, backend: str) -> str | None:
     if model.optimizer is None:
         hooks = [hook for hook in hooks if hook is not _LEARNING_RATE]
     return first_missing(hooks, **instances)
+
+
+def has_recurrent_functions() -> bool:
+    """Tell whether this Keras has the functions that its recurrent layers call."""
+    return all(hook.get_or_none() is not None for hook in (_RNN, _LSTM, _GRU))
 
 
 def has_epoch_iterator(backend: str) -> bool:

@@ -34,7 +34,7 @@ def recurrent_parts() -> Iterator[list[Opaque]]:
     Gives a list, to which they are added.
     """
     made: list[Opaque] = []
-    if not keras_hooks.has_recurrent_functions:
+    if not keras_hooks.has_recurrent_functions():
         yield made
         return
 
