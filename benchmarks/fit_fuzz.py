@@ -7,6 +7,7 @@ numbers, doubles, float16), layers, loss, metrics, optimizer with its options an
 change things between epochs, weights of samples and classes, held-out samples, and a second call with other data.
 With ``--sources``, each configuration takes its batches from a data set, a loader, a generator or a stored array, and
 half of them have callbacks with batch hooks, whose logs are compared too.
+With ``--recurrent``, each configuration has one to three recurrent layers, of words or series, many of them masked.
 ``--only N`` runs one of them again. Prints a line for each:
 
 - ``equal``: weights, optimizer state and History agree.
@@ -55,6 +56,7 @@ BACKEND = keras.backend.backend()
 SOURCES = ("arrays", "PyDataset", "PyDataset", "generator", "forever", "tf.data", "DataLoader", "memmap", "shapes")
 HOOKS = ("none", "none", "none", "log", "log", "rate", "weights", "stop", "raises")
 SOURCES_TOO = "--sources" in sys.argv
+RECURRENT = "--recurrent" in sys.argv
 
 
 @dataclasses.dataclass
@@ -71,7 +73,11 @@ class Configuration:
 
     def __post_init__(self) -> None:
         draw = self._random = random.Random(self.number)  # noqa: S311 - not for secrets
-        self.kind = self.pick("vectors", "vectors", "words", "series", "pictures", "two inputs", "bytes")
+        self.kind = (
+            self.pick("words", "series")
+            if RECURRENT
+            else self.pick("vectors", "vectors", "words", "series", "pictures", "two inputs", "bytes")
+        )
         self.head = self.pick("one-hot", "labels", "logits", "numbers", "yes or no")
         self.n = draw.choice([5, 24, 40, 43])
         self.batch_size = draw.choice([8, 8, 5, 64])
@@ -85,7 +91,8 @@ class Configuration:
         self.weights = self.pick("none", "none", "samples", "classes")
         self.held_out = self.pick("none", "split", "data", "data every other epoch")
         self.again = self.pick("none", "none", "fewer samples", "recompiled", "frozen")
-        self.stack = [draw.choice(STACKS[self.kind]) for _ in range(draw.choice([0, 1, 2, 3]))]
+        of, count = (RECURRENT_LAYERS, [1, 1, 2, 3]) if RECURRENT else (STACKS[self.kind], [0, 1, 2, 3])
+        self.stack = [draw.choice(of) for _ in range(draw.choice(count))]
         self.metrics = draw.sample(METRICS[self.head], k=draw.choice([0, 1, 2]))
         self.frozen = draw.random() < 0.15
         self.jit = draw.choice(["auto", "auto", True]) if BACKEND != "torch" else "auto"
@@ -213,6 +220,11 @@ def _dense(activation: str, **options: Any) -> Callable[[Any, int], Any]:
     return lambda x, _: layers.Dense(6, activation, **options)(x)
 
 
+def _with_states(x: Any, _: int) -> Any:
+    out, *states = layers.LSTM(4, return_sequences=True, return_state=True)(x)
+    return layers.LSTM(4, return_sequences=True)(out, initial_state=states)
+
+
 LAYERS: dict[str, Callable[[Any, int], Any]] = {
     "relu": _dense("relu"),
     "selu": _dense("selu", kernel_initializer="lecun_normal"),
@@ -230,6 +242,18 @@ LAYERS: dict[str, Callable[[Any, int], Any]] = {
     "prelu": lambda x, _: layers.PReLU()(x),
     "lstm": lambda x, _: layers.LSTM(4, return_sequences=True)(x),
     "gru": lambda x, _: layers.Bidirectional(layers.GRU(3, return_sequences=True))(x),
+    "lstm backwards": lambda x, _: layers.LSTM(4, return_sequences=True, go_backwards=True)(x),
+    "lstm relu": lambda x, _: layers.LSTM(4, "relu", return_sequences=True, kernel_regularizer="l2")(x),
+    "lstm drop": lambda x, i: layers.LSTM(4, return_sequences=True, dropout=0.3, seed=i)(x),
+    "lstm drop states": lambda x, i: layers.LSTM(4, return_sequences=True, recurrent_dropout=0.3, seed=i)(x),
+    "lstm both": lambda x, _: layers.Bidirectional(layers.LSTM(3, return_sequences=True), "sum")(x),
+    "lstm states": _with_states,
+    "lstm unrolled": lambda x, _: layers.LSTM(4, return_sequences=True, unroll=True)(x),
+    "gru before": lambda x, _: layers.GRU(4, return_sequences=True, reset_after=False)(x),
+    "gru drop": lambda x, i: layers.GRU(4, return_sequences=True, dropout=0.2, recurrent_dropout=0.2, seed=i)(x),
+    "simple": lambda x, _: layers.SimpleRNN(4, "relu", return_sequences=True, use_bias=False)(x),
+    "cells": lambda x, _: layers.RNN([layers.GRUCell(3), layers.LSTMCell(4)], return_sequences=True)(x),
+    "masking": lambda x, _: layers.Masking()(layers.ReLU()(x)),
     "conv1": lambda x, _: layers.Conv1D(4, 3, padding="same", activation="relu")(x),
     "each step": lambda x, _: layers.TimeDistributed(layers.Dense(4))(x),
     "conv2": lambda x, _: layers.Conv2D(4, 3, padding="same", activation="relu")(x),
@@ -239,6 +263,7 @@ LAYERS: dict[str, Callable[[Any, int], Any]] = {
     "mean pool": lambda x, _: layers.AveragePooling2D(2, padding="same")(x),
     "drop maps": lambda x, i: layers.SpatialDropout2D(0.3, seed=i)(x),
 }
+RECURRENT_LAYERS = [name for name in LAYERS if name.startswith(("lstm", "gru", "simple", "cells", "masking"))]
 _ANY = ["relu", "selu", "gelu", "bounded", "active", "residual", "shared", "drop", "noise", "batch norm", "layer norm"]
 STACKS = {
     "vectors": [*_ANY, "unit norm", "prelu"],
@@ -562,6 +587,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--configurations", type=int, default=300, help="how many (300)")
     parser.add_argument("--seed", type=int, default=0, help="number of the first (0)")
     parser.add_argument("--sources", action="store_true", help="draw sources of batches and batch hooks too")
+    parser.add_argument("--recurrent", action="store_true", help="draw models of recurrent layers")
     parser.add_argument("--only", type=int, help="run this one alone")
     given = parser.parse_args(arguments)
     warnings.filterwarnings("ignore")

@@ -1,6 +1,6 @@
 """Time the ways to train the same model on the same data, side by side: one child process per contender and round.
 
-python benchmarks/train.py [--model mlp|cnn] [--backend jax tensorflow torch none] [--rounds 2] [--write]
+python benchmarks/train.py [--model mlp|cnn|lstm] [--backend jax tensorflow torch none] [--rounds 2] [--write]
 python benchmarks/train.py --source [KIND ...] --hook [--backend ...]
 
 Every round runs the contenders of a backend one right after the other, in another order each time; ratios are taken
@@ -41,16 +41,20 @@ WAYS = {
     ("cnn", "tensorflow"): ("plain fit", "best fit", "mnistkit.fit", "hand-written"),
     ("cnn", "torch"): ("plain fit", "mnistkit.fit", "hand-written"),
     ("cnn", "none"): (),
+    ("lstm", "jax"): ("plain fit", "best fit", "mnistkit.fit", "hand-written"),
+    ("lstm", "tensorflow"): ("plain fit", "best fit", "mnistkit.fit", "hand-written"),
+    ("lstm", "torch"): ("plain fit", "mnistkit.fit", "hand-written"),
+    ("lstm", "none"): (),
 }
-SAMPLES = {"mlp": 60_000, "cnn": 6_000}
-EPOCHS = {"mlp": 4, "cnn": 3}
+SAMPLES = {"mlp": 60_000, "cnn": 6_000, "lstm": 6_000}
+EPOCHS = {"mlp": 4, "cnn": 3, "lstm": 5}
 PATIENCE = 200  # seconds; a contender that takes longer is reported as such
 
 
 def main() -> int:
     """Measure, print, and with --write keep."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", choices=("mlp", "cnn"), default="mlp")
+    parser.add_argument("--model", choices=("mlp", "cnn", "lstm"), default="mlp")
     parser.add_argument("--backend", nargs="+", choices=("jax", "tensorflow", "torch", "none"), default=None)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--write", action="store_true")
@@ -98,7 +102,7 @@ def run(backend: str, way: str, *, model: str) -> dict:
         environment["OPENBLAS_NUM_THREADS"] = "1"  # two wait for each other longer than products this small take
     else:
         environment["KERAS_BACKEND"] = backend
-    if (backend, model) == ("torch", "mlp"):
+    if backend == "torch" and model in ("mlp", "lstm"):
         environment["OMP_NUM_THREADS"] = "1"  # faster for every contender, and plain fit would suffer most otherwise
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, __file__, "--model", model, "--child", backend, way]
@@ -154,7 +158,9 @@ def keep(new: list[dict], *, model: str, backend: str, before: int) -> None:
         for row in kept()["rows"]
         if (row["model"], row["backend"]) != (model, backend) or row["way"] not in names or row["round"] < before
     ]
-    rows = sorted([*rows, *new], key=lambda row: (row["model"] != "mlp", row["backend"], row["round"], row["way"]))
+    rows = sorted(
+        [*rows, *new], key=lambda row: (list(SAMPLES).index(row["model"]), row["backend"], row["round"], row["way"])
+    )
     RESULTS.parent.mkdir(exist_ok=True)
     settings = {"cores": len(os.sched_getaffinity(0)), "batch_size": 32, "samples": SAMPLES, "epochs": EPOCHS}
     written = RESULTS.with_suffix(".new")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import train_cnn
 import train_loops
+import train_rnn
 from train_loops import BATCH, EPSILON, RATE, RHO, SEED
 
 Epoch = tuple[float, float]  # seconds on the clock, and seconds of processor time of all threads
@@ -19,7 +20,7 @@ def keras_model(name: str, **compile_options: Any) -> Any:
 
     from mnistkit.digits.model import build_model
 
-    model = build_model(name, seed=SEED)
+    model = train_rnn.keras_model() if name == "lstm" else build_model(name, seed=SEED)
     optimizer = keras.optimizers.RMSprop(RATE, rho=RHO, epsilon=EPSILON)
     model.compile(optimizer, "categorical_crossentropy", metrics=["accuracy"], **compile_options)
     return model
@@ -76,6 +77,11 @@ def hand_written(x: np.ndarray, labels: np.ndarray, *, model: str, epochs: int) 
             "jax": train_cnn.jax_epoch,
             "tensorflow": train_cnn.tensorflow_epoch,
             "torch": train_cnn.torch_epoch,
+        },
+        "lstm": {
+            "jax": train_rnn.jax_epoch,
+            "tensorflow": train_rnn.tensorflow_epoch,
+            "torch": train_rnn.torch_epoch,
         },
     }
     epoch = ways[model][keras.backend.backend()](x, labels)

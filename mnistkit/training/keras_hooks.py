@@ -37,6 +37,11 @@ _OWN_DISTRIBUTION = Hook(
     backend="torch",
     required=False,
 )
+_RECURRENT = "run a recurrent layer as one operation"
+_RNN = Hook(("keras.src.backend:rnn",), _RECURRENT, backend="torch", required=False)
+_LSTM = Hook(("keras.src.backend:lstm",), _RECURRENT, backend="torch", required=False)
+_GRU = Hook(("keras.src.backend:gru",), _RECURRENT, backend="torch", required=False)
+
 _VALUE = Hook(("keras:Variable.value",), "notice the variables that a step reads")
 _TAKE_BATCHES = "take batches as model.fit does"
 _ITERATORS = {
@@ -63,6 +68,9 @@ HOOKS = (
     _SEED_GENERATOR,
     _UPDATE_STEP,
     _OWN_DISTRIBUTION,
+    _RNN,
+    _LSTM,
+    _GRU,
     *_ITERATORS.values(),
 )
 
@@ -70,6 +78,8 @@ replaced_cond = ThreadPatch(_COND.owner)
 """``with replaced_cond(function) as original``: ``keras.ops.cond`` under PyTorch, in the calling thread."""
 replaced_seed_generator = ThreadPatch(_SEED_GENERATOR.owner)
 """The function that makes PyTorch's generator from a Keras seed, in the calling thread."""
+replaced_rnn, replaced_lstm, replaced_gru = (ThreadPatch(hook.owner) for hook in (_RNN, _LSTM, _GRU))
+"""The functions that Keras' recurrent layers call under PyTorch, in the calling thread."""
 
 
 def _owner_of_value() -> tuple[Any, str]:
@@ -88,6 +98,11 @@ def missing(model: Any, *, backend: str) -> str | None:
     if model.optimizer is None:
         hooks = [hook for hook in hooks if hook is not _LEARNING_RATE]
     return first_missing(hooks, **instances)
+
+
+def has_recurrent_functions() -> bool:
+    """Tell whether this Keras has the functions that its recurrent layers call."""
+    return all(hook.get_or_none() is not None for hook in (_RNN, _LSTM, _GRU))
 
 
 def has_epoch_iterator(backend: str) -> bool:

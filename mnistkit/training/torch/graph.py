@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from mnistkit.training.torch.hooks import schema_of
+from mnistkit.training.torch.opaque import part_of
 
 _ATEN = torch.ops.aten
 VIEWS = "mnistkit_views"
@@ -39,7 +40,9 @@ def alike(one: Any, two: Any) -> bool:
 def is_pure(node: Any) -> bool:
     """Tell whether a node depends on its inputs alone and changes nothing."""
     schema = schema_of(node.target)
-    return schema is not None and not schema.is_mutable and torch.Tag.nondeterministic_seeded not in node.target.tags
+    if schema is None or part_of(node) is not None:
+        return False
+    return not schema.is_mutable and torch.Tag.nondeterministic_seeded not in node.target.tags
 
 
 def replace(node: Any, other: Any) -> None:
@@ -117,6 +120,9 @@ def _aliases(node: Any, schema: Any, *, to_write: bool) -> list[Any]:
 
 
 def _multiplications(node: Any) -> int:
+    part = part_of(node)
+    if part is not None:
+        return part.multiplications
     is_convolution = node.target is _ATEN.convolution.default
     if node.target not in _PRODUCTS and not is_convolution:
         return 0

@@ -19,7 +19,25 @@ _JIT_UNIT = Hook(("torch:jit.CompilationUnit",), "replay a step in TorchScript",
 _ALL_REDUCE = Hook(("torch:ops._c10d_functional.all_reduce",), "add up gradients in a trace", required=False)
 _WAIT = Hook(("torch:ops._c10d_functional.wait_tensor",), "add up gradients in a trace", required=False)
 
-HOOKS = (_MAKE_FX, _UNTRACED, _DISPATCH_MODE, _SCHEMA, _COPY_LISTS, _CAST, _JIT_TRACE, _JIT_UNIT, _ALL_REDUCE, _WAIT)
+_ADD_LISTS = Hook(("torch:_foreach_add_",), "sum up the gradients of the time steps")
+_LSTM = Hook(("torch:ops.aten.mkldnn_rnn_layer",), "run an LSTM in one call", required=False)
+_LSTM_BACKWARD = Hook(("torch:ops.aten.mkldnn_rnn_layer_backward",), "run an LSTM in one call", required=False)
+
+HOOKS = (
+    _MAKE_FX,
+    _UNTRACED,
+    _DISPATCH_MODE,
+    _SCHEMA,
+    _COPY_LISTS,
+    _CAST,
+    _JIT_TRACE,
+    _JIT_UNIT,
+    _ALL_REDUCE,
+    _WAIT,
+    _ADD_LISTS,
+    _LSTM,
+    _LSTM_BACKWARD,
+)
 
 make_fx = _MAKE_FX.get_or_none()
 untraced = _UNTRACED.get_or_none()
@@ -30,6 +48,9 @@ script = _JIT_TRACE.get_or_none()
 ScriptSource = _JIT_UNIT.get_or_none()
 all_reduce = _ALL_REDUCE.get_or_none()
 wait = _WAIT.get_or_none()
+add_lists = _ADD_LISTS.get_or_none()
+lstm_forward = _LSTM.get_or_none()
+lstm_backward = _LSTM_BACKWARD.get_or_none()
 
 HAS_TORCHSCRIPT = script is not None and ScriptSource is not None
 

@@ -183,6 +183,7 @@ class Replay:
         self._capture = capture
         self._variables = traced.state
         self._random_ops: list[RandomOp] = traced.random_ops
+        self._parts = traced.parts  # kept, because the graph knows their numbers alone
         self._one_thread = largest_product(traced.graph.graph) < _WORTH_THREADS
         device = batch[0].device
         self._joined = simplify.simplify(traced.graph, states=len(self._variables), device=device)

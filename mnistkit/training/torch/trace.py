@@ -15,6 +15,7 @@ from mnistkit.training.pytree import tree_leaves, tree_map
 from mnistkit.training.torch.graph import written
 from mnistkit.training.torch.hooks import make_fx, untraced
 from mnistkit.training.torch.if_conversion import if_conversion
+from mnistkit.training.torch.recurrent import recurrent_parts
 from mnistkit.training.torch.state import State, buffers_of, captured_state, keras_state
 from mnistkit.training.torch.untraceable import UntraceableError, UntraceableOperations, check_repeats
 from mnistkit.training.torch.writes import RecordedWrites
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from mnistkit.training.pytree import PyTree
+    from mnistkit.training.torch.opaque import Opaque
 
 _READS = {torch.Tensor.numpy, torch.Tensor.__array__, torch.Tensor.tolist}
 _TRACING = threading.Lock()  # torch.fx keeps what it patches while tracing in one variable of the process
@@ -70,11 +72,13 @@ class Trace:
             the state in place and returns nothing of interest.
         state: Keras variables and PyTorch buffers in the order of the inputs.
         random_ops: random inputs.
+        parts: what the graph calls by a number.
     """
 
     graph: Any
     state: list[State]
     random_ops: list[RandomOp]
+    parts: list[Opaque]
 
 
 def trace(model: Any, batch: PyTree, *, training: bool) -> Trace:
@@ -133,6 +137,7 @@ def _trace_with(state: list[State], model: Any, batch: PyTree, *, training: bool
             stack.enter_context(replaced_seed_generator(extractor.generator))
             stack.enter_context(extractor)
             stack.enter_context(if_conversion(extractor.branch))
+            parts = stack.enter_context(recurrent_parts())
             if not training:
                 stack.enter_context(torch.no_grad())
             module = make_fx(step)(tensors, tree_leaves(batch))
@@ -147,7 +152,8 @@ def _trace_with(state: list[State], model: Any, batch: PyTree, *, training: bool
     _expose(module, extractor.random_ops)
     _check_seed_generators(module, state, extractor.random_ops)
     captured = captured_state(model, module, known=state, read=read.values(), made=writes.made)
-    return Trace(graph=module, state=state, random_ops=extractor.random_ops), captured
+    traced = Trace(graph=module, state=state, random_ops=extractor.random_ops, parts=parts)
+    return traced, captured
 
 
 class RandomOpExtractor(TorchFunctionMode):
