@@ -13,7 +13,19 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # this checkout's package, whatever is installed
 
 import committed
-from doc_pages import apps, coverage, devices, exporting, pictures, processes, readme, serving, shrinking, training
+from doc_pages import (
+    apps,
+    coverage,
+    devices,
+    exporting,
+    pictures,
+    processes,
+    readme,
+    scaling,
+    serving,
+    shrinking,
+    training,
+)
 
 PAGES = {
     "README.md": readme.render,
@@ -23,6 +35,7 @@ PAGES = {
     "docs/exporting.md": exporting.render,
     "docs/how-to/processes.md": processes.render,
     "docs/pictures.md": pictures.render,
+    "docs/scaling.md": scaling.render,
     "docs/serving.md": serving.render,
     "docs/shrinking.md": shrinking.render,
     "docs/training.md": training.render,
