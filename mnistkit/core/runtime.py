@@ -189,8 +189,8 @@ class Runtime:
 def load_onnxruntime() -> ModuleType:
     """Import onnxruntime, without its telemetry.
 
-    From 1.32 on its own builds send usage events to Microsoft, and keep an identifier of the machine in the user's cache
-    folder, unless `ORT_DISABLE_TELEMETRY` is set before the import. A value that is set already stays.
+    From 1.32 on its own builds send usage events to Microsoft, and keep an identifier of the machine in the user's
+    cache folder, unless `ORT_DISABLE_TELEMETRY` is set before the import. A value that is set already stays.
 
     Raises:
         MissingExtraError: It is not installed, or installed but broken; the message says which.

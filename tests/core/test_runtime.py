@@ -167,6 +167,23 @@ def test_onnxruntime_broken(python, tmp_path, content, words):
     assert ran.out.count("\n") == 1
 
 
+TELEMETRY = "import os\nfrom mnistkit.core.runtime import load_onnxruntime\nload_onnxruntime()\n"
+TELEMETRY += "print(os.environ['ORT_DISABLE_TELEMETRY'])\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [("", "1"), ("import os\nos.environ['ORT_DISABLE_TELEMETRY'] = '0'\n", "0")]
+)
+def test_onnxruntime_sends_nothing_unless_it_is_told_to(python, tmp_path, before, after):
+    home = tmp_path / "home"
+    home.mkdir()
+    run = "import mnistkit, numpy\nmnistkit.Classifier().predict(numpy.zeros((28, 28)))\n"
+    ran = python("-c", before + TELEMETRY + run, cwd=tmp_path, env={"HOME": str(home), "XDG_CACHE_HOME": ""})
+    assert ran.out.split() == [after], ran
+    if after == "1":
+        assert not any(home.rglob("*")), "onnxruntime keeps an identifier of the machine"
+
+
 # --- running --------------------------------------------------------------------------------------------------------
 
 

