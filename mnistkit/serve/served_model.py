@@ -61,6 +61,7 @@ class ServedModel:
         self.runtime = Runtime(path, threads=settings.threads, **device)
         if self.runtime.metadata:
             verify_file(self.runtime.source, **device)
+        _check_numeric(path, (*self.runtime.inputs, *self.runtime.outputs))
         self.inputs = {info.name: info for info in self.runtime.inputs}
         self.outputs = {info.name: info for info in self.runtime.outputs}
         self.classifier = self._classifier()
@@ -150,10 +151,6 @@ class ServedModel:
             isinstance(want, int) and want != got for want, got in zip(info.shape, shape, strict=True)
         ):
             raise bad_request(f"input {name}: expected shape {[_free(size) for size in info.shape]}, got {list(shape)}")
-        if info.dtype not in NUMPY_NAMES:
-            raise bad_request(
-                f"input {name}: expected a numeric tensor, but the model takes {info.dtype}, which is not served"
-            )
         made = exact(array, np.dtype(info.dtype), f"input {name}").reshape(shape)
         return made if made.flags.aligned else made.copy()
 
@@ -179,8 +176,6 @@ class ServedModel:
             return math.inf
         feeds = {}
         for info in self.runtime.inputs:
-            if info.dtype not in NUMPY_NAMES:
-                return math.inf
             feeds[info.name] = np.zeros([size if isinstance(size, int) else 1 for size in info.shape], info.dtype)
         try:
             times = []
@@ -193,7 +188,16 @@ class ServedModel:
         return min(times) / max(1, sum(array.size for array in feeds.values()))
 
 
-NUMPY_NAMES = frozenset(dtype.name for dtype in NUMPY.values())
+_NUMERIC = frozenset(dtype.name for dtype in NUMPY.values())
+
+
+def _check_numeric(path: str, tensors: tuple[TensorInfo, ...]) -> None:
+    for tensor in tensors:
+        if tensor.dtype not in _NUMERIC:
+            raise ModelFileError(
+                f"{path}: {tensor.name} is {tensor.dtype}, and the server takes and gives numbers alone; Triton serves "
+                "words: mnistkit export FILE --triton DIR"
+            )
 
 
 def file_stamp(path: str) -> tuple[int, int, int] | None:

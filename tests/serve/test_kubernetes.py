@@ -19,7 +19,7 @@ from deploying import (
     three_inputs,
     two_inputs,
 )
-from served import tensor
+from served import refused_start, tensor
 
 from mnistkit.core.errors import InputError, ModelFileError, OutputError
 from mnistkit.publish import kserve_file, kubernetes_folder
@@ -161,6 +161,9 @@ def test_words_are_left_to_triton(tmp_path):
             write(model, tmp_path / "new")
         assert not (tmp_path / "new").exists()
     kserve_file(model, tmp_path / "service.yaml", runtime="triton")
+    code, said = refused_start(tmp_path, "--model", f"words={model}")
+    assert code == 1
+    assert "x is tensor(string), and the server takes and gives numbers alone; Triton serves words" in said
 
 
 def test_what_somebody_changed_or_put_there_stays(tmp_path):
