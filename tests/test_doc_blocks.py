@@ -76,7 +76,7 @@ def test_each_room_has_pages_and_blocks_that_are_not_run_say_why():
     assert "docs/tutorial.md" in doc_blocks.python_pages("keras")
     assert "docs/digits.md" in doc_blocks.python_pages("light")
     assert doc_blocks.python_pages("serve") == ["docs/serving.md"]  # tests/serve/test_docs.py
-    assert "docs/how-to/ray.md" in doc_blocks.python_pages("ray")  # tests/ray/test_ray_docs.py
+    assert "docs/how-to/ray.md" in doc_blocks.python_pages("ray")  # tests/ray_serve/test_ray_docs.py
     reasons = {str(block): block.reason for block in ALL if block.reason is not None}
     assert all(len(reason) > 20 for reason in reasons.values())
     assert len(reasons) <= 4, reasons

@@ -21,7 +21,8 @@ def tab(server):
         browser.call("Emulation.setDeviceMetricsOverride", width=1000, height=760, deviceScaleFactor=1, mobile=False)
         browser.open(f"http://127.0.0.1:{server.port}/")
         yield browser
-        assert browser.problems == []  # neither an exception nor anything that the policy forbids
+        # Neither an exception nor anything that the policy forbids. 422 is the answer to a stroke that is no digit yet.
+        assert [problem for problem in browser.problems if "status of 422" not in problem] == []
 
 
 @pytest.fixture
