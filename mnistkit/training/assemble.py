@@ -63,10 +63,9 @@ def assemble(
         training, validation = load()
         return training and _unless_stored(training), validation and _unless_stored(validation)
 
-    if seed is None and not sources[True]:  # a source may draw from NumPy's generator itself
-        seed = _seed_from_numpy()
-        if group is not None:
-            seed = int(group.exchange(seed)[0])
+    draws = seed is None and not sources[True]  # a source may draw from NumPy's generator itself
+    if draws and group is not None:
+        seed = int(group.exchange(_seed_from_numpy())[0])
     arrays = dict(zip((True, False), load(), strict=True))
     resident = {which: one and _unless_stored(one) for which, one in arrays.items()}
     sizes = {True: options["batch_size"], False: options["validation_batch_size"] or options["batch_size"]}
@@ -84,6 +83,8 @@ def assemble(
         check_agreement(model, group, arrays=(in_memory, resident[False]), options=options, seed=seed)
     if resident[True] is not None:
         _compile(programs, resident, epoch=options["initial_epoch"])
+    if draws and group is None:  # after what may send the run to model.fit, which draws from the same generator
+        seed = _seed_from_numpy()
     callbacks = keras.tree.flatten(options["callbacks"]) if options["callbacks"] else []
 
     def feed(*, training: bool) -> Feed | None:

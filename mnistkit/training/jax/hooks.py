@@ -13,8 +13,11 @@ _BACKENDS = Hook(
     required=False,
 )
 _DISTRIBUTED = Hook(("jax._src.distributed:global_state",), "let go of processes that are gone", required=False)
+ALLGATHER = Hook(
+    ("jax.experimental.multihost_utils:process_allgather",), "hear from the other processes", required=False
+)
 
-HOOKS = (_JAXPR_AS_FUN, _TRACED_JAXPR, _BACKENDS, _DISTRIBUTED)
+HOOKS = (_JAXPR_AS_FUN, _TRACED_JAXPR, _BACKENDS, _DISTRIBUTED, ALLGATHER)
 
 jaxpr_as_fun = _JAXPR_AS_FUN.get_or_none()
 backends_are_initialized = _BACKENDS.get_or_none()

@@ -16,7 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mnistkit.core.errors import DistributedError, InputError
 from mnistkit.training.distributed.deadline import meeting_within
-from mnistkit.training.jax.hooks import backends_are_initialized, distributed_state
+from mnistkit.training.jax.hooks import ALLGATHER, backends_are_initialized, distributed_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -98,11 +98,9 @@ class JaxWire:
 
     def gather(self, data: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Return the bytes of every process, of shape ``(count, len(data))``."""
-        from jax.experimental import multihost_utils
-
         room = max(_LEAST, 2 ** max(0, len(data) - 1).bit_length())  # JAX compiles for each length: let there be few
         sent = np.pad(data, (0, room - len(data)))
-        rows: npt.NDArray[Any] = np.asarray(multihost_utils.process_allgather(sent, tiled=False))
+        rows: npt.NDArray[Any] = np.asarray(ALLGATHER.get()(sent, tiled=False))
         return rows.reshape(self.count, room)[:, : len(data)]
 
     def is_lost(self, error: Exception) -> bool:

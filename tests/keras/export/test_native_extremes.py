@@ -154,6 +154,7 @@ def quotient_too_large(a, b):
 
 
 DIFFERENT = {
+    "gelu-exact": [(("torch",), np.isposinf, "PyTorch answers NaN on some processors; the file infinity")],
     "heaviside": [
         (("torch",), lambda a, _: np.isnan(a), "PyTorch answers 0 for NaN; the file NaN, as NumPy and JAX"),
         (("tensorflow",), lambda a, _: np.isnan(a), "TensorFlow answers the second argument; the file NaN, as NumPy"),
@@ -174,6 +175,9 @@ DIFFERENT = {
         (("torch",), lambda x: x == np.float16(0.3), "PyTorch compares halves with a threshold that is not rounded"),
     ],
     "sign": [(("torch",), np.isnan, "PyTorch answers 0 for NaN; the file NaN, as NumPy and JAX")],
+    "softmax-pair": [
+        (("tensorflow",), np.isinf, "TensorFlow answers 0 beside the NaN on some processors; the file NaN twice"),
+    ],
     "squareplus": [
         (("torch",), lambda x: x < -100, "PyTorch squares otherwise; of two nearly equal numbers little is left"),
         (ALL, lambda x: (x.dtype == np.float16) & (x < -10), "onnxruntime adds halves in float32, where Keras cancels"),

@@ -25,8 +25,16 @@ def name_of(hook):
     return hook.paths[0]
 
 
+SINCE = {"keras:Model._initialize_ddp": (3, 16)}
+"""Names that came with a version of Keras."""
+
+
 @pytest.mark.parametrize("hook", [*OF_KERAS, *OF_BACKEND], ids=name_of)
 def test_the_name_is_there(hook):
+    if tuple(map(int, keras.__version__.split(".")[:2])) < SINCE.get(name_of(hook), (0,)):
+        assert not hook.required
+        assert hook.get_or_none() is None
+        return
     model = mlp()
     owner, name = hook.owner(model=model, optimizer=model.optimizer)
     assert hasattr(owner, name)
@@ -68,12 +76,13 @@ def test_optional_names_may_be_missing():
 
 
 def private_names(source):
-    """Names that begin with one underscore, looked up on something else than self, cls or a module of the package."""
+    """Names that begin with one underscore, looked up on something else than self, cls, super() or a module of ours."""
     found = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__"):
-            is_own = isinstance(node.value, ast.Name) and node.value.id in {"self", "cls"}
-            if not is_own:
+            owner = node.value.func if isinstance(node.value, ast.Call) else node.value
+            is_own = isinstance(owner, ast.Name) and owner.id in {"self", "cls", "super"}
+            if not is_own and ast.unparse(node) != "os._exit":  # which is documented
                 found.add(node.attr)
         if isinstance(node, ast.Import | ast.ImportFrom):
             modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else [name.name for name in node.names]
@@ -100,4 +109,4 @@ def test_private_names_stand_in_the_tables_alone(path):
 )
 def test_a_private_name_elsewhere_is_seen(source):
     assert private_names(source)
-    assert not private_names("self._mine = keras.Model.fit")
+    assert not private_names("self._mine = keras.Model.fit\nsuper()._mine()\nos._exit(1)")

@@ -142,7 +142,8 @@ def test_stateful_layers_go_on_from_batch_to_batch(capsys):
     assert_same_state(fast, plain, tolerance=2e-5)
     if TORCH:  # under JAX the states are zeros after model.fit too
         assert np.abs(keras.ops.convert_to_numpy(fast.layers[1].states[0])).max() > 0
-    assert capsys.readouterr().err == ""
+    err = capsys.readouterr().err
+    assert err == "" or (keras.backend.backend() == "jax" and "lstm" in err and "is not the model's own" in err)
 
 
 if TORCH:
@@ -203,6 +204,7 @@ if TORCH:
         assert (backend.lstm, backend.gru, backend.rnn) == before
 
     def test_parts_go_with_the_programs_that_call_them():
+        gc.collect()  # what earlier tests left
         before = len(opaque._KNOWN)
         x, y = data()
         made = model("gru")
