@@ -135,17 +135,17 @@ def chaotic():
     return keras.Model(inputs, x)
 
 
-def scale_weights(monkeypatch, factor):
-    """Multiply the matrices of every file that is written."""
+def scale_weights(monkeypatch, factor, *, layers=slice(None)):
+    """Multiply the matrices of some layers in every file that is written."""
     from mnistkit.export import pipeline
 
     choose = pipeline.choose
 
     def scaled(*arguments, **options):
         chosen = choose(*arguments, **options)
-        for tensor in chosen.proto.graph.initializer:
-            if tensor.raw_data and len(tensor.dims) == 2:
-                tensor.raw_data = (np.frombuffer(tensor.raw_data, np.float32) * np.float32(factor)).tobytes()
+        matrices = [one for one in chosen.proto.graph.initializer if one.raw_data and len(one.dims) == 2]
+        for matrix in matrices[layers]:
+            matrix.raw_data = (np.frombuffer(matrix.raw_data, np.float32) * np.float32(factor)).tobytes()
         return chosen
 
     monkeypatch.setattr(pipeline, "choose", scaled)
@@ -153,7 +153,8 @@ def scale_weights(monkeypatch, factor):
 
 def test_a_right_file_of_a_model_that_magnifies_roundings_passes(tmp_path, monkeypatch):
     """The tolerance follows what the model's own answers move by when weights and inputs move by their last bit."""
-    scale_weights(monkeypatch, 1 + 2**-23)  # else a processor may round as onnxruntime does
+    # The last bit of one layer's weights: Keras may round as onnxruntime does on some processors.
+    scale_weights(monkeypatch, 1 + 2**-23, layers=slice(1, 2))
     report = export_onnx(chaotic(), tmp_path / "m.onnx")
     widened = [row for row in report.rows if row.widened > 1]
     assert widened
