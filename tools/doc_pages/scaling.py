@@ -49,12 +49,18 @@ def replicas(report: dict[str, Any]) -> str:
     for rate in RATES:
         for cell in report["cells"]:
             if cell["workers"] == 1:
+                good = good_for(cell, report["target"])
                 size = report["bytes"][cell["kind"]]
                 lines.append(
-                    f"| {rate:,} | {cell['kind']} | {cell['good_for']:,.0f}/s | {workers(rate, cell['good_for']):,} "
+                    f"| {rate:,} | {cell['kind']} | {good:,.0f}/s | {workers(rate, good):,} "
                     f"| {size['request']:,} | {_network(rate * size['request'])} | {_network(rate * size['answer'])} |"
                 )
     return "\n".join(lines)
+
+
+def good_for(cell: dict[str, Any], target: float) -> float:
+    """The highest rate that was sent at which the measured p99 is below the target, in requests a second."""
+    return max(load["rate"] for load in cell["loads"] if load["measured"]["p99"] <= 1000 * target)
 
 
 def workers(rate: float, good_for: float) -> int:
