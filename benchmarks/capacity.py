@@ -84,7 +84,12 @@ def _cell(port: str, request: Path, seconds: float) -> dict[str, Any]:
         found = _drive(port, request, "--rate", rate, "--seconds", seconds + _SETTLE)["waits"][int(rate * _SETTLE) :]
         loads.append({"share": share, "rate": rate, "predicted": _quantiles(waits(gaps, rate)),
                       "measured": _quantiles(np.array(found))})  # fmt: skip
-    return {"capacity": gaps.capacity, "predicted_good_for": highest_rate(gaps, TARGET), "loads": loads, "answer": alone["bytes"]}
+    return {
+        "capacity": gaps.capacity,
+        "predicted_good_for": highest_rate(gaps, TARGET),
+        "loads": loads,
+        "answer": alone["bytes"],
+    }
 
 
 def _quantiles(found: Any) -> dict[str, float]:

@@ -60,7 +60,8 @@ def replicas(report: dict[str, Any]) -> str:
 
 def good_for(cell: dict[str, Any], target: float) -> float:
     """The highest rate that was sent at which the measured p99 is below the target, in requests a second."""
-    return max(load["rate"] for load in cell["loads"] if load["measured"]["p99"] <= 1000 * target)
+    rates = (load["rate"] for load in cell["loads"] if load["measured"]["p99"] <= 1000 * target)
+    return float(max(rates))
 
 
 def workers(rate: float, good_for: float) -> int:
