@@ -118,28 +118,7 @@ def _jax(x: np.ndarray, labels: np.ndarray) -> Any:
         hits = (logits.argmax(1) == labels).mean()
         return -jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=1).mean(), hits
 
-    def run(state: Any, x: Any, labels: Any, order: Any) -> Any:
-        def step(state: Any, rows: Any) -> Any:
-            weights, squares = state
-            reports, grads = jax.value_and_grad(loss_of, has_aux=True)(weights, x[rows], labels[rows])
-            squares = [RHO * s + (1 - RHO) * g * g for s, g in zip(squares, grads, strict=True)]
-            weights = [w - RATE * g / jnp.sqrt(s + EPSILON) for w, g, s in zip(weights, grads, squares, strict=True)]
-            return (weights, squares), reports
-
-        state, (losses, hits) = jax.lax.scan(step, state, order)
-        return state, losses.mean(), hits.mean()
-
-    compiled = jax.jit(run, donate_argnums=0)
-    weights = [jnp.array(w) for w in initial()]
-    state = (weights, [jnp.zeros_like(w) for w in weights])
-    x, labels = jax.device_put(x), jax.device_put(labels.astype(np.int32))
-
-    def epoch(order: np.ndarray) -> tuple[float, float]:
-        nonlocal state
-        state, loss, accuracy = compiled(state, x, labels, order.astype(np.int32))
-        return float(loss), float(accuracy)
-
-    return epoch
+    return train_loops.jax_epoch(loss_of, initial(), x, labels)
 
 
 def _tensorflow(x: np.ndarray, labels: np.ndarray) -> Any:
