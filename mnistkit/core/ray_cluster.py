@@ -46,10 +46,10 @@ def connect(address: str | None = None, *, workers: int | None = None) -> Any:
     """
     check_installed()
     address = address or os.environ.get("RAY_ADDRESS") or "local"
-    if address == "local" or _host_and_port(address)[0] in _LOCAL_NAMES:
-        _stay_local()
     if address == "local":
-        _lock_own()
+        prepare_own()
+    elif _host_and_port(address)[0] in _LOCAL_NAMES:
+        _stay_local()
     import ray
     import ray.exceptions
 
@@ -63,8 +63,12 @@ def _stay_local() -> None:
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # Ray's own way to say so, on every system
 
 
-def _lock_own() -> None:
-    """Give a Ray of our own a token of its own; Ray would write one into the user's home."""
+def prepare_own() -> None:
+    """Prepare for a Ray of our own: on the loopback address, silent, and with a token of its own.
+
+    Ray reads this when it is imported. Without a token it would write one into the user's home.
+    """
+    _stay_local()
     if "RAY_AUTH_MODE" not in os.environ:
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import secrets
 import signal
 import socket
 import threading
 from typing import TYPE_CHECKING, Any
 
 from mnistkit.core.errors import InputError, MnistkitError, one_line
+from mnistkit.core.ray_cluster import prepare_own
 from mnistkit.serve.addresses import reserve
 from mnistkit.serve.ray.build import application, check_ray
 from mnistkit.serve.scale import Scale
@@ -54,7 +54,7 @@ def run(
     """
     address = address or os.environ.get("RAY_ADDRESS") or _OWN
     if address == _OWN:
-        _stay_here()
+        prepare_own()
     check_ray()
     scale = Scale(replicas, max_replicas, cpus, gpus)
     built = application(
@@ -86,15 +86,6 @@ def run(
         finally:
             serve.shutdown()  # replicas finish what they have
     return 0
-
-
-def _stay_here() -> None:
-    """Prepare for a Ray of our own; it reads these when it is imported."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # its way to say: the loopback address, on every system
-    if "RAY_AUTH_MODE" not in os.environ:
-        os.environ["RAY_AUTH_MODE"] = "token"
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # else one is written into the home folder
 
 
 @contextlib.contextmanager
