@@ -3,14 +3,15 @@
     python capacity_client.py PORT REQUEST --concurrency 8 --seconds 4
     python capacity_client.py PORT REQUEST --rate 2000 --seed 1 --seconds 4
 
-Prints JSON: seconds of each answer. By a clock they count from the moment a request was due, so that a server which
-falls behind is seen to. `select` wakes to the microsecond where event loops count milliseconds.
+Prints JSON: seconds of each answer, and when it came. By a clock they count from the moment a request was due, so that
+a server which falls behind is seen to. `select` wakes to the microsecond where event loops count milliseconds.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import select
 import socket
@@ -73,6 +74,7 @@ def opened(port: int, request: bytes, rate: float, seconds: float, seed: int) ->
     draw = random.Random(seed)  # noqa: S311  # arrivals, not secrets
     free, busy, late = [Link(port) for _ in range(LINKS // 4)], set(), deque()
     waits: list[float] = []
+    done: list[float] = []
     start = time.perf_counter()
     due = start + draw.expovariate(rate)
     while due < start + seconds or busy or late:
@@ -87,10 +89,12 @@ def opened(port: int, request: bytes, rate: float, seconds: float, seed: int) ->
         pause = max(0.0, due - time.perf_counter()) if due < start + seconds else 1.0
         for link in select.select(busy, [], [], pause)[0]:
             if link.receive():
-                waits.append(time.perf_counter() - link.due)
+                now = time.perf_counter()
+                waits.append(now - link.due)
+                done.append(now - start)
                 busy.discard(link)
                 free.append(link)
-    return {"seconds": seconds, "waits": waits, "bytes": len(free[-1].data)}
+    return {"seconds": seconds, "waits": waits, "done": done, "bytes": len(free[-1].data)}
 
 
 def main() -> int:
@@ -102,7 +106,10 @@ def main() -> int:
     parser.add_argument("--rate", type=float)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=4)
+    parser.add_argument("--processor", type=int, help="run on this one alone")
     options = parser.parse_args()
+    if options.processor is not None:
+        os.sched_setaffinity(0, {options.processor})
     request = options.request.read_bytes()
     if options.concurrency:
         found = closed(options.port, request, options.concurrency, options.seconds)

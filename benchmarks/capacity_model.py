@@ -1,119 +1,98 @@
 """What an answer waits for at a load: a queue whose server is as fast as was measured at each number of requests.
 
-A server under `n` requests at a time finishes them in some rhythm of gaps; `capacity.py` measures them at several `n`.
-The model lets requests arrive at random, keeps them in one queue, and takes each gap from the measurement at as many
-requests as are there: so batching (more requests, shorter gaps) is in it. Now and then a whole machine stands still for
-some milliseconds. That happens by the clock and not by the request. So these stalls are taken out of the gaps, and in
-the model they come as often in a second as they were measured. The model knows nothing else of the server.
+From when requests were due and when they were answered follows how long the server worked for each: from the answer
+before, or from when it was due if nobody was there. `services` takes that from a measurement at some loads; `Server`
+keeps it by the number of requests that were there, because together they are answered faster; `waits` lets requests
+arrive at random at another load and serves them so. What the server does inside, and the moments in which a whole
+machine stands still, are in the measured times. The model knows nothing else of the server.
 """
 
 from __future__ import annotations
 
-import bisect
-from collections import deque
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
-STALL = 0.002
-"""Seconds that a gap is longer than two rounds of the requests under way, to count as a stall."""
+MOST = 64
+"""Requests there at once, beyond which the server is taken to be as fast as with so many."""
 
 
-class Gaps:
-    """Measured seconds between one answer and the next, by the number of requests under way.
+def services(due: NDArray[np.float64], done: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """How long the server worked for each answer, and how many requests were there when it began.
 
     Args:
-        measured: By that number, ascending from 1, the gaps in the order in which they were measured. Those of one
-            request at a time are its own times from arrival to answer, at a low rate.
+        due: Seconds at which the requests were due, in any order.
+        done: Seconds at which they were answered, in any order: answers may overtake each other.
+
+    Returns:
+        Seconds, and numbers of requests from 1, each in the order of the answers.
+    """
+    due, done = np.sort(due), np.sort(done)
+    begun = np.maximum(due, np.concatenate([[-np.inf], done[:-1]]))
+    there = np.searchsorted(due, begun, side="right") - np.arange(len(due))
+    return done - begun, np.maximum(there, 1)
+
+
+class Server:
+    """Measured seconds of service, by the number of requests that are there: 1, 2, 3 to 4, 5 to 8, and so on.
+
+    Args:
+        measured: What `services` found, for each run.
+
+    Raises:
+        ValueError: Nothing was measured with one request there.
     """
 
-    def __init__(self, measured: Mapping[int, NDArray[np.float64]]) -> None:
-        if 1 not in measured or len(measured) == 1 or any(len(gaps) == 0 for gaps in measured.values()):
-            raise ValueError("expected gaps of one request at a time and of at least one other number")
-        self.levels = sorted(measured)
-        stalls, seconds, shapes, means = [], 0.0, [], []
-        for level in self.levels:
-            gaps = measured[level]
-            usual = 2 * level * np.median(gaps) if level == 1 else 2 * level * gaps.mean()
-            is_stall = gaps > usual + STALL
-            if level > 1:  # measured without a pause: of each second it is known what happened in it
-                stalls.append(gaps[is_stall])
-                seconds += gaps.sum()
-            means.append(gaps[~is_stall].mean())
-            shapes.append(list(gaps[~is_stall] / means[-1]))
-        self.stalls = np.concatenate(stalls)
-        """Seconds of each."""
-        self.stalls_a_second = len(self.stalls) / seconds
-        self._means, self._shapes, self._places = np.array(means), shapes, [0] * len(shapes)
-
-    def rate(self, count: int) -> float:
-        """Answers a second while `count` requests are there, without stalls."""
-        return float(np.interp(count, self.levels, 1 / self._means))
-
-    @property
-    def capacity(self) -> float:
-        """Answers a second at most."""
-        lost = self.stalls_a_second * self.stalls.mean() if len(self.stalls) else 0
-        return float((1 / self._means).max()) * (1 - lost)
+    def __init__(self, measured: Iterable[tuple[NDArray[np.float64], NDArray[np.int64]]]) -> None:
+        runs = [(seconds, _level(there)) for seconds, there in measured]
+        self._seconds = [
+            np.concatenate([seconds[level == number] for seconds, level in runs] or [np.empty(0)])
+            for number in range(int(_level(np.array([MOST]))[0]) + 1)
+        ]
+        if not len(self._seconds[0]):
+            raise ValueError("expected a measurement with one request there")
+        self._places = [0] * len(self._seconds)
 
     def start(self, draw: np.random.Generator) -> None:
         """Go on at a random place of each measurement."""
-        self._places = [int(draw.integers(len(shape))) for shape in self._shapes]
+        self._places = [int(draw.integers(max(1, len(seconds)))) for seconds in self._seconds]
 
-    def next(self, count: int) -> float:
-        """The next gap while `count` requests are there, from the nearest measurement."""
-        after = min(bisect.bisect_left(self.levels, count), len(self.levels) - 1)
-        before = max(after - 1, 0)
-        level = after if self.levels[after] * self.levels[before] <= count * count or count == 1 else before
-        shape = self._shapes[level]
-        self._places[level] = (self._places[level] + 1) % len(shape)
-        return shape[self._places[level]] / self.rate(count)
+    def next(self, there: int) -> float:
+        """Seconds of the next service, in the order of the measurement: slow moments come together there too."""
+        level = (min(there, MOST) - 1).bit_length()
+        while not len(self._seconds[level]):
+            level -= 1
+        self._places[level] = (self._places[level] + 1) % len(self._seconds[level])
+        return float(self._seconds[level][self._places[level]])
 
 
-def waits(gaps: Gaps, rate: float, *, count: int = 60_000, seed: int = 0) -> NDArray[np.float64]:
-    """Seconds from arrival to answer of `count` requests that arrive at random, `rate` a second."""
+def waits(server: Server, rate: float, *, workers: int = 1, count: int = 60_000, seed: int = 0) -> NDArray[np.float64]:
+    """Seconds from arrival to answer of `count` requests that arrive at random, `rate` a second.
+
+    Each of several workers has a request of its own in hand: any of the oldest `workers` is the next to be answered.
+    """
     draw = np.random.default_rng(seed)
-    gaps.start(draw)
-    arrivals = np.cumsum(draw.exponential(1 / rate, count))
-    often = draw.poisson(gaps.stalls_a_second * arrivals[-1])
-    begin = np.append(np.sort(draw.uniform(0, arrivals[-1], often)), np.inf)
-    last = draw.choice(gaps.stalls, often) if often else np.array([])
-    queue: deque[float] = deque()
-    found: list[float] = []
-    place, stall, leaves, stands_until = 0, 0, np.inf, 0.0
-    while len(found) < count:
-        arrives = float(arrivals[place]) if place < count else np.inf
-        if begin[stall] < min(arrives, leaves):
-            stands_until = begin[stall] + last[stall]
-            leaves += last[stall]
-            stall += 1
-        elif arrives < leaves:
-            place += 1
-            queue.append(arrives)
-            there = len(queue)
-            if there == 1:
-                leaves = max(arrives, stands_until) + gaps.next(1)
-            else:  # who is being served is served faster or slower from now on
-                now = max(arrives, min(stands_until, leaves))
-                leaves = now + (leaves - now) * gaps.rate(there - 1) / gaps.rate(there)
-        else:
-            found.append(leaves - queue.popleft())
-            leaves = leaves + gaps.next(len(queue)) if queue else np.inf
-    return np.array(found)
+    server.start(draw)
+    arrivals = np.cumsum(draw.exponential(1 / rate, count)).tolist()
+    overtakes = draw.random(count).tolist()
+    there: list[float] = []
+    found = np.empty(count)
+    answered, arrived = 0.0, 0
+    for number in range(count):
+        begun = answered if there else max(arrivals[arrived], answered)
+        while arrived < count and arrivals[arrived] <= begun:
+            there.append(arrivals[arrived])
+            arrived += 1
+        answered = begun + server.next(len(there))
+        found[number] = answered - there.pop(int(overtakes[number] * min(workers, len(there))))
+    return found
 
 
-def highest_rate(gaps: Gaps, p99: float) -> float:
-    """Requests a second, to a hundredth of the capacity, up to which 99 of 100 are answered within `p99` seconds."""
-    low, high = 0, 99
-    while low < high:
-        share = (low + high + 1) // 2
-        if np.quantile(waits(gaps, share / 100 * gaps.capacity), 0.99) <= p99:
-            low = share
-        else:
-            high = share - 1
-    return low / 100 * gaps.capacity
+def _level(there: NDArray[np.int64]) -> NDArray[np.int64]:
+    """0 for one request, 1 for two, 2 for three and four, and so on."""
+    return np.ceil(np.log2(np.minimum(there, MOST))).astype(np.int64)
