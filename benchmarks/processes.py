@@ -2,9 +2,9 @@
 
     python benchmarks/processes.py [--processes 1 2] [--backend jax] [--write]
 
-Each contender is a run of its own with the same seed and batch; the median of the epochs after the first counts. One
-thread in each process, so that two processes have twice the processors of one; ``--threads 0`` leaves it to the
-frameworks, which take all processors already in one process. Run it on a machine that does nothing else.
+Each contender is a run of its own with the same seed and batch; the median of the epochs after the first counts. Each
+process has one thread and one processor, so that two processes have twice the processors of one; ``--threads 0`` leaves
+it to the frameworks, which take all processors already in one process. Run it on a machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ BACKENDS = ("jax", "tensorflow", "torch")
 MODELS: dict[str, tuple[tuple[int, ...], int]] = {
     "tutorial": ((32,), 32),
     "wide": ((1024, 1024), 512),
+    "wide, long steps": ((1024, 1024), 4096),
 }
 """Widths of the hidden layers, and images in a batch of all processes."""
 
@@ -40,13 +41,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--backend", choices=BACKENDS, nargs="+", default=list(BACKENDS))
-    parser.add_argument("--images", type=int, default=12_800)
+    parser.add_argument("--images", type=int, default=16_384)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--write", action="store_true", help="keep the figures in benchmarks/results")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
+    parser.add_argument("--rank", type=int, default=0, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
+        if options.threads:
+            processors = sorted(os.sched_getaffinity(0))
+            os.sched_setaffinity(0, {processors[options.rank % len(processors)]})
         return worker(options.worker, images=options.images, epochs=options.epochs, threads=options.threads)
     rows = [
         run(backend, model, count, options)
@@ -69,7 +74,7 @@ def run(backend: str, model: str, count: int, options: argparse.Namespace) -> di
     shared = {**os.environ, "KERAS_BACKEND": backend, **(one_thread if options.threads else {})}
     processes = [
         subprocess.Popen(
-            words, stdout=subprocess.PIPE, text=True,
+            [*words, "--rank", str(rank)], stdout=subprocess.PIPE, text=True,
             env={**shared, **(variables_for(backend, rank=rank, ports=ports) if count > 1 else {})},
         )
         for rank in range(count)

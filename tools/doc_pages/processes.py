@@ -44,7 +44,7 @@ def _table(rows: list[dict[str, Any]]) -> list[str]:
 
 def _about(results: dict[str, Any]) -> str:
     loads = [row["load"] for row in results["rows"]]
-    threads = f"{results['threads']} thread a process" if results["threads"] else "all threads"
+    threads = f"{results['threads']} thread and one processor for each process" if results["threads"] else "all threads"
     processors = results["processors"]
     return (
         f"{results['images']:,} images, {processors} processors, {threads}; medians of the epochs after the first. "
