@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import os
 import secrets
@@ -15,17 +16,32 @@ from mnistkit.core.runtime import usable_cpus
 _SECONDS_TO_CONNECT = 10
 _LOCAL = "127.0.0.1"
 _LOCAL_NAMES = {_LOCAL, "localhost", "::1"}
+OLDEST = "2.57"
+"""Of Ray. With 2.54 a bulk job ends when a worker dies: Ray Data does not start its chunk anew."""
 
 
 def check_installed() -> None:
     """Raise where Ray is not installed.
 
     Raises:
-        MissingExtraError: It is not, or pyarrow, which its parts need.
+        MissingExtraError: It is not, or pyarrow, which its parts need; or it is older than `OLDEST`.
     """
     missing = [name for name in ("ray", "pyarrow") if importlib.util.find_spec(name) is None]
     if missing:
         raise MissingExtraError(f"--ray needs {' and '.join(missing)}; run {install_hint('ray')}")
+    check_version()
+
+
+def check_version() -> None:
+    """Raise where the installed Ray is older than `OLDEST`.
+
+    Raises:
+        MissingExtraError: It is.
+    """
+    found = importlib.metadata.version("ray")
+    numbers = [int(part) if part.isdigit() else 0 for part in found.split(".")[:2]]
+    if numbers < [int(part) for part in OLDEST.split(".")]:
+        raise MissingExtraError(f"Ray {found} is too old, {OLDEST} is needed; run {install_hint('ray')}")
 
 
 def connect(address: str | None = None, *, workers: int | None = None) -> Any:

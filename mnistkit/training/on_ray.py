@@ -6,7 +6,6 @@ epoch the first one gives Ray a checkpoint; a group of workers that starts anew 
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import json
 import os
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from mnistkit.core import keras_backend as backends
 from mnistkit.core import ray_cluster
-from mnistkit.core.errors import InputError, MissingExtraError
+from mnistkit.core.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -116,8 +115,6 @@ def make_trainer(
     ray_cluster.check_installed()
     backend = backends.select_backend(None)
     train = importlib.import_module("ray.train")
-    if "worker_runtime_env" not in {field.name for field in dataclasses.fields(train.RunConfig)}:
-        raise MissingExtraError("this Ray is too old for mnistkit; run `pip install -U 'ray[train]>=2.51'`")
     module, kind = _TRAINERS[backend]
     variables = {"KERAS_BACKEND": backend}
     if backend == "jax" and not use_gpu:

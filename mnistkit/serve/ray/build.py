@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mnistkit.core import ray_cluster
 from mnistkit.core.errors import MissingExtraError, MnistkitError, one_line
 from mnistkit.core.folders import digest
 from mnistkit.core.install import install_hint
@@ -103,12 +104,13 @@ def check_ray() -> None:
     """Say how to get what Ray Serve needs.
 
     Raises:
-        MissingExtraError: A package is not installed.
+        MissingExtraError: A package is not installed, or Ray is too old.
     """
     try:
         import ray.serve  # noqa: F401 - only whether it is there
     except ImportError as error:
         raise MissingExtraError(f"ray[serve] is not installed ({error}); run {install_hint('ray')}") from None
+    ray_cluster.check_version()
     check_packages()
 
 
