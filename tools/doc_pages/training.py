@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import statistics
 from typing import TYPE_CHECKING, Any
 
+from doc_pages import training_rows
 from doc_pages.markers import fill
+from doc_pages.training_summary import summary
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,15 +23,28 @@ HEADS = (
     "peak memory, MiB",
     "plain fit = 1",
 )
-ORDER = ("plain fit", "best fit", "mnistkit.fit", "hand-written", "NumPy by hand", "scikit-learn")
+TITLES = {
+    "text": "text classifier, 5,000 words",
+    "wide": "wide and deep, 10 embeddings",
+    "autoencoder": "autoencoder 784-256-64-256-784",
+    "conv1d": "two `Conv1D`",
+    "depthwise": "two `DepthwiseConv2D`",
+    "transformer": "transformer, 2 blocks, length and width 64",
+    "lstm": "`LSTM(64)` over 28 rows",
+}
+"""Of the small models; `benchmarks/train_models.py` says what they are."""
 
 
 def render(text: str, root: Path) -> str:
-    """The page with its two tables made anew."""
+    """The page with its tables made anew; a table without figures stays as it is."""
     results = json.loads((root / "benchmarks" / "results" / "train.json").read_text(encoding="utf-8"))
     for model in ("mlp", "cnn"):
         rows = [row for row in results["rows"] if row["model"] == model]
         text = fill(text, model, "\n".join([*table(rows), "", about(rows, results, model)]) + "\n" if rows else "")
+    rows = [row for row in results["rows"] if row["model"] in TITLES]
+    if rows:
+        lines = [*training_rows.table(rows, TITLES), "", training_rows.about(rows, results)]
+        text = fill(text, "rows", "\n".join(lines) + "\n")
     return text
 
 
@@ -72,42 +86,6 @@ def about(rows: list[dict[str, Any]], results: dict[str, Any], model: str) -> st
         f"{max(loads):.1f}, and other work shared its cores where that is over {cores}: trust the ratios more than the "
         "seconds, and processor time more than the clock."
     )
-
-
-def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Medians over the rounds, one line a contender; a ratio is taken within its round first."""
-    known = {(row["backend"], row["way"], row["round"]): row for row in rows}
-    found = []
-    for backend in ("jax", "tensorflow", "torch", "none"):
-        ways = dict.fromkeys(row["way"] for row in rows if row["backend"] == backend)
-        for way in sorted(ways, key=lambda way: ORDER.index(way) if way in ORDER else len(ORDER)):
-            line = {"backend": backend, "way": way}
-            mine = [row for row in rows if row["backend"] == backend and row["way"] == way]
-            good = [row for row in mine if "failed" not in row]
-            if not good:
-                found.append({**line, "failed": mine[0]["failed"]})
-                continue
-            for name in ("whole", "first", "steady", "processor", "peak_mib"):
-                if name in good[0]:
-                    line[name] = statistics.median(row[name] for row in good)
-            if "steady" in line:
-                plain, hand = (
-                    [known.get((backend, other, row["round"]), {}) for row in good]
-                    for other in ("plain fit", "hand-written")
-                )
-                line["first_ratio"] = _ratio(good, plain, "first")
-                line["memory"] = _ratio(good, plain, "peak_mib")
-                line["speed"] = _ratio(plain, good, "steady")
-                line["to_hand"] = _ratio(good, hand, "steady")
-                line["processor_speed"] = _ratio(plain, good, "processor")
-                line["processor_to_hand"] = _ratio(good, hand, "processor")
-            found.append(line)
-    return found
-
-
-def _ratio(above: list[dict[str, Any]], below: list[dict[str, Any]], name: str) -> float | None:
-    pairs = [(a[name], b[name]) for a, b in zip(above, below, strict=True) if name in a and name in b]
-    return statistics.median(a / b for a, b in pairs) if pairs else None
 
 
 def _cell(ratio: float | None, in_brackets: float | None = None, *, digits: int = 2) -> str:
