@@ -31,6 +31,8 @@ _TINY: Final = 64  # pixels: of a picture that holds one digit
 _MANY: Final = 3  # digits in a row from which a stroke between them can be told
 _STROKE_HEIGHT: Final = 1.22  # of the row's usual height: no 1 is so much higher
 _STROKE_WIDTH: Final = 0.3  # of it: the stroke leans
+_STROKE_FOOT: Final = 0.07  # of it: the stroke ends below the digits beside it, a long 1 stands on their line
+_BESIDE: Final = 2  # digits on each side
 _BELOW: Final = 0.99  # of the likeliest digit's probability: no other has more
 
 
@@ -150,6 +152,7 @@ def _without_strokes(found: Found) -> list[list[tuple[int, bool]]]:
         boxes = found.boxes[places]
         high = float(np.median(boxes[:, 3]))
         is_stroke = ones[places] & (boxes[:, 3] > _STROKE_HEIGHT * high) & (boxes[:, 2] > _STROKE_WIDTH * high)
+        is_stroke &= _below_line(boxes, is_stroke) > _STROKE_FOOT * high
         if len(places) < _MANY or is_stroke.sum() > len(places) / 2:
             is_stroke[:] = False
         kept = np.flatnonzero(~is_stroke)
@@ -157,6 +160,19 @@ def _without_strokes(found: Found) -> list[list[tuple[int, bool]]]:
         after_stroke = np.isin(kept - 1, np.flatnonzero(is_stroke)) & (kept > kept[0])
         rows.append([(places[i], bool(gap or stroke)) for i, gap, stroke in zip(kept, gaps, after_stroke, strict=True)])
     return rows
+
+
+def _below_line(boxes: NDArray[np.float32], left_out: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """How far each box of a row, from left to right, ends below those beside it that are not left out."""
+    feet = boxes[:, 1] + boxes[:, 3] / 2
+    found = np.zeros(len(boxes), np.float32)
+    others = np.flatnonzero(~left_out)
+    for place in range(len(boxes)):
+        before, after = others[others < place][-_BESIDE:], others[others > place][:_BESIDE]
+        beside = np.concatenate([before, after])
+        if len(beside):
+            found[place] = feet[place] - np.median(feet[beside])
+    return found
 
 
 def _turned_back(boxes: NDArray[np.float32], turns: int, width: int, height: int) -> NDArray[np.float32]:

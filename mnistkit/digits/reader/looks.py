@@ -27,7 +27,8 @@ _SMALL: Final = 20.0  # pixels high
 _WANTED: Final = 38.0  # pixels high, for the last look
 _READ: Final = (13.0, 120.0)  # heights that the net has learned
 _TURNED: Final = 1.5  # by so much another way up must be likelier, as a logarithm
-_UNLEAST_SEEN: Final = 12.0  # a way up that is less likely than the best by so much is not tried
+_UNLIKELY: Final = 12.0  # a way up that is less likely than the best by so much is not tried
+_DOUBTED: Final = 10.0  # nor one that is less likely than upright by so much
 _SECOND: Final = 0.74  # of the wanted size: the second of the last looks
 _NEAR: Final = (0.87, 1.15)  # a look at so much of it is good enough
 _SAME: Final = 0.4  # of the union of two boxes: one digit
@@ -89,12 +90,15 @@ def find_digits(picture: Pixels) -> tuple[Found, int]:
     """
     planes = to_planes(picture)
     found = _at_best_size(planes)
+    votes = _votes(found)
     read = [(found, 0)]
-    for turns in _turns(found):
+    for turns in _turns(votes) if len(found) else ():
         upright = [planes[0].transpose(_UPRIGHT[turns])] * 2
         if planes[0] is not planes[1]:
             upright[1] = planes[1].transpose(_UPRIGHT[turns])
-        read.append((_at_best_size(upright), turns))
+        other = _at_best_size(upright)
+        if max(votes[turns], _votes(other)[0]) > votes[0] + _TURNED:  # so the page says, as it lies or turned
+            read.append((other, turns))
     return max(read, key=lambda one: float(one[0].confidences.sum()))
 
 
@@ -224,10 +228,12 @@ def _merged(parts: list[Found]) -> Found:
     )
 
 
-def _turns(found: Found) -> list[int]:
-    """By how many quarter turns the page may lie, from all digits; nothing where it seems upright."""
-    if not len(found):
-        return []
-    votes = np.log(found.turns.clip(1e-4)).sum(0)
-    likely = [turns for turns in _UPRIGHT if votes[turns] > max(votes[0] + _TURNED, votes.max() - _UNLEAST_SEEN)]
+def _votes(found: Found) -> NDArray[np.float32]:
+    """How likely each number of quarter turns is to all digits together, as a logarithm; 0 for all where none is."""
+    return np.asarray(np.log(found.turns.clip(1e-4)).sum(0), np.float32)
+
+
+def _turns(votes: NDArray[np.float32]) -> list[int]:
+    """By how many quarter turns the page may lie; nothing where it is upright without doubt."""
+    likely = [turns for turns in _UPRIGHT if votes[turns] > max(votes[0] - _DOUBTED, votes.max() - _UNLIKELY)]
     return sorted(likely, key=lambda turns: -votes[turns])[:2]
