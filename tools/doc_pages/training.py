@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from doc_pages import training_rows
+from doc_pages import time_to_accuracy, training_rows
 from doc_pages.markers import fill
 from doc_pages.training_summary import summary
 
@@ -45,7 +45,14 @@ def render(text: str, root: Path) -> str:
     if rows:
         lines = [*training_rows.table(rows, TITLES), "", training_rows.about(rows, results)]
         text = fill(text, "rows", "\n".join(lines) + "\n")
-    return text
+    return fill(text, "time_to_accuracy", _time_to_accuracy(root / "benchmarks" / "results" / "time_to_accuracy.json"))
+
+
+def _time_to_accuracy(path: Path) -> str:
+    results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"rows": []}
+    if not results["rows"]:
+        return "Not measured yet.\n"
+    return "\n".join([*time_to_accuracy.table(results["rows"]), "", time_to_accuracy.about(results)]) + "\n"
 
 
 def table(rows: list[dict[str, Any]]) -> list[str]:
