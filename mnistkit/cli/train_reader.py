@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 EXAMPLES = ("mnistkit train --model reader --minutes 55 --out exports/reader.keras",)
 
 _OTHERS = ("optimizer", "learning_rate", "rho", "epsilon", "decay", "hidden", "activation", "validation_split")
-_OWN = ("minutes", "workers", "fonts", "start", "side")
+_OWN = ("minutes", "workers", "fonts", "side")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="reader: processes that make pages (default: all processors but one); with --ray: processes that train "
         "(default: 2)",
     )  # fmt: skip
-    add("--start", metavar="FILE", help="reader: go on from this .keras file, at a lower rate")
+    add("--start", metavar="FILE", help="cnn, reader: go on from this .keras file, at a lower rate")
     add("--side", type=int, metavar="N", help="reader: pixels of a page, each way (default: 256)")
     add(
         "--fonts", metavar="FOLDER",

@@ -14,6 +14,7 @@ MODELS: Final = ("mlp", "cnn")
 """Names of the models in `mnistkit.digits.model`."""
 AUGMENTED: Final = "cnn"  # trained by `mnistkit.digits.train_cnn` instead of the tutorial's steps
 OF_ANY_MODEL: Final = ("model", "epochs", "batch_size", "seed")  # the others are the tutorial's recipe
+_OF_AUGMENTED: Final = (*OF_ANY_MODEL, "start")
 
 _NO_ACTIVATIONS = {"deserialize", "get", "serialize"}
 _NO_OPTIMIZERS = {"lossscaleoptimizer", "multioptimizer", "optimizer", "optimizermap"}
@@ -37,6 +38,7 @@ class Settings:
         activation: Name of any Keras activation, for the hidden layers.
         seed: Seed of the initial weights and of the batch order.
         validation_split: Share of the training images, from their end, that is held out, in [0, 1).
+        start: A ``.keras`` file of a cnn that the training goes on from, at a lower rate; or None. The cnn's alone.
 
     Raises:
         InputError: A number is out of range, a name is unknown, or the model has no such setting.
@@ -54,6 +56,7 @@ class Settings:
     activation: str = "relu"
     seed: int = 1337
     validation_split: float = 0.0
+    start: str | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.hidden, Iterable):
@@ -77,9 +80,11 @@ class Settings:
         self._check_names()
         if self.model == AUGMENTED:
             for field in dataclasses.fields(self):
-                if field.name not in OF_ANY_MODEL and getattr(self, field.name) != field.default:
+                if field.name not in _OF_AUGMENTED and getattr(self, field.name) != field.default:
                     flag = f"--{field.name.replace('_', '-')}"
                     raise InputError(f"the {self.model} has a recipe of its own; leave {flag} out")
+        elif self.start is not None:
+            raise InputError("--start is for the models cnn and reader; leave it out")
 
     @property
     def hidden_layers(self) -> tuple[int, ...]:
@@ -87,9 +92,12 @@ class Settings:
         return tuple(self.hidden) if isinstance(self.hidden, Iterable) else (self.hidden,)
 
     def as_json(self) -> dict[str, Any]:
-        """The settings as JSON keeps them."""
+        """The settings as JSON keeps them; without ``start`` where there is none."""
         hidden = list(self.hidden) if isinstance(self.hidden, Iterable) else self.hidden
-        return {**dataclasses.asdict(self), "hidden": hidden}
+        found = {**dataclasses.asdict(self), "hidden": hidden}
+        if self.start is None:
+            del found["start"]
+        return found
 
     def _check_names(self) -> None:
         """Refuse names that the installed Keras does not have, before Keras is loaded; where it cannot be told, later.

@@ -120,6 +120,7 @@ def train(
     model = build_model(
         settings.model, hidden=settings.hidden_layers, activation=settings.activation, seed=settings.seed
     )
+    start = _start(model, settings.start)
     if settings.model != AUGMENTED:
         _compile(model, settings)
     here = backends.active_backend()
@@ -167,6 +168,7 @@ def train(
         "model": settings.model,
         "backend": dataclasses.asdict(here),
         "settings": _settings(settings),
+        **start,
         "data": progress.data,
         "history": progress.history,
         "test": _test(model, x_test, y_test, alone=group is None),
@@ -181,6 +183,22 @@ def train(
         if is_first:
             _write(model, path, provenance, checkpoint)
     return TrainReport(model, path, provenance, is_first)
+
+
+def _start(model: Any, file: str | None) -> dict[str, dict[str, str]]:
+    """Give a new model the weights of a trained one, where there is one; what the provenance tells of it.
+
+    Raises:
+        ModelFileError: The file cannot be read, or holds another model.
+    """
+    if file is None:
+        return {}
+    trained = load_model(file)
+    wanted, found = ([tuple(one.shape) for one in each.weights] for each in (model, trained))
+    if wanted != found:
+        raise ModelFileError(f"{file}: not a {model.name} as this version builds it; leave --start out")
+    model.set_weights(trained.get_weights())
+    return {"start": {"file": Path(file).name, "weights_sha256": weights_sha256(weights_of(model))}}
 
 
 def _resume(
@@ -223,9 +241,10 @@ def _settings(settings: Settings) -> dict[str, Any]:
     everything = settings.as_json()
     if settings.model != AUGMENTED:
         return everything
-    from mnistkit.digits.train_cnn import HYPERPARAMETERS
+    from mnistkit.digits.train_cnn import HYPERPARAMETERS, peak_rate
 
-    return {**{name: everything[name] for name in OF_ANY_MODEL}, **HYPERPARAMETERS}
+    rate = peak_rate(has_learned=settings.start is not None)
+    return {**{name: everything[name] for name in OF_ANY_MODEL}, **HYPERPARAMETERS, "peak_learning_rate": rate}
 
 
 def _inputs(images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -304,6 +323,7 @@ def _fit(
             batch_size=settings.batch_size,
             seed=settings.seed,
             initial_epoch=progress.epochs_done,
+            has_learned=settings.start is not None,
             callbacks=callbacks,
             verbose=verbose,
         )

@@ -34,6 +34,7 @@ HELD_OUT: Final = 5000
 """The last training images are kept aside for the temperature."""
 
 _PEAK_RATE: Final = 3e-3
+_LOWER: Final = 0.3  # of that, for a net that has learned already
 _WEIGHT_DECAY: Final = 0.02
 _DRAWN: Final = 0.07  # share of the varied images that is drawn from strokes
 _DRAWN_MORE: Final = {1: 0.35, 7: 0.2}  # where schools differ most
@@ -61,6 +62,7 @@ def fit_augmented(
     seed: int = 1337,
     initial_epoch: int = 0,
     held_out: int = HELD_OUT,
+    has_learned: bool = False,
     callbacks: Sequence[Any] = (),
     verbose: int | str = 0,
 ) -> float:
@@ -79,6 +81,7 @@ def fit_augmented(
         seed: Of order and variations.
         initial_epoch: The first epoch to run.
         held_out: Images at the end that are not trained on.
+        has_learned: The model was trained before: the learning rate is lower.
         callbacks: Keras callbacks; they see every epoch once.
         verbose: As Keras' ``fit``.
 
@@ -93,7 +96,7 @@ def fit_augmented(
     training, digits = images[:-held_out], labels[:-held_out]
     steps = len(training) // batch_size
     if not getattr(model, "compiled", False):
-        _compile(model, steps=epochs * steps)
+        _compile(model, steps=epochs * steps, peak=peak_rate(has_learned=has_learned))
     progress = _progress(epochs, verbose)
     with Prefetcher(lambda epoch: _batches(training, digits, batch_size=batch_size, seed=seed, epoch=epoch)) as varied:
         for epoch in range(initial_epoch, epochs):
@@ -112,12 +115,17 @@ def fit_augmented(
     return calibrate(model, images[-held_out:], labels[-held_out:], seed=seed)
 
 
-def _compile(model: Any, *, steps: int) -> None:
+def peak_rate(*, has_learned: bool) -> float:
+    """The highest learning rate of the cycle."""
+    return _PEAK_RATE * _LOWER if has_learned else _PEAK_RATE
+
+
+def _compile(model: Any, *, steps: int, peak: float) -> None:
     """AdamW through one learning-rate cycle: a tenth of the steps up, then down along a cosine."""
     keras = load_keras()
     rise = max(1, steps // 10)
     rate = keras.optimizers.schedules.CosineDecay(
-        _PEAK_RATE / 10, max(1, steps - rise), alpha=1e-3, warmup_target=_PEAK_RATE, warmup_steps=rise
+        peak / 10, max(1, steps - rise), alpha=1e-3, warmup_target=peak, warmup_steps=rise
     )
     optimizer = keras.optimizers.AdamW(rate, weight_decay=_WEIGHT_DECAY)
     model.compile(optimizer=optimizer, loss="categorical_crossentropy", metrics=["accuracy"])

@@ -9,7 +9,7 @@ import pytest
         (("--model", "reader", "--optimizer", "adam"), "leave --optimizer out"),
         (("--model", "reader", "--resume"), "leave --resume out"),
         (("--minutes", "3"), "--minutes is for --model reader"),
-        (("--model", "cnn", "--start", "a.keras"), "--start is for --model reader"),
+        (("--start", "a.keras"), "--start is for the models cnn and reader"),
         (("--model", "reader", "--side", "100"), "side must be a multiple of 32"),
         (("--model", "reader", "--minutes", "0"), "minutes must be positive"),
     ],

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from mnistkit.core.contract import weights_sha256
-from mnistkit.core.errors import BackendError, InputError, OutputError
+from mnistkit.core.errors import BackendError, InputError, ModelFileError, OutputError
 from mnistkit.core.keras_files import load_model
+from mnistkit.digits import train_cnn
 from mnistkit.digits.model import build_model, seed_weights
 from mnistkit.digits.train import Settings, train
 
@@ -126,6 +127,44 @@ def test_labels_travel(small, tmp_path):
     assert report.provenance["data"]["labels"] == list(clothes)
 
 
+@pytest.fixture
+def cnn_trained(monkeypatch):
+    """The cnn's training without its steps; what it was asked for."""
+    asked = []
+
+    def fit_augmented(model, *_, has_learned, **__):
+        asked.append(has_learned)
+        model.compile(loss="categorical_crossentropy", metrics=["accuracy"])
+        return 1.0
+
+    monkeypatch.setattr(train_cnn, "fit_augmented", fit_augmented)
+    return asked
+
+
+def test_the_cnn_goes_on_from_a_trained_one(small, tmp_path, cnn_trained):
+    trained = build_model("cnn", seed=9)
+    trained.save(tmp_path / "before.keras")
+    settings = Settings(model="cnn", epochs=1, start=str(tmp_path / "before.keras"))
+    report = train(settings, out=tmp_path / "cnn.keras", data=small)
+    assert all(map(np.array_equal, report.model.get_weights(), trained.get_weights()))
+    assert report.provenance["start"]["file"] == "before.keras"
+    assert report.provenance["start"]["weights_sha256"] == report.provenance["weights_sha256"]
+    assert report.provenance["settings"]["peak_learning_rate"] == pytest.approx(9e-4)
+    assert "start" not in report.provenance["settings"]  # which would tell where the file lay
+    alone = train(dataclasses.replace(settings, start=None), out=tmp_path / "cnn.keras", data=small)
+    assert "start" not in alone.provenance
+    assert alone.provenance["settings"]["peak_learning_rate"] == pytest.approx(3e-3)
+    assert not np.array_equal(alone.model.get_weights()[0], trained.get_weights()[0])
+    assert cnn_trained == [True, False]
+
+
+def test_the_cnn_does_not_go_on_from_another_model(small, tmp_path):
+    build_model("mlp").save(tmp_path / "mlp.keras")
+    with pytest.raises(ModelFileError, match=r"mlp\.keras: not a cnn as this version builds it; leave --start out"):
+        train(Settings(model="cnn", start=str(tmp_path / "mlp.keras")), out=tmp_path / "cnn.keras", data=small)
+    assert names(tmp_path) == ["mlp.keras"]
+
+
 WRONG = {
     "epochs": ({"epochs": 0}, "epochs must be at least 1, got 0"),
     "batch": ({"batch_size": 0}, "batch size must be at least 1"),
@@ -143,6 +182,7 @@ WRONG = {
         {"model": "cnn", "optimizer": "sgd"},
         "a recipe of its own; leave --optimizer out",
     ),
+    "start of the mlp": ({"start": "a.keras"}, "--start is for the models cnn and reader; leave it out"),
     "split for the cnn": ({"model": "cnn", "validation_split": 0.1}, "leave --validation-split out"),
 }
 
