@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mnistkit.cli.common import (
     Steps,
@@ -21,12 +21,17 @@ from mnistkit.cli.common import (
 from mnistkit.cli.parser import one_of
 from mnistkit.cli.published import add_published, check_published, needs_pictures, publish, takes_file
 from mnistkit.cli.shrunk import add_shrink, check_shrink, read_samples, shrink_file
+from mnistkit.core.errors import InputError
+
+if TYPE_CHECKING:
+    from mnistkit.export.pipeline import ExportReport
 
 EXAMPLES = (
     "mnistkit export exports/mnist.keras",
     "mnistkit export my.keras -o my.onnx --opset 20 --batch 1",
     "mnistkit export my.keras --samples real-inputs.npz",
     "mnistkit export exports/mnist.keras --picture",
+    "mnistkit export exports/mnist-cnn.keras --picture --number",
     "mnistkit export exports/mnist-cnn.keras --shrink auto",
     "mnistkit export any.onnx --shrink int8 -o smaller.onnx --samples real-inputs.npz",
     "mnistkit export exports/mnist.keras --web site",
@@ -56,6 +61,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--opset", type=int, metavar="N", help="ONNX opset (default: 17, or the named exporter's own)")
     add("--no-optimize", action="store_true", help="write every operation as it is: fold and fuse nothing")
     add("--picture", action="store_true", help="also write NAME-picture.onnx, which takes pictures of any size")
+    add(
+        "--number",
+        action="store_true",
+        help="with --picture: write NAME-number.onnx in its place, which reads all digits of a picture",
+    )
     add_shrink(parser)
     add_published(parser)
     add("--batch", type=int, metavar="N", help="fix the batch axis to this size (default: free)")
@@ -100,6 +110,8 @@ def run(options: argparse.Namespace) -> int:
     """Export, and print how the file was verified; an .onnx file is taken as it is."""
     check_published(options)
     check_shrink(options)
+    if options.number and not options.picture:
+        raise InputError("--number belongs to --picture; add --picture, or leave --number out")
     if takes_file(options):
         return _run_file(options, Path(options.model))
     start_keras(options)
@@ -132,12 +144,7 @@ def run(options: argparse.Namespace) -> int:
             stateful=options.stateful,
             progress=steps.tell,
         )
-    whole = None
-    if options.picture or (needs_pictures(options) and report.profile == digits.DigitClassifier.name):
-        from mnistkit.digits.picture_model import export_picture_model
-
-        whole = export_picture_model(report.path, report.path.with_name(f"{report.path.stem}-picture.onnx"))
-        print(f"mnistkit: picture model in {whole}", file=sys.stderr)
+    whole = _picture_file(options, report)
     fixed = report.provenance["batch"]
     if fixed is not None and options.batch is None:
         print(f"mnistkit: the model fixes its batch axis to {fixed}, so does the file; see --batch", file=sys.stderr)
@@ -160,6 +167,26 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print_json(report.provenance | ({"shrink": shrunk.as_json()} if shrunk else {}))
     return 0
+
+
+def _picture_file(options: argparse.Namespace, report: ExportReport) -> Path | None:
+    """Write what takes pictures; the file that other flags make something of, if any."""
+    from mnistkit.digits.profile import DigitClassifier
+
+    stem = report.path.stem
+    if options.number:
+        from mnistkit.digits.number_model import export_number_model
+
+        numbers = export_number_model(report.path, report.path.with_name(f"{stem}-number.onnx"))
+        print(f"mnistkit: picture model of several digits in {numbers}", file=sys.stderr)
+    is_needed = needs_pictures(options) and report.profile == DigitClassifier.name
+    if not (is_needed or (options.picture and not options.number)):
+        return None
+    from mnistkit.digits.picture_model import export_picture_model
+
+    whole = export_picture_model(report.path, report.path.with_name(f"{stem}-picture.onnx"))
+    print(f"mnistkit: picture model in {whole}", file=sys.stderr)
+    return whole
 
 
 def _run_file(options: argparse.Namespace, file: Path) -> int:

@@ -128,6 +128,11 @@ class Classifier:
             self._runtime = Runtime(
                 source, device=device, threads=threads, exact=exact, provider_options=provider_options
             )
+        if is_number_model(self._runtime):
+            raise ModelFileError(
+                f"{self._runtime.name}: reads whole pictures of digits by itself, for apps without mnistkit; give the "
+                "classifier that it was made from"
+            )
         self.takes_pictures = is_picture_model(self._runtime)
         """Whether the file itself takes pictures of any size, as ``export --picture`` writes it."""
         self._input = self._runtime.inputs[0] if self.takes_pictures else _image_input(self._runtime)
@@ -366,6 +371,11 @@ def is_picture_model(runtime: Runtime) -> bool:
     given = [(info.dtype, len(info.shape)) for info in runtime.inputs]
     wanted = {"probabilities", "image28", "ink_fraction"}
     return given == [("uint8", 3)] and wanted <= {info.name for info in runtime.outputs}
+
+
+def is_number_model(runtime: Runtime) -> bool:
+    """Whether a file says that ``export --picture --number`` wrote it."""
+    return runtime.metadata.get("kind") == "numbers"
 
 
 def _image_input(runtime: Runtime) -> TensorInfo:

@@ -7,7 +7,7 @@ picture uint8 [height, width, channels]  ->  digit int64 [], probabilities float
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,11 +16,11 @@ from mnistkit.core.errors import ModelFileError, ParityError, one_line
 from mnistkit.core.files import check_writable, replacing
 from mnistkit.core.runtime import Runtime
 from mnistkit.digits.contract import CLASSES, SIDE
+from mnistkit.digits.number_graph.tensors import rename
 from mnistkit.digits.scaling import UNIT, Scaling, read_scaling
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
 
     import onnx
     from numpy.typing import NDArray
@@ -73,19 +73,13 @@ def build_picture_model(classifier: str | os.PathLike[str] | bytes) -> onnx.Mode
     import onnx
     from onnx import TensorProto, compose, helper, numpy_helper
 
-    name = "the classifier" if isinstance(classifier, bytes) else str(classifier)
-    try:
-        content = classifier if isinstance(classifier, bytes) else Path(classifier).read_bytes()
-        inner = onnx.load_from_string(content)
-    except Exception as error:
-        raise ModelFileError(f"{name}: cannot be read ({one_line(error, limit=120)}); export it first") from error
-    _check(inner, name)
+    inner = load_classifier(classifier)
     shape = [dimension.dim_value or 1 for dimension in inner.graph.input[0].type.tensor_type.shape.dim]
     graph = compose.add_prefix_graph(inner.graph, "classifier/")
 
     picture = onnx.load(_PICTURE_GRAPH).graph
     ends = {value.name for value in (*picture.input, *picture.output)}
-    _rename(picture, lambda name: name if name in ends else f"picture/{name}")
+    rename(picture, lambda name: name if name in ends else f"picture/{name}")
     entries = {entry.key.removeprefix(contract.PREFIX): entry.value for entry in inner.metadata_props}
     scaling = read_scaling(entries) or UNIT
     image_shape = [1, SIDE, SIDE] if len(shape) == 3 else [1, *shape[1:]]  # noqa: PLR2004 - [batch, 28, 28]
@@ -132,6 +126,27 @@ def build_picture_model(classifier: str | os.PathLike[str] | bytes) -> onnx.Mode
     return model
 
 
+def load_classifier(classifier: str | os.PathLike[str] | bytes) -> onnx.ModelProto:
+    """A digit classifier that may become a part of another file.
+
+    Args:
+        classifier: Path or bytes of its ``.onnx`` file.
+
+    Raises:
+        ModelFileError: It cannot be read or is no digit classifier of opset 17.
+    """
+    import onnx
+
+    name = "the classifier" if isinstance(classifier, bytes) else str(classifier)
+    try:
+        content = classifier if isinstance(classifier, bytes) else Path(classifier).read_bytes()
+        inner = onnx.load_from_string(content)
+    except Exception as error:
+        raise ModelFileError(f"{name}: cannot be read ({one_line(error, limit=120)}); export it first") from error
+    _check(inner, name)
+    return inner
+
+
 def _scaled(scaling: Scaling) -> list[onnx.NodeProto]:
     """From [0, 1], which the picture graph gives, to the numbers that the classifier takes."""
     from onnx import helper
@@ -142,23 +157,6 @@ def _scaled(scaling: Scaling) -> list[onnx.NodeProto]:
         helper.make_node("Mul", ["image28", "scale"], ["image28_times"], name="scale_image"),
         helper.make_node("Add", ["image28_times", "offset"], ["image28_scaled"], name="shift_image"),
     ]
-
-
-def _rename(graph: onnx.GraphProto, new_name: Callable[[str], str]) -> None:
-    """Rename all nodes and tensors of a graph and of the graphs within it; the empty name stays."""
-
-    def rename_all(names: Any) -> None:
-        names[:] = [name and new_name(name) for name in names]
-
-    for node in graph.node:
-        rename_all(node.input)
-        rename_all(node.output)
-        node.name = new_name(node.name)
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                _rename(attribute.g, new_name)
-    for value in (*graph.input, *graph.output, *graph.initializer):
-        value.name = new_name(value.name)
 
 
 def example_pictures() -> list[NDArray[np.uint8]]:

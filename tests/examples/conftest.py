@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from mnistkit import Classifier, load_data
+from mnistkit.core.errors import NoDigitError
 
 sys.path.insert(0, str(Path(__file__).parent))  # for the helper modules beside the tests
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -42,6 +43,29 @@ def pictures(tmp_path_factory):
 def expected(pictures):
     classifier = Classifier()
     return [classifier.predict_picture(path) for path in pictures]
+
+
+@pytest.fixture(scope="session")
+def number_file(tmp_path_factory):
+    """The file that reads numbers, with the packaged classifier."""
+    from mnistkit.digits.number_model import export_number_model
+
+    classifier = EXAMPLES.parent / "exports" / "mnist-cnn.onnx"
+    return export_number_model(classifier, tmp_path_factory.mktemp("numbers") / "mnist-cnn-number.onnx")
+
+
+@pytest.fixture(scope="session")
+def reader_text():
+    """The string of `Classifier.read_digits` for a picture file; empty where it finds none."""
+    classifier = Classifier(EXAMPLES.parent / "exports" / "mnist-cnn.onnx")
+
+    def read(source):
+        try:
+            return classifier.read_digits(source).text
+        except NoDigitError:
+            return ""
+
+    return read
 
 
 @pytest.fixture(scope="session")
