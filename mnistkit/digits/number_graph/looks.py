@@ -11,6 +11,7 @@ from mnistkit.digits.number_graph.pixels import resized, upright
 from mnistkit.digits.reader.confidence import LEAST_SEEN
 from mnistkit.digits.reader.looks import (
     _ALONE,
+    _DOUBTED,
     _FAINTEST,
     _LARGE_SIDE,
     _LEAST_SIDE,
@@ -22,7 +23,7 @@ from mnistkit.digits.reader.looks import (
     _SIDES,
     _SMALL,
     _TURNED,
-    _UNLEAST_SEEN,
+    _UNLIKELY,
     _UPRIGHT,
     _WANTED,
 )
@@ -60,35 +61,39 @@ class Looking:
         nothing = g.constant(np.zeros((0, WIDTH)), "float32")
         states = [
             nothing, g.constant(-1, "float32"), g.constant(0, "int64"), g.constant([0], "int64"),
-            g.constant(False, "bool"),
+            g.constant(np.zeros(4), "float32"), g.constant(False, "bool"),
         ]  # fmt: skip
 
         def way_up(turn: Tensor, *before: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-            best, most, turns, tried, crowded = before
-            way = tried.take(turn)
+            best, most, turns, tried, votes, crowded = before
+            way, is_first = tried.take(turn), turn.equals(0)
             found, too_many = self._at_best_size(upright(g, planes, way, rows=1, columns=2))
+            said = found.turns.most(1e-4).apply("Log").sum(0)
             total = (found.chances * found.classes.max(1)).sum()
-            is_better = total > most
+            # So the page says, as it lies or turned.
+            is_told = votes.take(way).most(said.take(0)) > votes.take(0) + _TURNED
+            is_better = (total > most) & (is_first | is_told)
+            votes = g.choose(is_first, said, votes)
             after = [
                 g.either(is_better, lambda: [found.packed], lambda: [best])[0],
                 g.choose(is_better, total, most),
                 g.choose(is_better, way, turns),
-                g.either(turn.equals(0), lambda: [self._ways(found)], lambda: [tried])[0],
+                g.either(is_first, lambda: [self._ways(votes, found.count)], lambda: [tried])[0],
+                votes,
                 crowded | too_many,
             ]
             return (turn + 1) < after[3].size(), after, []
 
-        (best, _, turns, _, crowded), _ = g.loop(_TRIED + 1, states, way_up)
+        (best, _, turns, _, _, crowded), _ = g.loop(_TRIED + 1, states, way_up)
         return Rows(g, best), turns, crowded
 
-    def _ways(self, found: Rows) -> Tensor:
+    def _ways(self, votes: Tensor, count: Tensor) -> Tensor:
         """Ways up to try, the first of them 0, as `reader.looks._turns`."""
         g = self._g
-        votes = found.turns.most(1e-4).apply("Log").sum(0)
         others = g.ints(*_UPRIGHT)
         theirs = votes.take(others)
-        least = (votes.take(0) + _TURNED).most(votes.max() - _UNLEAST_SEEN)
-        is_likely = (theirs > least) & (found.count > 0)
+        least = (votes.take(0) - _DOUBTED).most(votes.max() - _UNLIKELY)
+        is_likely = (theirs > least) & (count > 0)
         likely, theirs = others.where(is_likely), theirs.where(is_likely)
         return g.join([g.ints(0), likely.take(g.argsort(theirs, descending=True)).cut(0, _TRIED)])
 

@@ -6,14 +6,14 @@ import math
 from typing import TYPE_CHECKING
 
 from mnistkit.digits.number_graph.boxes import Rows, counts_of, median, medians
-from mnistkit.digits.reader.detect import _MANY, _STROKE_HEIGHT, _STROKE_WIDTH
+from mnistkit.digits.reader.detect import _BESIDE, _MANY, _STROKE_FOOT, _STROKE_HEIGHT, _STROKE_WIDTH
 from mnistkit.digits.reader.peaks import MOST_PEAKS
 from mnistkit.digits.reader.rows import _ALIKE, _LEVEL, _LONG_ENOUGH, _REACH
 
 if TYPE_CHECKING:
     from mnistkit.digits.number_graph.tensors import Graph, Tensor
 
-_BESIDE = 0.35  # widths: one digit above another, as in reader.rows._above
+_APART = 0.35  # widths: one digit above another, as in reader.rows._above
 _WIDE, _WIDER = 0.7, 2.2  # as in reader.rows.wide_gaps
 
 
@@ -33,6 +33,7 @@ def in_order(rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
     usual = medians(g, high, row, counts).take(row)
     is_one = rows.classes.argmax(1).take(order).equals(1)
     is_stroke = is_one & (high > usual * _STROKE_HEIGHT) & (wide > usual * _STROKE_WIDTH)
+    is_stroke = is_stroke & (_below_line(g, boxes, row, is_stroke) > usual * _STROKE_FOOT)
     start = g.op("Expand", g.constant([0], "int64"), number.reshape(1))
     strokes = g.op("ScatterElements", start, row, is_stroke.cast("int64"), axis=0, reduction="add")
     are_told = (counts >= _MANY) & (strokes * 2 <= counts)
@@ -42,6 +43,27 @@ def in_order(rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
     order, row, boxes, after_stroke = (one.where(kept) for one in (order, row, boxes, shifted))
     same_row = row.equals(_before(g, row, -1))
     return order, row, same_row & (after_stroke | _wide_gaps(g, boxes, row, number))
+
+
+def _below_line(g: Graph, boxes: Tensor, row: Tensor, left_out: Tensor) -> Tensor:
+    """As `reader.detect._below_line`, for all rows; what it says of boxes that are not left out counts nothing."""
+    kept = ~left_out
+    feet = boxes.take(1, 1) + boxes.take(3, 1) / 2
+    after = g.op("CumSum", kept.cast("int64"), g.constant(0, "int64"))
+    steps = g.ints(*range(-_BESIDE, _BESIDE))
+    places = after.unsqueeze(1) + steps.unsqueeze(0)  # among those that are kept: two before, two after
+    last = kept.cast("int64").sum()
+    within = places.most(0).least(last)
+    their_feet = g.join([feet.where(kept), g.constant([0], "float32")]).take(within)
+    their_rows = g.join([row.where(kept), g.constant([-1], "int64")]).take(within)
+    is_beside = (places >= 0) & (places < last) & their_rows.equals(row.unsqueeze(1))
+    four = g.ints(2 * _BESIDE)
+    far = g.choose(is_beside, their_feet, 3e38)
+    in_order = g.ops("TopK", far, four, dtypes=["float32", "int64"], axis=1, largest=0)[0]
+    count = is_beside.cast("int64").sum(1)
+    halves = [(count - 1).most(0) // 2, count // 2]
+    middle = [g.op("GatherElements", in_order, half.unsqueeze(1), axis=1).squeeze(1) for half in halves]
+    return g.choose(count > 0, feet - (middle[0] + middle[1]) / 2, 0.0)
 
 
 def _before(g: Graph, values: Tensor, first: float) -> Tensor:
@@ -81,7 +103,7 @@ def _find_rows(g: Graph, boxes: Tensor) -> Tensor:
         def is_above() -> list[Tensor]:
             apart = (x.where(is_in_chain).unsqueeze(1) - x.where(is_in_row).unsqueeze(0)).apply("Abs")
             widths = wide.where(is_in_chain).unsqueeze(1) + wide.where(is_in_row).unsqueeze(0)
-            return [(apart < widths * _BESIDE).any()]
+            return [(apart < widths * _APART).any()]
 
         is_level = (turn > 0) & ((middle.take(one) - at) < own.take(one) * _LEVEL)
         joins = ~g.either(is_level, is_above, lambda: [g.constant(True, "bool")])[0]
