@@ -7,6 +7,7 @@ numbers, doubles, float16), layers, loss, metrics, optimizer with its options an
 change things between epochs, weights of samples and classes, held-out samples, and a second call with other data.
 With ``--sources``, each configuration takes its batches from a data set, a loader, a generator or a stored array, and
 half of them have callbacks with batch hooks, whose logs are compared too.
+With ``--steps``, each model has a train step of its own (benchmarks/fuzz_steps.py).
 With ``--recurrent``, each configuration has one to three recurrent layers, of words or series, many of them masked.
 ``--only N`` runs one of them again. Prints a line for each:
 
@@ -39,6 +40,7 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "torch")
 
+import fuzz_steps
 import keras  # noqa: TID253 - after the backend is chosen
 import numpy as np
 from keras import layers, ops  # noqa: TID253
@@ -57,6 +59,7 @@ SOURCES = ("arrays", "PyDataset", "PyDataset", "generator", "forever", "tf.data"
 HOOKS = ("none", "none", "none", "log", "log", "rate", "weights", "stop", "raises")
 SOURCES_TOO = "--sources" in sys.argv
 RECURRENT = "--recurrent" in sys.argv
+OWN_STEPS = "--steps" in sys.argv
 
 
 @dataclasses.dataclass
@@ -102,8 +105,11 @@ class Configuration:
             self.steps = draw.choice([None, None, 3])
             if BACKEND == "tensorflow" and self.source == "generator":
                 self.jit = True  # docs/training.md: without XLA, model.fit counts a step more where it ends
+        self.step = "none"
+        if OWN_STEPS:
+            self.step, self.hook = self.pick(*fuzz_steps.STEPS), self.pick("none", "log")
         self.words += [*self.stack, *self.metrics, f"n={self.n} batch={self.batch_size} epochs={self.epochs}"]
-        if BACKEND == "tensorflow" and any("drop" in name or "noise" in name for name in self.stack):
+        if BACKEND == "tensorflow" and any("drop" in name or "noise" in name for name in [*self.stack, self.step]):
             self.jit = True  # docs/training.md: XLA draws other numbers than TensorFlow's kernels
 
     def pick(self, *names: str) -> str:
@@ -156,7 +162,7 @@ class Configuration:
             "numbers": lambda: layers.Dense(2, dtype="float32"),
             "yes or no": lambda: layers.Dense(1, "sigmoid", dtype="float32"),
         }[self.head]()
-        model = keras.Model(inputs, head(out))
+        model = fuzz_steps.model_class(self.step)(inputs, head(out))
         if self.frozen and len(model.layers) > 3:
             model.layers[-2].trainable = False
         self.compile(model)
@@ -477,6 +483,8 @@ def train(  # noqa: PLR0912 - one line or two for each thing that was drawn
     given: tuple[Any, ...] = (x, y)
     hook = BatchHook(drawn.hook)
     made = callbacks(drawn, model, x)
+    if OWN_STEPS and drawn.hook != "none":
+        made += [hook]
     if SOURCES_TOO:
         given = source(drawn, x, y, options.get("sample_weight"))
         made += [hook] if drawn.hook != "none" else []
@@ -587,6 +595,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--configurations", type=int, default=300, help="how many (300)")
     parser.add_argument("--seed", type=int, default=0, help="number of the first (0)")
     parser.add_argument("--sources", action="store_true", help="draw sources of batches and batch hooks too")
+    parser.add_argument("--steps", action="store_true", help="draw train steps of the models' own too")
     parser.add_argument("--recurrent", action="store_true", help="draw models of recurrent layers")
     parser.add_argument("--only", type=int, help="run this one alone")
     given = parser.parse_args(arguments)

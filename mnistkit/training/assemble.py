@@ -10,6 +10,7 @@ from mnistkit.training.batch_hooks import interval
 from mnistkit.training.distributed.agreement import check_agreement
 from mnistkit.training.feeds import ArraysFeed
 from mnistkit.training.loop import Run
+from mnistkit.training.own_steps import own_methods, packed
 from mnistkit.training.programs import Programs
 from mnistkit.training.source_kinds import as_source, is_shuffled, is_source
 from mnistkit.training.sources import RowsFeed, SourceFeed
@@ -57,7 +58,8 @@ def assemble(
             validation = pytree.prepare_arrays(val_x, val_y, sample_weight=val_weight)
         if val_x is None and training is not None and fraction:
             training, validation = pytree.split(training, fraction=fraction)
-        return training and pytree.apply_class_weight(training, class_weight), validation
+        training = training and pytree.apply_class_weight(training, class_weight)
+        return (packed(training), packed(validation)) if own_methods(model) else (training, validation)
 
     def load_resident() -> tuple[Arrays | None, Arrays | None]:
         training, validation = load()

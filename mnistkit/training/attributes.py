@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnistkit.training.captured import PLAIN, Captured, captured_by
+from mnistkit.training.captured import PLAIN, Captured, captured_by, captured_by_method
 from mnistkit.training.keras_hooks import compiled_parts, flatten_layers
+from mnistkit.training.own_steps import own_methods
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -161,7 +162,9 @@ def _captured(model: Any) -> list[Captured]:
     for thing in [*flatten_layers(model), *_metrics_and_losses(model)]:
         functions += [value for name, value in vars(thing).items() if not name.startswith("_") and callable(value)]
         functions += [getattr(type(thing), name) for name in _METHODS if hasattr(type(thing), name)]
-    return captured_by(functions)
+    own = own_methods(model)
+    of_steps = [one for name in own for one in captured_by_method(model, name)]
+    return [*captured_by(functions), *of_steps]
 
 
 def _settings_of(thing: Any) -> dict[str, Any]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mnistkit.core.errors import InputError
 from mnistkit.core.thread_patches import ThreadPatch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 INTERVAL = "batch_hook_interval"
 """Class attribute of a callback: its batch hooks need to run only after every so many batches, and read logs alone."""
@@ -41,7 +44,6 @@ class BatchHooks:
         kind = "train" if training else "test"
         self._before = getattr(callbacks, f"on_{kind}_batch_begin")
         self._after = getattr(callbacks, f"on_{kind}_batch_end")
-        self._model = callbacks.model
 
     def steps_from(self, done: int) -> int:
         """Return how many steps there are until the hooks run next, after so many steps."""
@@ -57,11 +59,17 @@ class BatchHooks:
         if self.interval and step % self.interval == 0:
             self._before(step)
 
-    def after(self, done: int, *, is_last: bool = False) -> bool:
-        """Call the hooks after so many steps, if it is time; tell whether they may have changed the model."""
+    def after(self, done: int, logs: Callable[[], dict[str, Any]], *, is_last: bool = False) -> bool:
+        """Call the hooks after so many steps, if it is time; tell whether they may have changed the model.
+
+        Args:
+            done: number of steps.
+            logs: gives the values for the hooks.
+            is_last: whether the epoch ends here.
+        """
         if not self.interval or (done % self.interval == 0) == is_last:
             return False
-        self._after(done - 1, results(self._model))
+        self._after(done - 1, logs())
         return self._changes
 
 

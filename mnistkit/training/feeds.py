@@ -43,7 +43,13 @@ class Part(Protocol):
 
 
 class Feed(Protocol):
-    """Gives the steps of each epoch."""
+    """Gives the steps of each epoch.
+
+    Attributes:
+        logs: What the last step returned, None where that is the model's metrics.
+    """
+
+    logs: Any
 
     @property
     def num_batches(self) -> int | None:
@@ -125,6 +131,7 @@ class ArraysFeed:
         self._programs, self._training, self._seed = programs, training, seed
         self._n, self._batch_size = arrays.n, batch_size
         self._epoch = 0
+        self.logs: Any = None
         self._maker = Maker(may_give_up=programs.group is None)
         self._ready: tuple[Program, PyTree] | None = None
 
@@ -156,10 +163,11 @@ class ArraysFeed:
             self._ready = self._maker.get(lambda: self._programs.get(training=self._training, epoch=self._epoch))
         if self._ready is not None:
             program, data = self._ready
-            program.run(data, order, start=start, steps=steps, size=size)
+            self.logs = program.run(data, order, start=start, steps=steps, size=size)
             return
         for i in range(start, start + steps * size, size):
-            self._programs.own_step(self._programs.batch(order[i : i + size], training=self._training), self._training)
+            batch = self._programs.batch(order[i : i + size], training=self._training)
+            self.logs = self._programs.own_step(batch, self._training)
 
 
 @dataclass(slots=True)

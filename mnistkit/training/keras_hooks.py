@@ -82,13 +82,19 @@ replaced_rnn, replaced_lstm, replaced_gru = (ThreadPatch(hook.owner) for hook in
 """The functions that Keras' recurrent layers call under PyTorch, in the calling thread."""
 
 
-def _owner_of_value() -> tuple[Any, str]:
-    """Find the class that defines the property, the backend's own or its base."""
-    cls, name = _VALUE.owner()
+def _definer(cls: Any, name: str) -> tuple[Any, str]:
+    """Find the class that defines a method or a property of a class, the backend's own or its base."""
     return next(base for base in cls.__mro__ if name in vars(base)), name
 
 
-_replaced_value = ThreadPatch(_owner_of_value)
+def _owner_of_build() -> tuple[Any, str]:
+    import keras
+
+    return _definer(keras.optimizers.Optimizer, "build")
+
+
+_replaced_value = ThreadPatch(lambda: _definer(*_VALUE.owner()))
+_replaced_build = ThreadPatch(_owner_of_build)
 
 
 def missing(model: Any, *, backend: str) -> str | None:
@@ -205,6 +211,26 @@ def noted_reads() -> Iterator[dict[int, Any]]:
 
     with _replaced_value(note) as original:
         yield read
+
+
+@contextlib.contextmanager
+def noted_builds(needed: list[tuple[Any, Any]]) -> Iterator[None]:
+    """Note, within the block, the optimizers that would be built, each with its variables; an error ends the block."""
+
+    def note(optimizer: Any, variables: Any) -> None:
+        needed.append((optimizer, list(variables)))
+        raise RuntimeError(f"{optimizer.name} is not built")
+
+    with _replaced_build(note):
+        yield
+
+
+def build_optimizer(optimizer: Any, variables: Any) -> None:
+    """Create the variables of an optimizer, with the names that its first update gives them."""
+    import keras
+
+    with keras.name_scope(optimizer.name, caller=optimizer):
+        optimizer.build(variables)
 
 
 class TrainableFlags:

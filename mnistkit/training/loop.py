@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mnistkit.training import keras_hooks
-from mnistkit.training.batch_hooks import BatchHooks, results, runs_own_code
+from mnistkit.training.batch_hooks import BatchHooks, runs_own_code
 from mnistkit.training.distributed.together import Together
+from mnistkit.training.own_steps import epoch_results, step_results
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Iterator
@@ -102,12 +103,12 @@ class Run:
         with contextlib.closing(self._chunks(self.training, hooks, epoch=epoch)) as chunks:
             for done in chunks:
                 if displays and done != number:
-                    logs = results(model)
+                    logs = step_results(model, self.training.logs)
                     for display in displays:
                         display.on_train_batch_end(done - 1, logs)
                 if model.stop_training and hooks.interval:
                     break
-        return self._results()
+        return self._results(self.training)
 
     def _validate(self, callbacks: Any, epoch: int) -> dict[str, Any]:
         assert self.validation is not None
@@ -119,15 +120,15 @@ class Run:
             for _ in chunks:
                 if model.stop_evaluating and hooks.interval:
                     break
-        logs = self._results()
+        logs = self._results(self.validation)
         callbacks.on_test_end(logs)
         return logs
 
-    def _results(self) -> dict[str, Any]:
-        """Return the metrics of all processes."""
+    def _results(self, feed: Feed) -> dict[str, Any]:
+        """Return the metrics of all processes, or what the last step of an epoch returned."""
         if self._others is not None:
             self._others.add_up_metrics()
-        return results(self.model)
+        return epoch_results(self.model, feed.logs)
 
     def _chunks(self, feed: Feed, hooks: BatchHooks, *, epoch: int) -> Generator[int]:
         """Do all steps of an epoch; yield after each chunk how many are done."""
@@ -150,10 +151,10 @@ class Run:
                         slowest = seconds if self._others is None else self._others.slowest(seconds)
                         self._seconds_per_step[training] = slowest
                     at, done = at + steps, done + steps
-                    if hooks.after(done):
+                    if hooks.after(done, lambda: step_results(self.model, feed.logs)):
                         feed.look_again()
                     yield done
-        hooks.after(done, is_last=True)
+        hooks.after(done, lambda: step_results(self.model, feed.logs), is_last=True)
 
 
 def _shows_progress(callback: Any) -> bool:

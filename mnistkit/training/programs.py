@@ -9,6 +9,7 @@ import numpy as np
 
 from mnistkit.training import keras_hooks
 from mnistkit.training.attributes import Look, PythonState
+from mnistkit.training.own_steps import overrides, own_methods, returns_logs
 from mnistkit.training.pytree import holds_same, tree_leaves, tree_map
 
 if TYPE_CHECKING:
@@ -49,10 +50,13 @@ class Program(Protocol):
     def compile_rest(self, data: PyTree, n: int, *, size: int, epoch: int) -> None:
         """Get ready for the last batch of each epoch, of ``size``, if that is worth it in this epoch."""
 
-    def run(self, data: PyTree, order: npt.NDArray[np.int64] | None, *, start: int, steps: int, size: int) -> None:
+    def run(self, data: PyTree, order: npt.NDArray[np.int64] | None, *, start: int, steps: int, size: int) -> Any:
         """Do ``steps`` steps on batches of ``size`` of ``order``, the first at index ``start``; update the model.
 
         None is the samples' own order.
+
+        Returns:
+            What the last step returned; None where that is the model's metrics.
         """
 
 
@@ -121,6 +125,13 @@ class Programs:
         """Whether data on the device may be on the memory of the arrays that they are made from."""
         return self._backend.host_view(self.to_device(np.zeros(1, "float32"))) is not None
 
+    @property
+    def unpack(self) -> Callable[[Any], PyTree]:
+        """What makes the tree for a step of a batch of a source; a model's own step gets the batch as it comes."""
+        import keras
+
+        return (lambda batch: batch) if own_methods(self._model) else keras.utils.unpack_x_y_sample_weight
+
     def to_device(self, tree: PyTree) -> PyTree:
         """Put arrays on the default device."""
         return self._backend.to_device(tree)
@@ -139,9 +150,10 @@ class Programs:
                 return None
         return leaf if leaf.dtype.kind in "fiub" else None
 
-    def own_step(self, batch: PyTree, training: bool) -> None:  # noqa: FBT001 - as everywhere here
-        """Let Keras do a step itself."""
-        self._own.keras_step(self._model, batch, training=training)
+    def own_step(self, batch: PyTree, training: bool) -> Any:  # noqa: FBT001 - as everywhere here
+        """Let Keras do a step itself; return what it returns, None where that is the model's metrics."""
+        logs = self._own.keras_step(self._model, batch, training=training)
+        return logs if returns_logs(self._model, training=training) else None
 
     def batch(self, rows: npt.NDArray[np.int64], *, training: bool) -> PyTree:
         """Return a batch of the arrays."""
@@ -250,6 +262,8 @@ class Programs:
         before = None if self._backend.FIT_BUILDS else PythonState(self._model, tensors=False)
         if arrays is not None:
             batch = tree_map(lambda leaf: leaf[: self._batch_sizes[True]], arrays.tree)
+        if not self._backend.FIT_BUILDS and overrides(self._model, "train_step"):
+            return  # model.fit creates what is missing while it traces, and so does the program
         if keras_hooks.build(self._model, batch, idle_optimizer=self._backend.FIT_BUILDS):
             self._backend.batch_was_taken()
             if before is not None:  # model.fit does not call the model here

@@ -38,9 +38,15 @@ class _Feed:
 
     def __init__(self, programs: Programs, *, training: bool, is_ahead: bool, steps: int | None) -> None:
         self._programs, self._training = programs, training
-        stretches = Stretches(steps=steps if is_ahead else 1, as_array=programs.as_array, reuse=programs.shares_memory)
+        stretches = Stretches(
+            steps=steps if is_ahead else 1,
+            as_array=programs.as_array,
+            reuse=programs.shares_memory,
+            unpack=programs.unpack,
+        )
         self.plan = Plan(stretches, ahead=is_ahead)
         self._maker = Maker()
+        self.logs: Any = None  # what the last step returned, None where that is the model's metrics
         self._known: dict[Any, Program] = {}  # programs that fit the model as it is now
 
     def look_again(self) -> None:
@@ -67,12 +73,12 @@ class _Feed:
                 data = self._programs.to_device(stretch.tree)
             found = self._maker.get(lambda: (self._program(stretch, data), data))
         if found is not None:
-            found[0].run(data, None, start=start * stretch.size, steps=steps, size=stretch.size)
+            self.logs = found[0].run(data, None, start=start * stretch.size, steps=steps, size=stretch.size)
             return data
         self.plan.stretches.refused = self._maker.gave_up
         for i in range(start, start + steps):
             batch = stretch.raw if stretch.key is None else self._programs.to_device(stretch.batch(i))
-            self._programs.own_step(batch, self._training)
+            self.logs = self._programs.own_step(batch, self._training)
         return data
 
     def _program(self, stretch: Stretch, data: PyTree) -> Program:

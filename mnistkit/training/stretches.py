@@ -73,12 +73,21 @@ class Stretches:
         steps: most batches of a stretch, where that is known: of an epoch, or 1 where something runs after each step.
         as_array: gives an array on a tensor's memory, or a copy, or None for what is no dense tensor.
         reuse: whether the memory of a stretch may be filled again once its steps are done.
+        unpack: makes ``(x, y, sample_weight)`` of a batch; a model with its own step gets batches as they come.
     """
 
-    def __init__(self, *, steps: int | None, as_array: Callable[[Any], npt.NDArray[Any] | None], reuse: bool) -> None:
+    def __init__(
+        self,
+        *,
+        steps: int | None,
+        as_array: Callable[[Any], npt.NDArray[Any] | None],
+        reuse: bool,
+        unpack: Callable[[Any], PyTree],
+    ) -> None:
         self._most = min(steps or _MOST_STEPS, _MOST_STEPS)
         self._as_array = as_array
         self._reuse = reuse
+        self._unpack = unpack
         self._seen: Counter[Key] = Counter()
         self._chosen: list[Key] = []
         self._free: dict[Key, list[Stretch]] = {}
@@ -90,9 +99,7 @@ class Stretches:
 
     def put(self, raw: Any, stretch: Stretch | None) -> tuple[Stretch, bool]:
         """Put a batch into a stretch, the given one where it fits; tell whether it is another one."""
-        import keras
-
-        tree = keras.utils.unpack_x_y_sample_weight(raw)
+        tree = self._unpack(raw)
         arrays = [None if self.refused else self._as_array(leaf) for leaf in tree_leaves(tree)]
         key = self._key(tree, arrays)
         if key is None:

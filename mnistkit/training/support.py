@@ -9,6 +9,7 @@ from mnistkit.core.keras_backend import BACKENDS
 from mnistkit.training import keras_hooks
 from mnistkit.training.batch_hooks import batch_hook
 from mnistkit.training.hook import first_missing
+from mnistkit.training.own_steps import overrides
 from mnistkit.training.pytree import is_in_memory
 from mnistkit.training.source_kinds import is_source
 
@@ -17,15 +18,7 @@ if TYPE_CHECKING:
 
     from mnistkit.training.pytree import PyTree
 
-_OWN_STEPS = (
-    "fit",
-    "evaluate",
-    "train_step",
-    "test_step",
-    "make_train_function",
-    "make_test_function",
-    "compute_metrics",
-)
+_OWN_LOOPS = ("fit", "evaluate", "make_train_function", "make_test_function")
 _LIMITS = ("max_epochs", "max_steps_per_epoch")  # for debugging; older versions of Keras lack them
 _STEP_COUNTS = ("steps_per_epoch", "validation_steps")
 
@@ -56,7 +49,7 @@ def unsupported_reason(
     setting = _keras_setting(model)
     if setting is not None:
         return setting
-    own = [name for name in _OWN_STEPS if _overrides(model, name)]
+    own = [name for name in _OWN_LOOPS if overrides(model, name)]
     if own:
         return f"{type(model).__name__} has its own {own[0]}"
     if keras.distribution.distribution() is not None or keras_hooks.has_strategy(model):
@@ -113,9 +106,3 @@ def _missing_private_name(model: Any) -> str | None:
     backend = keras.backend.backend()
     hooks = importlib.import_module(f"mnistkit.training.{backend}.hooks")
     return keras_hooks.missing(model, backend=backend) or first_missing(hooks.HOOKS)
-
-
-def _overrides(model: Any, name: str) -> bool:
-    import keras
-
-    return name in vars(model) or getattr(type(model), name) is not getattr(keras.Model, name)

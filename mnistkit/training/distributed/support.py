@@ -8,6 +8,7 @@ import numpy as np
 
 from mnistkit.core.errors import InputError
 from mnistkit.training import keras_hooks
+from mnistkit.training.own_steps import own_methods
 from mnistkit.training.pytree import is_stored, tree_leaves
 from mnistkit.training.source_kinds import is_source
 
@@ -57,6 +58,9 @@ def check_supported(model: Any, trees: PyTree, *, group: Group, batch_size: int,
         raise InputError(f"{together}: the data come batch by batch; give arrays, the same to every process")
     if any(is_stored(leaf) for leaf in tree_leaves(trees)):
         raise InputError(f"{together}: the arrays are not in memory; read them with numpy.asarray first")
+    own = own_methods(model)
+    if reason is None and own:
+        reason = f"{type(model).__name__} has its own {own[0]}"
     if reason is not None:
         raise InputError(f"{together}, because {reason}, and model.fit would train each alone; change that")
     samples = min((len(leaf) for leaf in tree_leaves(x)), default=0)

@@ -10,6 +10,7 @@ is a program of its own there, called from Python; beside what it computes, the 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 from concurrent.futures import Future
@@ -21,10 +22,11 @@ from jax import lax
 
 from mnistkit.training import keras_hooks
 from mnistkit.training.jax.hooks import jaxpr_as_fun
+from mnistkit.training.own_steps import checked, optimizers_of, returns_logs
 from mnistkit.training.pytree import tree_map
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -95,8 +97,9 @@ class Program:
         state = self._specification(self._state())
         if size not in self._traced:
             self._traced[size] = self._trace(state, data, size=size)
-        jaxpr = self._traced[size]
-        step, tree = jaxpr_as_fun(jaxpr), jax.tree.structure(state)
+        jaxpr, tree = self._traced[size]
+        step, states = jaxpr_as_fun(jaxpr), len(jax.tree.leaves(state))
+        empty = [jax.ShapeDtypeStruct(one.shape, one.dtype) for one in jaxpr.out_avals[states:]]
 
         def one(state: Any, data: PyTree, order: Any, start: Any) -> Any:
             rows = lax.dynamic_slice_in_dim(order, start, size)
@@ -104,7 +107,12 @@ class Program:
             return jax.tree.unflatten(tree, step(*jax.tree.leaves((state, batch))))
 
         def many(state: Any, data: PyTree, order: Any, start: Any, steps: Any) -> Any:
-            return lax.fori_loop(0, steps, lambda i, state: one(state, data, order, start + i * size), state)
+            def after(i: Any, carried: Any) -> Any:
+                return one(carried[0], data, order, start + i * size)
+
+            logs = [jax.numpy.zeros(value.shape, value.dtype) for value in empty]
+            begin = jax.tree.unflatten(tree, [*jax.tree.leaves(state), *logs])
+            return lax.fori_loop(0, steps, after, begin)
 
         order_like = jax.ShapeDtypeStruct((n,), np.int32, sharding=self._sharding)
         inputs = (state, self._specification(data), order_like, 0)
@@ -118,25 +126,27 @@ class Program:
             del self._traced[old_size]
 
     def _trace(self, state: Any, data: PyTree, *, size: int) -> Any:
+        """Return the step's program, and the structure of what it returns: the new state, and logs."""
         spec = functools.partial(jax.tree.map, lambda a: jax.ShapeDtypeStruct((size, *a.shape[1:]), a.dtype))
-        with keras_hooks.noted_reads() as read:
+        with keras_hooks.noted_reads() as read, _kept_values(self._model):
             traced = jax.jit(self._step).trace(state, spec(data))
         _refuse_other_variables(traced.jaxpr.consts, read.values())
-        return traced.jaxpr
+        return traced.jaxpr, jax.tree.structure(traced.out_info)
 
-    def run(self, data: PyTree, order: npt.NDArray[np.int64] | None, *, start: int, steps: int, size: int) -> None:
+    def run(self, data: PyTree, order: npt.NDArray[np.int64] | None, *, start: int, steps: int, size: int) -> Any:
         """Do ``steps`` steps on batches of ``size`` of ``order``, the first at index ``start``; update the model."""
         n = jax.tree.leaves(data)[0].shape[0]
         future, loops = self._compiled[size, n]
         program = future.result()
         order32 = self._order_on_device(order, n)
-        state = self._state()
+        state, logs = self._state(), None
         if loops:
-            state = program(state, data, order32, start, steps)
+            state, logs = program(state, data, order32, start, steps)
         else:
             for i in range(steps):
-                state = program(state, data, order32, start + i * size)
+                state, logs = program(state, data, order32, start + i * size)
         jax.block_until_ready(self._set_state(state))
+        return logs
 
     def _order_on_device(self, order: npt.NDArray[np.int64] | None, n: int) -> Any:
         """Return an order as the programs take it; the last one is kept, since an epoch has one for all its chunks."""
@@ -163,13 +173,21 @@ class Program:
 
     def _step(self, state: Any, batch: PyTree) -> Any:
         step = self._model.train_step if self._training else self._model.test_step
-        _, new = step(state, batch)
+        logs, new = step(state, batch)
+        if returns_logs(self._model, training=self._training):
+            # Keras compiles the step too, so that numbers become arrays
+            logs = jax.tree.map(
+                lambda value: lax.convert_element_type(value, jax.numpy.result_type(value)), checked(logs)
+            )
+        else:
+            logs = None
         # a loop carries one type: bring back what a step returns with another (weakly typed, or a tuple for a list)
-        return jax.tree.map(
+        state = jax.tree.map(
             lambda old, new: new.astype(old.dtype),
             state,
             jax.tree.unflatten(jax.tree.structure(state), jax.tree.leaves(new)),
         )
+        return state, logs
 
 
 def keras_variables(model: Any, *, training: bool) -> list[list[Any]]:
@@ -188,6 +206,24 @@ def state_of_variables(groups: list[list[Any]]) -> tuple[list[Any], ...]:
         return jax.numpy.copy(variable.value) if known else variable.value
 
     return tuple([value(variable) for variable in group] for group in groups)
+
+
+@contextlib.contextmanager
+def _kept_values(model: Any) -> Iterator[None]:
+    """Refuse a step that sets variables itself: what tracing leaves in them is no value."""
+    groups = [*keras_variables(model, training=True), *(one.variables for one in optimizers_of(model))]
+    variables = [variable for group in groups for variable in group]
+    before = [one.value for one in variables]
+    changed: list[Any] = []
+    try:
+        yield
+    finally:
+        for variable, old in zip(variables, before, strict=True):
+            if variable.value is not old:
+                changed.append(variable)
+                variable.assign(old)
+    if changed:
+        raise ValueError(f"a step sets the variable {changed[0].path} instead of returning its value")
 
 
 def _in_thread(compile_: Callable[[], Any]) -> Future[Any]:

@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from mnistkit.training import keras_hooks
+from mnistkit.training.own_steps import checked, returns_logs
 from mnistkit.training.programs import COMPILE_REST_FROM
 from mnistkit.training.pytree import tree_leaves, tree_map
 from mnistkit.training.tensorflow.fused_batch_norm import fused_normalization
@@ -93,6 +94,7 @@ class Program:
         self._layers = keras_hooks.flatten_layers(model)
         self._flags = flags
         self._step = model.train_step if training else model.test_step
+        self._returns_logs = returns_logs(model, training=training)
         # on the CPU, fit leaves XLA out by itself, which cannot be told from jit_compile=False: speed decides
         self._asked_for_xla = bool(model.jit_compile)
         self._xla = all(layer.supports_jit for layer in self._layers)  # as Keras decides
@@ -130,20 +132,24 @@ class Program:
         for old in [*self._sizes][1:-_KEPT_RESTS]:
             del self._sizes[old]
 
-    def run(self, data: PyTree, order: npt.NDArray[np.int64] | None, *, start: int, steps: int, size: int) -> None:
+    def run(self, data: PyTree, order: npt.NDArray[np.int64] | None, *, start: int, steps: int, size: int) -> Any:
         """Do ``steps`` steps on batches of ``size`` of ``order``, the first at index ``start``; update the model."""
+        logs = self._run(data, order, start=start, steps=steps, size=size)
+        return logs if self._returns_logs else None
+
+    def _run(self, data: PyTree, order: npt.NDArray[np.int64] | None, *, start: int, steps: int, size: int) -> Any:
         known, flat = self._sizes[size], tree_leaves(data)
         if known.last == "kernels, each":
             rows = tf.range(start, start + size) if order is None else tf.constant(order[start : start + size])
-            known.traced(*(tf.gather(leaf, rows) for leaf in flat))
-            return
+            return known.traced(*(tf.gather(leaf, rows) for leaf in flat))
         order32 = self._order_on_device(order, flat[0].shape[0])
         if known.last == "xla, each":
+            logs = None
             for i in range(steps):
-                known.by_xla(flat, order32, tf.constant(start + i * size))
-            return
+                logs = known.by_xla(flat, order32, tf.constant(start + i * size))
+            return logs
         loop = known.by_xla if known.last == "xla" else known.by_kernels
-        loop(flat, order32, tf.constant(start), tf.constant(steps))
+        return loop(flat, order32, tf.constant(start), tf.constant(steps))
 
     def _order_on_device(self, order: npt.NDArray[np.int64] | None, n: int) -> Any:
         """Return an order as the loops take it; the last one is kept, since an epoch has one for all its chunks."""
@@ -177,43 +183,47 @@ class Program:
     def _trace(self, data: PyTree, *, size: int, fused: bool) -> Any:
         """Trace a step on one batch, a function of its arrays."""
 
-        def one(*flat: Any) -> None:
+        def one(*flat: Any) -> Any:
             remaining = iter(flat)
             with contextlib.ExitStack() as stack:
                 if fused:
                     stack.enter_context(fused_normalization(self._layers))
                 if self._xla and not self._asked_for_xla:
                     stack.enter_context(gradients_of_kernels())
-                self._step(tree_map(lambda _: next(remaining), data))
+                logs = self._step(tree_map(lambda _: next(remaining), data))
+                return logs if self._returns_logs else {}
 
         batch = [tf.TensorSpec((size, *leaf.shape[1:]), leaf.dtype) for leaf in tree_leaves(data)]
         with self._flags.applied():
-            return tf.function(one, autograph=False).get_concrete_function(*batch)
+            traced = tf.function(one, autograph=False).get_concrete_function(*batch)
+        checked(traced.structured_outputs)  # not while tracing: variables that are made there would stay without values
+        return traced
 
     def _loop(self, traced: Any, data: PyTree, *, size: int, jit_compile: bool) -> Any:
-        def many(flat: list[Any], order: Any, start: Any, steps: Any) -> None:
-            def body(i: Any) -> Any:
-                _gathered(traced, flat, order, start + i * size, size)
-                return [i + 1]
+        def many(flat: list[Any], order: Any, start: Any, steps: Any) -> Any:
+            def body(i: Any, _: Any) -> Any:
+                return [i + 1, _gathered(traced, flat, order, start + i * size, size)]
 
-            tf.while_loop(lambda i: i < steps, body, [tf.constant(0)], parallel_iterations=1)
+            logs = tf.nest.map_structure(lambda one: tf.zeros(one.shape, one.dtype), traced.structured_outputs)
+            begin = [tf.constant(0), logs]
+            return tf.while_loop(lambda i, _: i < steps, body, begin, parallel_iterations=1)[1]
 
         return _function(many, data, numbers=2, jit_compile=jit_compile)
 
     def _single(self, traced: Any, data: PyTree, *, size: int) -> Any:
-        def one(flat: list[Any], order: Any, start: Any) -> None:
-            _gathered(traced, flat, order, start, size)
+        def one(flat: list[Any], order: Any, start: Any) -> Any:
+            return _gathered(traced, flat, order, start, size)
 
         return _function(one, data, numbers=1, jit_compile=True)
 
 
-def _gathered(traced: Any, flat: list[Any], order: Any, start: Any, size: int) -> None:
+def _gathered(traced: Any, flat: list[Any], order: Any, start: Any, size: int) -> Any:
     # gather, not slice: XLA takes the beginning of a slice for a constant and compiles anew for each
     rows = tf.gather(order, start + tf.range(size))
-    traced(*(tf.gather(leaf, rows) for leaf in flat))
+    return traced(*(tf.gather(leaf, rows) for leaf in flat))
 
 
-def _function(function: Callable[..., None], data: PyTree, *, numbers: int, jit_compile: bool) -> Any:
+def _function(function: Callable[..., Any], data: PyTree, *, numbers: int, jit_compile: bool) -> Any:
     """Make a function of any number of samples: one trace, and one program of XLA for each number."""
     arrays = [tf.TensorSpec((None, *leaf.shape[1:]), leaf.dtype) for leaf in tree_leaves(data)]
     signature = [arrays, tf.TensorSpec((None,), tf.int32), *[tf.TensorSpec((), tf.int32)] * numbers]

@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from mnistkit.training.own_steps import overrides
+
 
 def keras_step(model: Any, batch: Any, *, training: bool) -> Any:
     """Do one step as ``model.fit`` does it; return what the step returns."""
@@ -18,4 +20,5 @@ def keras_step(model: Any, batch: Any, *, training: bool) -> Any:
             return model.test_step(batch)
     finally:
         model.train(before)
-        model.zero_grad()
+        if not overrides(model, "train_step"):  # one of the user's may add to the gradients of the step before
+            model.zero_grad()

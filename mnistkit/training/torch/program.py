@@ -14,11 +14,13 @@ import torch
 
 from mnistkit.training import keras_hooks
 from mnistkit.training.attributes import settings
+from mnistkit.training.own_steps import returns_logs
 from mnistkit.training.programs import COMPILE_REST_FROM
 from mnistkit.training.pytree import tree_leaves, tree_map
 from mnistkit.training.torch import cuda_graph, executor, simplify, trace
 from mnistkit.training.torch.graph import largest_product
 from mnistkit.training.torch.hooks import copy_lists
+from mnistkit.training.torch.logs import values_of
 from mnistkit.training.torch.own_step import keras_step
 
 if TYPE_CHECKING:
@@ -133,7 +135,7 @@ class Program:
             for old in [*self._replays][1:-_KEPT_RESTS]:
                 del self._replays[old]
 
-    def run(self, data: PyTree, order: npt.NDArray[np.int64] | None, *, start: int, steps: int, size: int) -> None:
+    def run(self, data: PyTree, order: npt.NDArray[np.int64] | None, *, start: int, steps: int, size: int) -> Any:
         """Do ``steps`` steps on batches of ``size`` of ``order``, the first at index ``start``; update the model."""
         flat, stop = leaves(data), start + steps * size
         replay = self._replays.get(size)
@@ -143,17 +145,19 @@ class Program:
         else:
             rows = torch.as_tensor(order[start:stop], device=flat[0].device)
             if replay is None:
-                keras_step(self._model, tree_map(lambda leaf: leaf[rows], data), training=self._training)
-                return
+                batch = tree_map(lambda leaf: leaf[rows], data)
+                logs = keras_step(self._model, batch, training=self._training)
+                return logs if returns_logs(self._model, training=self._training) else None
             batches = gathered_batches(flat, rows, size)
         assert replay is not None
         with replay.threads(), torch.no_grad():
             replay(batches)
+        return replay.logs()
 
 
 def leaves(data: PyTree) -> list[Any]:
     """Return the arrays of a tree, at once where there are no containers inside: this runs before every short run."""
-    if all(part is None or isinstance(part, torch.Tensor) for part in data):
+    if type(data) is tuple and all(part is None or isinstance(part, torch.Tensor) for part in data):
         return [part for part in data if part is not None]
     return tree_leaves(data)
 
@@ -184,6 +188,7 @@ class Replay:
         self._variables = traced.state
         self._random_ops: list[RandomOp] = traced.random_ops
         self._parts = traced.parts  # kept, because the graph knows their numbers alone
+        self._logs = traced.logs
         self._one_thread = largest_product(traced.graph.graph) < _WORTH_THREADS
         device = batch[0].device
         self._joined = simplify.simplify(traced.graph, states=len(self._variables), device=device)
@@ -197,6 +202,10 @@ class Replay:
     def threads(self) -> contextlib.AbstractContextManager[None]:
         """Use one thread within the block where that is faster."""
         return _ONE_THREAD() if self._one_thread else contextlib.nullcontext()
+
+    def logs(self) -> Any:
+        """Return what the last step returned, None where that is the model's metrics."""
+        return values_of(self._logs)
 
     def __call__(self, batches: Iterator[tuple[Any, ...]]) -> None:
         """Do a step on each batch."""

@@ -9,7 +9,7 @@ import torch
 
 from mnistkit.training.keras_hooks import flatten_layers
 from mnistkit.training.torch.graph import written
-from mnistkit.training.torch.untraceable import UntraceableError
+from mnistkit.training.torch.untraceable import ChangesTensorError
 from mnistkit.training.torch.writes import memory_of
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def captured_state(
         made: tells whether a tensor was made by the step itself.
 
     Raises:
-        UntraceableError: the step changes another tensor.
+        ChangesTensorError: the step changes another tensor.
     """
     graph = module.graph
     held = [(node, getattr(module, node.target)) for node in graph.nodes if node.op == "get_attr"]
@@ -87,7 +87,8 @@ def captured_state(
     found = [one for one in (*buffers_of(model), *read) if memory_of(one.value) in memory]
     explained = {memory_of(one.value) for one in [*known, *found]}
     changed = written(graph)
-    if any(node in changed and address not in explained for node, address in outside.items()):
-        raise UntraceableError("it changes a tensor that is neither a Keras variable nor a buffer")
+    unexplained = {address for node, address in outside.items() if node in changed and address not in explained}
+    if unexplained:
+        raise ChangesTensorError(unexplained)
     inputs = {memory_of(one.value) for one in known}
     return [one for one in found if memory_of(one.value) not in inputs]

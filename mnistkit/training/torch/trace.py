@@ -11,10 +11,13 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from mnistkit.training.keras_hooks import noted_reads, replaced_seed_generator, unfused_update
+from mnistkit.training.own_steps import optimizers_of, overrides, returns_logs
 from mnistkit.training.pytree import tree_leaves, tree_map
+from mnistkit.training.torch import own_train_step
 from mnistkit.training.torch.graph import written
 from mnistkit.training.torch.hooks import make_fx, untraced
 from mnistkit.training.torch.if_conversion import if_conversion
+from mnistkit.training.torch.logs import KeptLogs
 from mnistkit.training.torch.recurrent import recurrent_parts
 from mnistkit.training.torch.state import State, buffers_of, captured_state, keras_state
 from mnistkit.training.torch.untraceable import UntraceableError, UntraceableOperations, check_repeats
@@ -70,15 +73,17 @@ class Trace:
     Attributes:
         graph: module whose inputs are the state's tensors, the arrays of the batch, then the random numbers; it changes
             the state in place and returns nothing of interest.
-        state: Keras variables and PyTorch buffers in the order of the inputs.
+        state: Keras variables, PyTorch buffers and what the step returns, in the order of the inputs.
         random_ops: random inputs.
         parts: what the graph calls by a number.
+        logs: what the step returns, as a tree of some of the state; None where it is the model's metrics.
     """
 
     graph: Any
     state: list[State]
     random_ops: list[RandomOp]
     parts: list[Opaque]
+    logs: Any = None
 
 
 def trace(model: Any, batch: PyTree, *, training: bool) -> Trace:
@@ -87,16 +92,26 @@ def trace(model: Any, batch: PyTree, *, training: bool) -> Trace:
     Raises:
         Exception: whatever torch or Keras raises when the step cannot be traced.
     """
+    is_own = training and overrides(model, "train_step")
+
+    def once() -> Trace:
+        return own_train_step.trace(model, again) if is_own else again()
+
+    def again() -> Trace:
+        return _trace(model, batch, training=training)
+
     with _TRACING:
         try:
-            return _trace(model, batch, training=training)
+            return once()
         except Exception:
             # Some of Keras' fused optimizers read a tensor's value (SGD its learning rate, Nadam a product); the update
             # written one variable at a time does not.
             if not training:
                 raise
-            with unfused_update(model.optimizer):
-                return _trace(model, batch, training=training)
+            with contextlib.ExitStack() as stack:
+                for optimizer in optimizers_of(model):
+                    stack.enter_context(unfused_update(optimizer))
+                return once()
 
 
 def draws_per_step(random_ops: list[RandomOp]) -> list[tuple[Any, int]]:
@@ -117,12 +132,14 @@ def _trace(model: Any, batch: PyTree, *, training: bool) -> Trace:
 
 def _trace_with(state: list[State], model: Any, batch: PyTree, *, training: bool) -> tuple[Trace, list[State]]:
     extractor = RandomOpExtractor(tree_leaves(batch)[0].device)
+    kept_logs = KeptLogs() if returns_logs(model, training=training) else None
 
-    def step(tensors: list[Any], flat: list[Any]) -> None:
+    def step(tensors: list[Any], flat: list[Any]) -> Any:
         del tensors  # traced because the variables hold these very tensors
         remaining = iter(flat)
         data = tree_map(lambda _: next(remaining), batch)
-        model.train_step(data) if training else model.test_step(data)
+        logs = model.train_step(data) if training else model.test_step(data)
+        return None if kept_logs is None else kept_logs.take(logs)
 
     tensors = [one.value for one in state]
     kept = [*tensors, *(one.value for one in buffers_of(model))]
@@ -149,10 +166,15 @@ def _trace_with(state: list[State], model: Any, batch: PyTree, *, training: bool
             for tensor, old in zip(kept, copies, strict=True):
                 tensor.copy_(old)
     check_repeats(module.graph)
+    if kept_logs is not None:
+        kept_logs.put_into(module.graph, after=len(state))
     _expose(module, extractor.random_ops)
+    if any(writes.made(variable.value) for variable in read.values()):
+        raise UntraceableError("it makes a variable")
     _check_seed_generators(module, state, extractor.random_ops)
     captured = captured_state(model, module, known=state, read=read.values(), made=writes.made)
-    traced = Trace(graph=module, state=state, random_ops=extractor.random_ops, parts=parts)
+    held, logs = ([], None) if kept_logs is None else (kept_logs.held, kept_logs.tree)
+    traced = Trace(module, [*state, *held], extractor.random_ops, parts, logs)
     return traced, captured
 
 

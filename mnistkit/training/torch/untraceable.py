@@ -19,6 +19,18 @@ class UntraceableError(Exception):
     """The step looks at values or at hidden state, so that one trace cannot stand for all steps."""
 
 
+class ChangesTensorError(UntraceableError):
+    """The step changes tensors that are no state of the model's.
+
+    Args:
+        memory: where they are.
+    """
+
+    def __init__(self, memory: set[int]) -> None:
+        super().__init__("it changes a tensor that is neither a Keras variable nor a buffer")
+        self.memory = memory
+
+
 class UntraceableOperations(DispatchMode):
     """Refuses operations within the block, before they run."""
 

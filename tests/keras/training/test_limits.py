@@ -264,13 +264,13 @@ def test_convolutions_stay_out_of_loops():
 
 
 def left_to_keras(model):
-    """Give a model a train step of its own, so that ``model.fit`` does the run."""
+    """Give a model a train function of its own, so that ``model.fit`` does the run."""
 
-    class OwnStep(type(model)):
-        def train_step(self, *args, **kwargs):
-            return super().train_step(*args, **kwargs)
+    class OwnLoop(type(model)):
+        def make_train_function(self, *args, **kwargs):
+            return super().make_train_function(*args, **kwargs)
 
-    model.__class__ = OwnStep
+    model.__class__ = OwnLoop
     return model
 
 

@@ -156,17 +156,17 @@ def test_progress_is_shown_when_asked(capsys):
     assert capsys.readouterr().out == ""
 
 
-class OwnStep(keras.Sequential):
-    def train_step(self, *args):
-        return super().train_step(*args)
+class OwnLoop(keras.Sequential):
+    def make_train_function(self, *args, **kwargs):
+        return super().make_train_function(*args, **kwargs)
 
 
 def test_what_cannot_be_compiled_goes_to_model_fit_and_says_why(capsys):
     x, y = pictures(BATCH * 3)
-    own = OwnStep(mlp().layers)
+    own = OwnLoop(mlp().layers)
     own.compile("sgd", "categorical_crossentropy")
     fit(own, x, y, batch_size=BATCH, verbose=0)
-    assert "OwnStep has its own train_step" in capsys.readouterr().err
+    assert "OwnLoop has its own make_train_function" in capsys.readouterr().err
 
     eager = mlp()
     eager.compile("sgd", "categorical_crossentropy", run_eagerly=True)
