@@ -1,9 +1,11 @@
 """The file that reads numbers by itself: the strings of the reader, and a refusal where it would say others."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -192,3 +194,17 @@ def test_the_command_line_knows_the_file(numbers, cli, fails, asset):
 
 def test_same_bytes_each_time(numbers, asset):
     assert build_number_model(asset).SerializeToString(deterministic=True) == numbers.read_bytes()
+
+
+def test_export_writes_it_in_place_of_the_picture_file(tmp_path, capsys):
+    """Here with the tutorial's classifier, which takes rows of 784."""
+    from mnistkit.cli.export import _picture_file
+    from mnistkit.cli.parser import build_parser
+
+    report = SimpleNamespace(
+        path=Path(shutil.copy(ROOT / "exports" / "mnist-jax.onnx", tmp_path / "my.onnx")), profile="digits"
+    )
+    options = build_parser().parse_args(["export", "my.keras", "--picture", "--number"])
+    assert _picture_file(options, report) is None
+    assert f"picture model of several digits in {tmp_path / 'my-number.onnx'}" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["my-number.onnx", "my.onnx"]
