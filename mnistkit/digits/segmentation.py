@@ -351,12 +351,12 @@ def _without_straight_lines(component: Component, median_height: float) -> list[
         least = max(int(min(1.5 * median_height, 0.8 * inked.shape[axis])), int(0.9 * median_height), 3)
         if inked.shape[axis] < least:
             continue
-        long = _opened(_dilated(inked, 1, 1 - axis), least, axis)
+        long = _opened(dilated(inked, 1, 1 - axis), least, axis)
         # A bundle of lines thicker than a pen is no line.
         lines |= long & ~_opened(long, thick + 2, 1 - axis)
     if lines.sum() < 0.5 * median_height or component.width < 0.5 * median_height:
         return [component]
-    rest = np.where(_dilated(_dilated(lines, 1, 0), 1, 1), 0, ink).astype(np.float32)
+    rest = np.where(dilated(dilated(lines, 1, 0), 1, 1), 0, ink).astype(np.float32)
     parts = _connected(rest, rest)
     # What is thin and lies along a line is its own rough edge.
     parts = [
@@ -375,7 +375,8 @@ def _without_straight_lines(component: Component, median_height: float) -> list[
     return parts if kept > 0 else []
 
 
-def _dilated(mask: npt.NDArray[np.bool_], reach: int, axis: int) -> npt.NDArray[np.bool_]:
+def dilated(mask: npt.NDArray[np.bool_], reach: int, axis: int) -> npt.NDArray[np.bool_]:
+    """The cells of a mask and those ``reach`` cells before and after them along an axis."""
     grown = mask.copy()
     for shift in range(1, reach + 1):
         if axis == 0:

@@ -1,4 +1,4 @@
-"""What is decided about the digits that the net finds: strokes in dates, and which way up a page lies."""
+"""What is decided about the digits that the net finds: strokes in dates, the way up of a page, the vote."""
 
 import numpy as np
 import pytest
@@ -6,6 +6,7 @@ import pytest
 from mnistkit.digits.reader import looks
 from mnistkit.digits.reader.detect import _without_strokes
 from mnistkit.digits.reader.peaks import Found
+from mnistkit.digits.reader.vote import with_votes
 
 PAGE = np.full((40, 100, 1), 255, np.uint8)
 
@@ -86,3 +87,44 @@ def test_a_page_without_doubt_is_looked_at_once(seen):
     seen += [found_as([])]
     assert looks.find_digits(PAGE)[1] == 0
     assert not seen
+
+
+class Recorder:
+    """A classifier that keeps what it is shown, and says 1."""
+
+    def predict(self, images):
+        self.images = images
+        return [self] * len(images)
+
+    probabilities = np.array([0.01, 0.91, *[0.01] * 8], np.float32)
+
+
+def two_strokes(*, joined):
+    """Two leaning strokes whose boxes overlap by a third, and what the net finds there."""
+    page = np.full((140, 200, 1), 255, np.uint8)
+    for row in range(20, 120):
+        lean = (120 - row) // 2
+        page[row, 40 + lean : 52 + lean] = 0
+        page[row, 84 + lean : 90 + lean] = 0
+        if joined and 66 <= row < 72:
+            page[row, 40 + lean : 90 + lean] = 0
+    boxes = [(71.0, 70.0, 62.0, 100.0), (112.0, 70.0, 56.0, 100.0)]
+    return page, found_as([1, 1], boxes)
+
+
+def test_the_classifier_sees_one_digit_without_its_neighbors_ink():
+    page, found = two_strokes(joined=False)
+    seen = Recorder()
+    voted = with_votes(found, page, seen)
+    assert (seen.images > 0.3).any((1, 2)).all()
+    gaps = [(np.diff(np.flatnonzero((image > 0.3)[row])) > 1).any() for image in seen.images for row in range(6, 22)]
+    assert not any(gaps)  # one run of ink in each row: the other stroke is gone
+    assert voted.found.classes.argmax(1).tolist() == [1, 1]
+
+
+def test_ink_of_digits_that_touch_stays():
+    page, found = two_strokes(joined=True)
+    seen = Recorder()
+    with_votes(found, page, seen)
+    gaps = [(np.diff(np.flatnonzero((image > 0.3)[row])) > 1).any() for image in seen.images for row in range(6, 22)]
+    assert any(gaps)

@@ -12,6 +12,7 @@ from mnistkit.digits.contract import CLASSES
 from mnistkit.digits.pictures import center_digit, find_foreground
 from mnistkit.digits.reader.confidence import LEAST_THERE, RIGHT, THERE, evidence, probability
 from mnistkit.digits.reader.peaks import Found
+from mnistkit.digits.segmentation import INK, dilated, label
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,10 +22,15 @@ if TYPE_CHECKING:
 _HEIGHT: Final = 40.0  # cells of a digit
 _MOST_SIDE: Final = 1400.0
 _AROUND: Final = 0.06  # of the box, that is read too
-_WEIGHT: Final = 0.6  # of the classifier's vote, the net's being 1
-_CROWDED: Final = 4.0  # the vote counts nothing where another box covers a quarter
+_WEIGHT: Final = 0.8  # of the classifier's vote, the net's being 1
+_CROWDED: Final = 2.0  # the vote counts nothing where another box covers half
+_REACHED: Final = 0.02  # of a box that another covers: ink of the other's digit may be in it
+_OWN: Final = 0.5  # of connected ink in a box: so much belongs to its digit, with less
+_OTHERS: Final = 0.8  # in another box to that box's alone
+_FOUND: Final = 0.5  # chance of a digit that ink may belong to
 _EMPTY: Final = 6  # cells around a digit
 _LEAST: Final = 1e-4  # no probability counts for less
+_LEAST_VOTE: Final = 0.01  # nor any of the classifier's
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,9 +67,9 @@ def with_votes(found: Found, picture: NDArray[np.uint8], classifier: DigitClassi
     likely = on_all | (_there(found, covered) >= LEAST_THERE)
     opinions = np.full((len(found), CLASSES), 1 / CLASSES, np.float32)
     if likely.any():
-        opinions[likely] = _opinions(found.only(likely), picture, classifier)
+        opinions[likely] = _opinions(found.only(likely), picture, classifier, covered[likely])
     weights = _WEIGHT * (1 - _CROWDED * covered).clip(0)
-    both = found.classes * opinions.clip(_LEAST) ** weights[:, None]
+    both = found.classes * opinions.clip(_LEAST_VOTE) ** weights[:, None]
     both = both / both.sum(1, keepdims=True)
     each, best = np.arange(len(found)), both.argmax(1)
     second = np.partition(both, -2, axis=1)[:, -2]
@@ -79,7 +85,9 @@ def _there(found: Found, covered: NDArray[np.float32]) -> NDArray[np.float32]:
     return probability(evidence(found.chances, ones, ones, covered, ones), THERE)
 
 
-def _opinions(found: Found, picture: NDArray[np.uint8], classifier: DigitClassifier) -> NDArray[np.float32]:
+def _opinions(
+    found: Found, picture: NDArray[np.uint8], classifier: DigitClassifier, covered: NDArray[np.float32]
+) -> NDArray[np.float32]:
     """The classifier's probabilities ``[n, 10]``; equal ones where there is no ink."""
     opinions = np.full((len(found), CLASSES), 1 / CLASSES, np.float32)
     if not len(found):
@@ -91,11 +99,56 @@ def _opinions(found: Found, picture: NDArray[np.uint8], classifier: DigitClassif
     except NoDigitError:
         return opinions
     scale = np.array([ink.shape[1] / picture.shape[1], ink.shape[0] / picture.shape[0]] * 2)
-    images = np.stack([_cut(ink, box) for box in found.boxes * scale])
+    boxes = found.boxes * scale
+    others = _ink_of_others(ink, boxes, covered, found.chances >= _FOUND)
+    images = np.stack([_cut(ink, box, others.get(place)) for place, box in enumerate(boxes)])
     seen = np.flatnonzero(images.max((1, 2)) > 0)
     if len(seen):
         opinions[seen] = np.stack([reading.probabilities for reading in classifier.predict(images[seen])])
     return opinions
+
+
+def _ink_of_others(
+    ink: NDArray[np.float32], boxes: NDArray[np.float64], covered: NDArray[np.float32], are_digits: NDArray[np.bool_]
+) -> dict[int, NDArray[np.bool_]]:
+    """For each box that another one covers in part, which cells of its cut hold ink of other digits.
+
+    Connected ink lies nearly whole in the box of its digit; that of two digits that touch lies in neither, and stays.
+    """
+    crowded: list[int] = np.flatnonzero(covered > _REACHED).tolist()
+    if not crowded:
+        return {}
+    numbers, count = label(ink > INK)
+    whole = np.bincount(numbers.ravel(), minlength=count + 1)
+    best = np.zeros(count + 1)  # share of connected ink in the box that has most of it
+    for place in np.flatnonzero(are_digits).tolist():
+        there, share = _shares(numbers, boxes[place], whole)
+        np.maximum.at(best, there, share)
+    found = {}
+    for place in crowded:
+        there, share = _shares(numbers, boxes[place], whole)
+        own = np.zeros(count + 1)
+        own[there] = share
+        part = numbers[_window(boxes[place], around=_AROUND)]
+        is_other = (part > 0) & (own[part] < _OWN) & (best[part] > _OTHERS)
+        soft = dilated(dilated(is_other, 1, 0), 1, 1) & (part == 0)
+        found[place] = is_other | soft
+    return found
+
+
+def _shares(
+    numbers: NDArray[np.int32], box: NDArray[np.float64], whole: NDArray[np.int64]
+) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    """The numbers of the connected ink in a box, and how much of each lies there."""
+    there, cells = np.unique(numbers[_window(box)], return_counts=True)
+    return there, cells / whole[there]
+
+
+def _window(box: NDArray[np.float64], *, around: float = 0.0) -> tuple[slice, slice]:
+    """Rows and columns of a box, and so much more on each side."""
+    low = np.floor(box[:2] - box[2:] * (0.5 + around)).astype(int).clip(0)
+    high = np.ceil(box[:2] + box[2:] * (0.5 + around)).astype(int).clip(0)
+    return slice(low[1], high[1]), slice(low[0], high[0])
 
 
 def _covered(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -110,11 +163,13 @@ def _covered(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
     return found
 
 
-def _cut(ink: NDArray[np.float32], box: NDArray[np.float64]) -> NDArray[np.float32]:
-    """The ink of one box as MNIST shows a digit; all 0 where there is none."""
-    low = np.floor(box[:2] - box[2:] * (0.5 + _AROUND)).astype(int).clip(0)
-    high = np.ceil(box[:2] + box[2:] * (0.5 + _AROUND)).astype(int)
-    part = ink[low[1] : high[1], low[0] : high[0]]
+def _cut(
+    ink: NDArray[np.float32], box: NDArray[np.float64], left_out: NDArray[np.bool_] | None = None
+) -> NDArray[np.float32]:
+    """The ink of one box as MNIST shows a digit, without some cells; all 0 where there is none."""
+    part = ink[_window(box, around=_AROUND)]
+    if left_out is not None:
+        part = np.where(left_out, np.float32(0), part)
     if not part.size or not part.max() > 0.3:  # noqa: PLR2004  # no ink, but the soft edge of some
         return np.zeros((28, 28), np.float32)
     return center_digit(np.pad(part, _EMPTY))
