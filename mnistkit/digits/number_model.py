@@ -93,7 +93,7 @@ def build_number_model(classifier: str | os.PathLike[str] | bytes) -> onnx.Model
     from onnx import helper
 
     from mnistkit.digits.number_graph.answer import OUTPUTS
-    from mnistkit.digits.number_graph.tensors import Graph
+    from mnistkit.digits.number_graph.graph import Graph
 
     inner = load_classifier(classifier)
     entries = {entry.key.removeprefix(contract.PREFIX): entry.value for entry in inner.metadata_props}

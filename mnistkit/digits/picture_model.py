@@ -16,7 +16,7 @@ from mnistkit.core.errors import ModelFileError, ParityError, one_line
 from mnistkit.core.files import check_writable, replacing
 from mnistkit.core.runtime import Runtime
 from mnistkit.digits.contract import CLASSES, SIDE
-from mnistkit.digits.number_graph.tensors import rename
+from mnistkit.digits.number_graph.merging import rename
 from mnistkit.digits.scaling import UNIT, Scaling, read_scaling
 
 if TYPE_CHECKING:

@@ -8,9 +8,10 @@ from PIL import Image
 from mnistkit.core.runtime import Runtime
 from mnistkit.digits.number_graph import pixels
 from mnistkit.digits.number_graph.boxes import WIDTH, Rows, medians, without_overlaps
+from mnistkit.digits.number_graph.graph import Graph
 from mnistkit.digits.number_graph.looks import _agreed
 from mnistkit.digits.number_graph.order import in_order
-from mnistkit.digits.number_graph.tensors import _KINDS, Graph
+from mnistkit.digits.number_graph.tensor import KINDS
 from mnistkit.digits.reader import detect, looks, peaks
 
 
@@ -20,10 +21,10 @@ def run(build, **feeds):
     found = build(graph, **{name: graph.tensor(name, str(value.dtype)) for name, value in feeds.items()})
     graph.named(found, "found")
     infos = [
-        helper.make_tensor_value_info(name, _KINDS[str(value.dtype)], [None] * value.ndim)
+        helper.make_tensor_value_info(name, KINDS[str(value.dtype)], [None] * value.ndim)
         for name, value in feeds.items()
     ]
-    outputs = [helper.make_tensor_value_info("found", _KINDS[found.dtype], None)]
+    outputs = [helper.make_tensor_value_info("found", KINDS[found.dtype], None)]
     whole = helper.make_graph(graph.nodes, "part", infos, outputs, graph.initializers)
     model = helper.make_model(whole, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
     return Runtime(model.SerializeToString(), device="cpu", optimize=False).run(feeds)["found"]

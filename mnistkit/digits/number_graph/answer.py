@@ -18,7 +18,8 @@ from mnistkit.digits.reader.detect import _BELOW, _FEW, _POSSIBLE, _SURE, _TINY
 from mnistkit.digits.reader.signs import _ENOUGH, _SMALL, _TALL
 
 if TYPE_CHECKING:
-    from mnistkit.digits.number_graph.tensors import Graph, Tensor
+    from mnistkit.digits.number_graph.graph import Graph
+    from mnistkit.digits.number_graph.tensor import Tensor
     from mnistkit.digits.number_graph.vote import Voters
 
 OUTPUTS: Final = {

@@ -9,7 +9,8 @@ from mnistkit.digits.contract import CLASSES
 from mnistkit.digits.reader.peaks import _INSIDE, OVERLAP
 
 if TYPE_CHECKING:
-    from mnistkit.digits.number_graph.tensors import Graph, Tensor
+    from mnistkit.digits.number_graph.graph import Graph
+    from mnistkit.digits.number_graph.tensor import Tensor
 
 WIDTH: Final = 4 + 1 + CLASSES + 4
 """Numbers of a digit: box, chance, classes, turns."""

@@ -32,7 +32,8 @@ from mnistkit.digits.reader.peaks import MOST_PEAKS
 if TYPE_CHECKING:
     import onnx
 
-    from mnistkit.digits.number_graph.tensors import Graph, Tensor
+    from mnistkit.digits.number_graph.graph import Graph
+    from mnistkit.digits.number_graph.tensor import Tensor
 
 _TRIED = 2  # other ways up
 

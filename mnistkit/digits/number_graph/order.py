@@ -11,7 +11,8 @@ from mnistkit.digits.reader.peaks import MOST_PEAKS
 from mnistkit.digits.reader.rows import _ALIKE, _LEVEL, _LONG_ENOUGH, _REACH
 
 if TYPE_CHECKING:
-    from mnistkit.digits.number_graph.tensors import Graph, Tensor
+    from mnistkit.digits.number_graph.graph import Graph
+    from mnistkit.digits.number_graph.tensor import Tensor
 
 _APART = 0.35  # widths: one digit above another, as in reader.rows._above
 _WIDE, _WIDER = 0.7, 2.2  # as in reader.rows.wide_gaps

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 from mnistkit.digits.reader.looks import _MOST_SIDE
 
 if TYPE_CHECKING:
-    from mnistkit.digits.number_graph.tensors import Graph, Tensor
+    from mnistkit.digits.number_graph.graph import Graph
+    from mnistkit.digits.number_graph.tensor import Tensor
 
 _BAND: Final = 1 << 19  # pixels handled at a time, so that a photo never becomes one big array
 _FAR: Final = 1 << 40

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 from mnistkit.digits.number_graph.boxes import median
 
 if TYPE_CHECKING:
-    from mnistkit.digits.number_graph.tensors import Graph, Tensor
+    from mnistkit.digits.number_graph.graph import Graph
+    from mnistkit.digits.number_graph.tensor import Tensor
 
 _INK: Final = 0.3  # as in mnistkit.digits.segmentation
 _SHARE: Final = 0.2  # of the box: how near to its axes or diagonals ink lies

@@ -18,7 +18,8 @@ from mnistkit.digits.scaling import UNIT
 if TYPE_CHECKING:
     import onnx
 
-    from mnistkit.digits.number_graph.tensors import Graph, Tensor
+    from mnistkit.digits.number_graph.graph import Graph
+    from mnistkit.digits.number_graph.tensor import Tensor
     from mnistkit.digits.scaling import Scaling
 
 _INKED = 0.3  # as in reader.vote._cut
