@@ -137,7 +137,7 @@ def _several(votes: Votes, is_digit: Tensor, *, seen: Seen, complete: Tensor, is
         row,
         after_gap,
         complete * confidences.prod(),
-        is_cut | may_have_signs,
+        is_cut | may_have_signs | votes.crowded.where(is_digit).any(),
     )
 
 

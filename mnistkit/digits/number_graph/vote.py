@@ -12,7 +12,17 @@ from mnistkit.digits.contract import CLASSES, SIDE
 from mnistkit.digits.number_graph.boxes import Rows, areas, median, pack, shared_areas
 from mnistkit.digits.number_graph.shapes import may_be_signs
 from mnistkit.digits.reader.confidence import _MANY, _SURE, LEAST_THERE, RIGHT, THERE
-from mnistkit.digits.reader.vote import _AROUND, _CROWDED, _EMPTY, _HEIGHT, _LEAST, _MOST_SIDE, _WEIGHT
+from mnistkit.digits.reader.vote import (
+    _AROUND,
+    _CROWDED,
+    _EMPTY,
+    _HEIGHT,
+    _LEAST,
+    _LEAST_VOTE,
+    _MOST_SIDE,
+    _REACHED,
+    _WEIGHT,
+)
 from mnistkit.digits.scaling import UNIT
 
 if TYPE_CHECKING:
@@ -55,6 +65,7 @@ class Votes:
         extra: float32 ``[10]``.
         operators: bool ``[n]``: its ink is so shaped that it may be an operator.
         brackets: bool ``[n]``: that it may be a bracket.
+        crowded: bool ``[n]``: a neighbor's ink may have a say in the vote, and the vote in the digit.
     """
 
     rows: Rows
@@ -63,6 +74,7 @@ class Votes:
     extra: Tensor
     operators: Tensor
     brackets: Tensor
+    crowded: Tensor
 
 
 def with_votes(rows: Rows, picture: Tensor, voters: Voters, extra: Tensor) -> Votes:
@@ -100,15 +112,19 @@ def with_votes(rows: Rows, picture: Tensor, voters: Voters, extra: Tensor) -> Vo
         g.op("ScatterElements", nobody, place, one.cast("int64"), axis=0).equals(1) for one in (operators, brackets)
     ]
     weights = (1 - covered * _CROWDED).most(0) * _WEIGHT
-    both = rows.classes * g.op("Pow", opinion.most(_LEAST), weights.unsqueeze(1))
+    both = rows.classes * g.op("Pow", opinion.most(_LEAST_VOTE), weights.unsqueeze(1))
     both = both / both.sum(1).unsqueeze(1)
     first_two = g.ops("TopK", both, g.ints(2), dtypes=["float32", "int64"], axis=1)
     best = first_two[1].cut(0, 1, 1)
     of_best = [g.op("GatherElements", one, best, axis=1).squeeze(1) for one in (both, rows.classes, opinion)]
     margin = (of_best[0] / first_two[0].take(1, 1).most(_LEAST)).apply("Log").most(0).least(-math.log(_LEAST))
+    # The reader leaves out ink of the neighbors first; the net may be so sure that no vote can change the digit.
+    net = g.ops("TopK", rows.classes, g.ints(2), dtypes=["float32", "int64"], axis=1)[0]
+    is_open = net.take(0, 1) <= net.take(1, 1) * g.op("Pow", g.constant(1 / _LEAST_VOTE, "float32"), weights)
+    crowded = (covered > _REACHED) & is_open
     facts = _evidence(rows, of_best[1], of_best[2], covered, margin)
     voted = pack(g, rows.boxes, rows.chances, both, rows.turns)
-    return Votes(voted, _probability(facts, THERE), _probability(facts, RIGHT), opinions.take(-1), *may_be)
+    return Votes(voted, _probability(facts, THERE), _probability(facts, RIGHT), opinions.take(-1), *may_be, crowded)
 
 
 def _evidence(rows: Rows, named: Tensor, voted: Tensor, covered: Tensor, margin: Tensor) -> Tensor:
