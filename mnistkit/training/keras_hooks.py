@@ -38,7 +38,7 @@ _OWN_DISTRIBUTION = Hook(
     required=False,
 )
 _RECURRENT = "run a recurrent layer as one operation"
-_RNN = Hook(("keras.src.backend:rnn",), _RECURRENT, backend="torch", required=False)
+_RNN = Hook(("keras.src.backend:rnn",), _RECURRENT, required=False)
 _LSTM = Hook(("keras.src.backend:lstm",), _RECURRENT, backend="torch", required=False)
 _GRU = Hook(("keras.src.backend:gru",), _RECURRENT, backend="torch", required=False)
 
@@ -79,7 +79,7 @@ replaced_cond = ThreadPatch(_COND.owner)
 replaced_seed_generator = ThreadPatch(_SEED_GENERATOR.owner)
 """The function that makes PyTorch's generator from a Keras seed, in the calling thread."""
 replaced_rnn, replaced_lstm, replaced_gru = (ThreadPatch(hook.owner) for hook in (_RNN, _LSTM, _GRU))
-"""The functions that Keras' recurrent layers call under PyTorch, in the calling thread."""
+"""The functions that Keras' recurrent layers call, in the calling thread."""
 
 
 def _definer(cls: Any, name: str) -> tuple[Any, str]:

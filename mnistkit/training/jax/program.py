@@ -22,8 +22,10 @@ from jax import lax
 
 from mnistkit.training import keras_hooks
 from mnistkit.training.jax.hooks import jaxpr_as_fun
+from mnistkit.training.jax.recurrent import loop
 from mnistkit.training.own_steps import checked, optimizers_of, returns_logs
 from mnistkit.training.pytree import tree_map
+from mnistkit.training.recurrent import own_derivatives
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -128,7 +130,8 @@ class Program:
     def _trace(self, state: Any, data: PyTree, *, size: int) -> Any:
         """Return the step's program, and the structure of what it returns: the new state, and logs."""
         spec = functools.partial(jax.tree.map, lambda a: jax.ShapeDtypeStruct((size, *a.shape[1:]), a.dtype))
-        with keras_hooks.noted_reads() as read, _kept_values(self._model):
+        layers = own_derivatives(loop, on_cpu=jax.default_backend() == "cpu")
+        with keras_hooks.noted_reads() as read, _kept_values(self._model), layers:
             traced = jax.jit(self._step).trace(state, spec(data))
         _refuse_other_variables(traced.jaxpr.consts, read.values())
         return traced.jaxpr, jax.tree.structure(traced.out_info)

@@ -21,9 +21,11 @@ from mnistkit.training import keras_hooks
 from mnistkit.training.own_steps import checked, returns_logs
 from mnistkit.training.programs import COMPILE_REST_FROM
 from mnistkit.training.pytree import tree_leaves, tree_map
+from mnistkit.training.recurrent import own_derivatives
 from mnistkit.training.tensorflow.fused_batch_norm import fused_normalization
 from mnistkit.training.tensorflow.gradients import gradients_of_kernels
 from mnistkit.training.tensorflow.kernel_errors import KernelErrors, draws_globally, operations
+from mnistkit.training.tensorflow.recurrent import loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -190,6 +192,7 @@ class Program:
                     stack.enter_context(fused_normalization(self._layers))
                 if self._xla and not self._asked_for_xla:
                     stack.enter_context(gradients_of_kernels())
+                stack.enter_context(own_derivatives(loop, on_cpu=not tf.config.list_logical_devices("GPU")))
                 logs = self._step(tree_map(lambda _: next(remaining), data))
                 return logs if self._returns_logs else {}
 

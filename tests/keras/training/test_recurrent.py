@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 
 import keras
@@ -26,6 +27,13 @@ def with_states(x):
     return layers.LSTM(UNITS)(x, initial_state=states)
 
 
+def masked_with_states(x):
+    x = layers.Masking()(x)
+    _, *states = layers.LSTM(UNITS, return_state=True)(x)
+    x = layers.LSTM(UNITS, go_backwards=True, return_sequences=True)(x, initial_state=states)
+    return layers.SimpleRNN(3)(x)
+
+
 def masked(layer):
     return lambda x: another(layer)(layers.Masking()(x))
 
@@ -43,8 +51,16 @@ EVERYWHERE = {
     "lstm": layers.LSTM(UNITS),
     "masked gru": masked(layers.GRU(UNITS)),
     "bidirectional": layers.Bidirectional(layers.LSTM(UNITS)),
+    "masked, both directions, sequences": lambda x: layers.SimpleRNN(3)(
+        layers.Bidirectional(layers.GRU(UNITS, return_sequences=True))(layers.Masking()(x))
+    ),
+    "masked lstm, backwards, states": masked_with_states,
+    "gru, sequences, dropout": lambda x: layers.Flatten()(
+        layers.GRU(UNITS, return_sequences=True, dropout=0.3, seed=1)(x)
+    ),
+    "simple, no bias": layers.SimpleRNN(UNITS, use_bias=False),
+    "lstm, recurrent dropout": lambda x: layers.LSTM(UNITS, dropout=0.2, recurrent_dropout=0.3, seed=1)(x),
 }
-"""Under JAX and TensorFlow these are Keras' own loops."""
 UNDER_TORCH = {
     "lstm, sequences": lambda x: layers.GlobalAveragePooling1D()(layers.LSTM(UNITS, return_sequences=True)(x)),
     "lstm, backwards": layers.LSTM(UNITS, go_backwards=True),
@@ -54,7 +70,6 @@ UNDER_TORCH = {
     "lstm, relu": layers.LSTM(UNITS, activation="relu"),
     "lstm, not fused": lambda x: layers.LSTM(UNITS, use_cudnn=False)(x),
     "lstm, dropout": lambda x: layers.LSTM(UNITS, dropout=0.3, seed=1)(x),
-    "lstm, recurrent dropout": lambda x: layers.LSTM(UNITS, dropout=0.2, recurrent_dropout=0.3, seed=1)(x),
     "lstm, regularized": layers.LSTM(UNITS, kernel_regularizer="l2", recurrent_constraint=keras.constraints.MaxNorm(1)),
     "lstm, frozen": layers.LSTM(UNITS, trainable=False),
     "lstm, two": lambda x: layers.LSTM(UNITS)(layers.LSTM(4, return_sequences=True)(x)),
@@ -144,6 +159,90 @@ def test_stateful_layers_go_on_from_batch_to_batch(capsys):
         assert np.abs(keras.ops.convert_to_numpy(fast.layers[1].states[0])).max() > 0
     err = capsys.readouterr().err
     assert err == "" or (keras.backend.backend() == "jax" and "lstm" in err and "is not the model's own" in err)
+
+
+def of_layer(layer, x, *, own):
+    """What a layer gives and its gradients, in one program, with or without the loop of the trainer."""
+    counted = []
+
+    def loop(*args, **options):
+        counted.append(1)
+        return backend_loop(*args, **options)
+
+    with own_derivatives(loop, on_cpu=own):
+        return results_and_gradients(layer, x), len(counted)
+
+
+if not TORCH:
+    import importlib
+
+    from mnistkit.training import keras_hooks
+    from mnistkit.training.recurrent import own_derivatives
+
+    backend_loop = importlib.import_module(f"mnistkit.training.{keras.backend.backend()}.recurrent").loop
+
+    def results_and_gradients(layer, x):
+        variables = layer.trainable_variables
+        if keras.backend.backend() == "jax":
+            import jax
+
+            def loss(values, x):
+                out, _ = layer.stateless_call(values, [v.value for v in layer.non_trainable_variables], x)
+                return keras.ops.sum(keras.ops.sin(out))
+
+            found = jax.value_and_grad(loss, argnums=(0, 1))([v.value for v in variables], x)
+        else:
+            import tensorflow as tf
+
+            @tf.function(autograph=False)
+            def found_in(x):
+                with tf.GradientTape() as tape:
+                    tape.watch(x)
+                    loss = tf.reduce_sum(tf.sin(layer(x)))
+                return loss, tape.gradient(loss, [*(v.value for v in variables), x])
+
+            found = found_in(tf.constant(x))
+        return [np.asarray(keras.ops.cast(one, "float32")) for one in keras.tree.flatten(found)]
+
+    @pytest.mark.parametrize(
+        ("layer", "calls"),
+        [
+            (layers.LSTM(UNITS, go_backwards=True, bias_initializer="normal"), 1),
+            (layers.GRU(UNITS, return_sequences=True, bias_initializer="normal"), 1),
+            (layers.GRU(UNITS, use_bias=False), 1),
+            (layers.SimpleRNN(UNITS), 1),
+            (layers.RNN(layers.LSTMCell(UNITS)), 1),
+            (layers.LSTM(UNITS, "relu"), 0),
+            (layers.LSTM(UNITS, unroll=True), 0),
+            (layers.LSTM(UNITS, implementation=1), 0),
+            (layers.GRU(UNITS, reset_after=False), 0),
+            (layers.LSTM(UNITS, dtype="mixed_bfloat16"), 0),
+            (layers.RNN([layers.LSTMCell(UNITS), layers.GRUCell(4)]), 0),
+        ],
+    )
+    def test_usual_layers_have_their_own_derivative(layer, calls):
+        x = np.random.default_rng(0).normal(size=(4, 5, 3)).astype("float32")
+        layer.build(x.shape)
+        (got, used), (wanted, none) = of_layer(layer, x, own=True), of_layer(layer, x, own=False)
+        assert (used, none) == (calls, 0)
+        for one, other in zip(got, wanted, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+
+    def test_without_the_private_names_keras_does_it(monkeypatch):
+        monkeypatch.setattr(keras_hooks, "has_recurrent_functions", lambda: False)
+        layer = layers.LSTM(UNITS)
+        layer.build((4, 5, 3))
+        assert of_layer(layer, np.ones((4, 5, 3), "float32"), own=True)[1] == 0
+
+    def test_a_loop_with_wrong_gradients_would_be_noticed(monkeypatch):
+        from mnistkit.training import recurrent
+
+        wrong = dataclasses.replace(recurrent.SIMPLE, backward=lambda _, gradients: (gradients[0], None, (None,)))
+        monkeypatch.setattr(recurrent, "SIMPLE", wrong)
+        layer, x = layers.SimpleRNN(UNITS), np.ones((4, 5, 3), "float32")
+        layer.build(x.shape)
+        (got, _), (wanted, _) = of_layer(layer, x, own=True), of_layer(layer, x, own=False)
+        assert any(np.abs(one - other).max() > 1e-3 for one, other in zip(got, wanted, strict=True))
 
 
 if TORCH:
