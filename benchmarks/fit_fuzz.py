@@ -9,6 +9,7 @@ With ``--sources``, each configuration takes its batches from a data set, a load
 half of them have callbacks with batch hooks, whose logs are compared too.
 With ``--steps``, each model has a train step of its own (benchmarks/fuzz_steps.py).
 With ``--recurrent``, each configuration has one to three recurrent layers, of words or series, many of them masked.
+With ``--short``, these short runs are done in the ways made for short runs, otherwise by programs as long runs are.
 ``--only N`` runs one of them again. Prints a line for each:
 
 - ``equal``: weights, optimizer state and History agree.
@@ -27,6 +28,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import importlib
 import io
 import os
 import random
@@ -597,9 +599,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--sources", action="store_true", help="draw sources of batches and batch hooks too")
     parser.add_argument("--steps", action="store_true", help="draw train steps of the models' own too")
     parser.add_argument("--recurrent", action="store_true", help="draw models of recurrent layers")
+    parser.add_argument(
+        "--short", action="store_true", help="leave short runs to what is made for them (torch, tensorflow)"
+    )
     parser.add_argument("--only", type=int, help="run this one alone")
     given = parser.parse_args(arguments)
     warnings.filterwarnings("ignore")
+    if not given.short:  # these runs are all short
+        importlib.import_module(f"mnistkit.training.{BACKEND}.program").WORTH_STEPS = 0
     numbers = range(given.seed, given.seed + given.configurations) if given.only is None else [given.only]
     verdicts: Counter[str] = Counter()
     begun = time.monotonic()

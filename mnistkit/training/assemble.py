@@ -77,6 +77,7 @@ def assemble(
         validation_batch_size=sizes[False],
         arrays=(resident[True], resident[False]),
         load=load_resident,
+        epochs=_epochs(options),
         group=group,
     )
     if group is not None:
@@ -121,13 +122,23 @@ def assemble(
 
 def _compile(programs: Programs, resident: Mapping[bool, Arrays | None], *, epoch: int) -> None:
     try:
-        programs.get(training=True, epoch=epoch)
-        if resident[False] is not None:
-            programs.get(training=False, epoch=epoch)
+        for training in (True, False):
+            if resident[training] is not None and not programs.are_keras_steps_faster(training=training):
+                programs.get(training=training, epoch=epoch)
     except MnistkitError:
         raise
     except Exception as error:  # whatever a framework raises, model.fit is the judge of the model
         raise CannotCompileError from error
+
+
+def _epochs(options: Mapping[str, Any]) -> tuple[int, int]:
+    """Return how many epochs and evaluations there are, with those before ``initial_epoch``, if no callback stops.
+
+    So a run that goes on later does its steps in the same way as one that was never interrupted.
+    """
+    epochs, every = options["epochs"], options["validation_freq"]
+    validated = epochs // every if isinstance(every, int) else sum(1 <= one <= epochs for one in {*every})
+    return epochs, validated
 
 
 def _unless_stored(data: Arrays) -> Arrays | None:

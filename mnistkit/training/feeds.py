@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from mnistkit.training.programs import Program, Programs
+    from mnistkit.training.backend_program import Program
+    from mnistkit.training.programs import Programs
     from mnistkit.training.pytree import Arrays, PyTree
 
 _MOST_CHANGES = 5  # programs made anew because of what batch hooks change, until Keras' own steps are faster
@@ -159,7 +160,8 @@ class ArraysFeed:
 
     def run(self, order: npt.NDArray[np.int64], *, start: int, steps: int, size: int) -> None:
         """Do steps on batches of an order."""
-        if self._ready is None and not self._maker.gave_up:
+        by_keras = self._maker.gave_up or self._programs.are_keras_steps_faster(training=self._training)
+        if self._ready is None and not by_keras:
             self._ready = self._maker.get(lambda: self._programs.get(training=self._training, epoch=self._epoch))
         if self._ready is not None:
             program, data = self._ready

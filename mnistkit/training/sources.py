@@ -21,7 +21,8 @@ from mnistkit.training.stretches import Stretches
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
-    from mnistkit.training.programs import Program, Programs
+    from mnistkit.training.backend_program import Program
+    from mnistkit.training.programs import Programs
     from mnistkit.training.pytree import Arrays, PyTree
     from mnistkit.training.stretches import Stretch
 

@@ -70,10 +70,15 @@ class Program(program.Program):
             padded = np.pad(rows, (0, max(0, flat[0].shape[0] - len(rows))))
             loop(flat, tf.constant(padded), tf.constant(0), tf.constant(steps))
 
+    def _rest_size(self, data: PyTree, *, size: int) -> int | None:
+        del data
+        return size  # gradients are weighted by the share of a batch
+
     def _way(self, steps: Any, data: PyTree) -> str:
         return super()._way(steps, data) if self._optimizer is None else "kernels"
 
-    def _trace(self, data: PyTree, *, size: int, fused: bool) -> Any:
+    def _trace(self, data: PyTree, *, size: int | None, fused: bool) -> Any:
+        assert size is not None
         with self._added_up(size):
             return super()._trace(data, size=self._shares.size(size), fused=fused)
 

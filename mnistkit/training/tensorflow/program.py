@@ -18,8 +18,8 @@ import numpy as np
 import tensorflow as tf
 
 from mnistkit.training import keras_hooks
+from mnistkit.training.making import COMPILE_REST_FROM
 from mnistkit.training.own_steps import checked, returns_logs
-from mnistkit.training.programs import COMPILE_REST_FROM
 from mnistkit.training.pytree import tree_leaves, tree_map
 from mnistkit.training.recurrent import own_derivatives
 from mnistkit.training.tensorflow.fused_batch_norm import fused_normalization
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 IN_EVERY_STEP = False
 FIXED_LENGTH = True
+WORTH_STEPS = 2500  # of a program of XLA's; fewer run in a loop without XLA, whose steps take little longer
+SHORT_RUNS_BY_KERAS = False
 FINALIZES_AFTER_ERRORS = False
 FIT_BUILDS = False
 _KEPT_RESTS = 3  # sizes of the last batch
@@ -92,6 +94,8 @@ class Program:
         flags: what was trainable at the first step after ``compile``: what ``model.fit`` goes on training.
     """
 
+    is_short = False
+
     def __init__(self, model: Any, *, training: bool, flags: keras_hooks.TrainableFlags) -> None:
         self._layers = keras_hooks.flatten_layers(model)
         self._flags = flags
@@ -100,7 +104,9 @@ class Program:
         # on the CPU, fit leaves XLA out by itself, which cannot be told from jit_compile=False: speed decides
         self._asked_for_xla = bool(model.jit_compile)
         self._xla = all(layer.supports_jit for layer in self._layers)  # as Keras decides
-        self._sizes: dict[int, _Steps] = {}
+        self._sizes: dict[int | None, _Steps] = {}  # None: of any size
+        self._loss = keras_hooks.compiled_parts(model)[1]
+        self._needs_size = False
         self._order: tuple[Any, int, Any] | None = None
 
     def compile(self, data: PyTree, n: int, *, size: int) -> None:
@@ -124,15 +130,29 @@ class Program:
 
     def compile_rest(self, data: PyTree, n: int, *, size: int, epoch: int) -> None:
         """Trace for the last batch of each epoch; compile once that saves time, or if random numbers must be XLA's."""
+        known = size if size in self._sizes else self._rest_size(data, size=size)
         if epoch >= COMPILE_REST_FROM or self._asked_for_xla:
+            known = size
             self.compile(data, n, size=size)
-        else:
-            steps = self._steps(data, size=size)
-            if not steps.last:
-                steps.last = "kernels, each"
-        self._sizes[size] = self._sizes.pop(size)
+        elif not self._steps(data, size=known).last:
+            self._sizes[known].last = "kernels, each"
+        self._sizes[known] = self._sizes.pop(known)
         for old in [*self._sizes][1:-_KEPT_RESTS]:
             del self._sizes[old]
+
+    def _rest_size(self, data: PyTree, *, size: int) -> int | None:
+        """Return for which size of the last batch to trace: None, as ``model.fit``, so that other sizes need no trace.
+
+        Not where a step needs to know the size: Keras weights the loss of each of several outputs by it.
+        """
+        if not self._needs_size and not (self._loss is not None and self._loss.metrics):
+            try:
+                self._steps(data, size=None)
+            except Exception:  # noqa: BLE001 - whatever a layer raises that cannot do without; tried once
+                self._needs_size = True
+            else:
+                return None
+        return size
 
     def run(self, data: PyTree, order: npt.NDArray[np.int64] | None, *, start: int, steps: int, size: int) -> Any:
         """Do ``steps`` steps on batches of ``size`` of ``order``, the first at index ``start``; update the model."""
@@ -140,7 +160,7 @@ class Program:
         return logs if self._returns_logs else None
 
     def _run(self, data: PyTree, order: npt.NDArray[np.int64] | None, *, start: int, steps: int, size: int) -> Any:
-        known, flat = self._sizes[size], tree_leaves(data)
+        known, flat = self._sizes.get(size) or self._sizes[None], tree_leaves(data)
         if known.last == "kernels, each":
             rows = tf.range(start, start + size) if order is None else tf.constant(order[start : start + size])
             return known.traced(*(tf.gather(leaf, rows) for leaf in flat))
@@ -170,11 +190,11 @@ class Program:
             return "kernels"
         if self._asked_for_xla:
             return "xla, each" if steps.slow else "xla"
-        if steps.slow or steps.errors.may_happen(tree_leaves(data)):
+        if self.is_short or steps.slow or steps.errors.may_happen(tree_leaves(data)):
             return "kernels"
         return "xla"
 
-    def _steps(self, data: PyTree, *, size: int) -> _Steps:
+    def _steps(self, data: PyTree, *, size: int | None) -> _Steps:
         if size not in self._sizes:
             traced = self._trace(data, size=size, fused=False)
             if draws_globally(traced.graph):
@@ -182,7 +202,7 @@ class Program:
             self._sizes[size] = _Steps(traced, KernelErrors(traced), slow=_is_slow_in_loops(traced.graph))
         return self._sizes[size]
 
-    def _trace(self, data: PyTree, *, size: int, fused: bool) -> Any:
+    def _trace(self, data: PyTree, *, size: int | None, fused: bool) -> Any:
         """Trace a step on one batch, a function of its arrays."""
 
         def one(*flat: Any) -> Any:

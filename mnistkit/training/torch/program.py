@@ -14,8 +14,8 @@ import torch
 
 from mnistkit.training import keras_hooks
 from mnistkit.training.attributes import settings
+from mnistkit.training.making import COMPILE_REST_FROM
 from mnistkit.training.own_steps import returns_logs
-from mnistkit.training.programs import COMPILE_REST_FROM
 from mnistkit.training.pytree import tree_leaves, tree_map
 from mnistkit.training.torch import cuda_graph, executor, simplify, trace
 from mnistkit.training.torch.graph import largest_product
@@ -39,6 +39,8 @@ FINALIZES_AFTER_ERRORS = False
 FIT_BUILDS = True
 IN_EVERY_STEP = True
 FIXED_LENGTH = False
+WORTH_STEPS = 150  # of a trace, which takes as long to make as so many steps of Keras' take longer
+SHORT_RUNS_BY_KERAS = True
 _GATHERED_BYTES = 2**21  # of the data to bring into batch order at once
 
 

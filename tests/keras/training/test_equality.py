@@ -23,7 +23,7 @@ from training_models import (
 )
 
 from mnistkit.training import fit
-from mnistkit.training.programs import COMPILE_REST_FROM
+from mnistkit.training.making import COMPILE_REST_FROM
 
 pytestmark = without_copy_keyword
 
