@@ -163,13 +163,18 @@ class ArraysFeed:
         by_keras = self._maker.gave_up or self._programs.are_keras_steps_faster(training=self._training)
         if self._ready is None and not by_keras:
             self._ready = self._maker.get(lambda: self._programs.get(training=self._training, epoch=self._epoch))
+        stop = start + steps * size
+        if start == 0:
+            self._programs.arrays_are_taken(training=self._training)
         if self._ready is not None:
             program, data = self._ready
             self.logs = program.run(data, order, start=start, steps=steps, size=size)
-            return
-        for i in range(start, start + steps * size, size):
-            batch = self._programs.batch(order[i : i + size], training=self._training)
-            self.logs = self._programs.own_step(batch, self._training)
+        else:
+            for rows in order[start:stop].reshape(steps, size):
+                batch = self._programs.batch(rows, training=self._training)
+                self.logs = self._programs.own_step(batch, self._training)
+        if stop == self._n:
+            self._programs.arrays_are_taken(training=self._training)
 
 
 @dataclass(slots=True)

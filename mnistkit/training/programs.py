@@ -177,7 +177,23 @@ class Programs:
             self._first = tree_map(np.array, first)
         entry = self._entry(first, training=training, size=size, whole=False)
         kind = Kind(size=size, rest=0, training=training, is_short=False)
-        return make_ready(entry, self._model, self._backend, data=data, kind=kind, epoch=0)
+        program = make_ready(entry, self._model, self._backend, data=data, kind=kind, epoch=0)
+        if self._draws_globally(program):  # a thread reads the source meanwhile, and may draw there too
+            raise ValueError("it draws from the global random generator")
+        return program
+
+    def arrays_are_taken(self, *, training: bool) -> None:
+        """Draw what ``model.fit`` draws for its loader, where steps draw from the same generator, or may.
+
+        It makes an iterator where an epoch of arrays begins, and another one where it ends.
+        """
+        draws = any(self._draws_globally(entry.program) for entry in self._store.entries.values())
+        if draws or self.are_keras_steps_faster(training=training):
+            self._backend.batch_was_taken()
+
+    @staticmethod
+    def _draws_globally(program: Program | None) -> bool:
+        return bool(getattr(program, "draws_globally", False))
 
     def fit_as_before(self, *, training: bool) -> bool:
         """Tell whether the program made last still fits the model; False where that takes a longer look."""

@@ -113,7 +113,12 @@ class Program:
         model: a compiled and built Keras model.
         training: whether to train or to evaluate.
         flags: of no use here: ``model.fit`` looks at them in every step.
+
+    Attributes:
+        draws_globally: whether a step draws from PyTorch's global random generator.
     """
+
+    draws_globally = False
 
     def __init__(self, model: Any, *, training: bool, flags: Any) -> None:
         del flags
@@ -127,7 +132,10 @@ class Program:
         if size in self._replays:
             return
         batch = tree_map(lambda leaf: leaf[:size].clone(), data)
-        self._replays[size] = Replay(trace.trace(self._model, batch, training=self._training), tree_leaves(batch))
+        with torch.random.fork_rng(devices=[]):  # tracing runs the step, and dropout in it draws
+            traced = trace.trace(self._model, batch, training=self._training, allows_dropout=True)
+            self._replays[size] = Replay(traced, tree_leaves(batch))
+        self.draws_globally = self.draws_globally or traced.draws_globally
 
     def compile_rest(self, data: PyTree, n: int, *, size: int, epoch: int) -> None:
         """Trace for the last batch of each epoch, once that saves time."""

@@ -77,6 +77,7 @@ class Trace:
         random_ops: random inputs.
         parts: what the graph calls by a number.
         logs: what the step returns, as a tree of some of the state; None where it is the model's metrics.
+        draws_globally: whether it draws from PyTorch's global random generator.
     """
 
     graph: Any
@@ -84,10 +85,17 @@ class Trace:
     random_ops: list[RandomOp]
     parts: list[Opaque]
     logs: Any = None
+    draws_globally: bool = False
 
 
-def trace(model: Any, batch: PyTree, *, training: bool) -> Trace:
+def trace(model: Any, batch: PyTree, *, training: bool, allows_dropout: bool = False) -> Trace:
     """Trace a step on one batch and leave the model as it was.
+
+    Args:
+        model: a compiled and built Keras model.
+        batch: as an example.
+        training: whether to trace a step of training or of evaluation.
+        allows_dropout: whether dropout may draw from PyTorch's global random generator.
 
     Raises:
         Exception: whatever torch or Keras raises when the step cannot be traced.
@@ -98,7 +106,8 @@ def trace(model: Any, batch: PyTree, *, training: bool) -> Trace:
         return own_train_step.trace(model, again) if is_own else again()
 
     def again() -> Trace:
-        return _trace(model, batch, training=training)
+        # a step of the user's own is traced twice, and would draw twice
+        return _trace(model, batch, training=training, allows_dropout=allows_dropout and not is_own)
 
     with _TRACING:
         try:
@@ -120,19 +129,23 @@ def draws_per_step(random_ops: list[RandomOp]) -> list[tuple[Any, int]]:
     return list(found.values())
 
 
-def _trace(model: Any, batch: PyTree, *, training: bool) -> Trace:
+def _trace(model: Any, batch: PyTree, *, training: bool, allows_dropout: bool) -> Trace:
     """Trace, and trace again with what the step turned out to read beside the model's own variables."""
     state = keras_state(model)
     while True:
-        traced, captured = _trace_with(state, model, batch, training=training)
+        traced, captured = _trace_with(state, model, batch, training=training, allows_dropout=allows_dropout)
         if not captured:
             return traced
         state = [*state, *captured]
 
 
-def _trace_with(state: list[State], model: Any, batch: PyTree, *, training: bool) -> tuple[Trace, list[State]]:
+def _trace_with(
+    state: list[State], model: Any, batch: PyTree, *, training: bool, allows_dropout: bool
+) -> tuple[Trace, list[State]]:
     extractor = RandomOpExtractor(tree_leaves(batch)[0].device)
     kept_logs = KeptLogs() if returns_logs(model, training=training) else None
+    # the branches of a condition are both in the trace, and would both draw
+    operations = UntraceableOperations(lambda: allows_dropout and not extractor.is_in_branch)
 
     def step(tensors: list[Any], flat: list[Any]) -> Any:
         del tensors  # traced because the variables hold these very tensors
@@ -150,7 +163,7 @@ def _trace_with(state: list[State], model: Any, batch: PyTree, *, training: bool
         with contextlib.ExitStack() as stack:
             read = stack.enter_context(noted_reads())
             stack.enter_context(writes)
-            stack.enter_context(UntraceableOperations())
+            stack.enter_context(operations)
             stack.enter_context(replaced_seed_generator(extractor.generator))
             stack.enter_context(extractor)
             stack.enter_context(if_conversion(extractor.branch))
@@ -165,6 +178,8 @@ def _trace_with(state: list[State], model: Any, batch: PyTree, *, training: bool
         with torch.no_grad():
             for tensor, old in zip(kept, copies, strict=True):
                 tensor.copy_(old)
+    if operations.drew and parts:
+        raise UntraceableError("it draws from PyTorch's global random generator, and has recurrent layers")
     check_repeats(module.graph)
     if kept_logs is not None:
         kept_logs.put_into(module.graph, after=len(state))
@@ -174,7 +189,7 @@ def _trace_with(state: list[State], model: Any, batch: PyTree, *, training: bool
     _check_seed_generators(module, state, extractor.random_ops)
     captured = captured_state(model, module, known=state, read=read.values(), made=writes.made)
     held, logs = ([], None) if kept_logs is None else (kept_logs.held, kept_logs.tree)
-    traced = Trace(module, [*state, *held], extractor.random_ops, parts, logs)
+    traced = Trace(module, [*state, *held], extractor.random_ops, parts, logs, draws_globally=operations.drew)
     return traced, captured
 
 
@@ -204,6 +219,11 @@ class RandomOpExtractor(TorchFunctionMode):
         self._open[id(op.generator)] = op
         self.random_ops.append(op)
         return op.generator
+
+    @property
+    def is_in_branch(self) -> bool:
+        """Whether a branch of a condition is being traced."""
+        return self._branches > 0
 
     @contextlib.contextmanager
     def branch(self) -> Iterator[None]:

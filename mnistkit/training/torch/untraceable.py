@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from mnistkit.training.torch.hooks import DispatchMode, schema_of
 from mnistkit.training.torch.writes import tensors_in
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _ATEN = torch.ops.aten
 _INDEX = {_ATEN.index.Tensor, _ATEN._unsafe_index.Tensor}  # noqa: SLF001 - its name among the ATen operations
 _REPEAT = _ATEN.repeat_interleave.Tensor
+_DROPOUT = _ATEN.bernoulli_.float  # what Keras' Dropout without a seed and PyTorch's own come to
 _DROPOUT_RATES = ("dropout_p", "dropout")
 
 
@@ -32,14 +36,29 @@ class ChangesTensorError(UntraceableError):
 
 
 class UntraceableOperations(DispatchMode):
-    """Refuses operations within the block, before they run."""
+    """Refuses operations within the block, before they run.
+
+    Args:
+        allows_dropout: tells whether dropout may draw from PyTorch's global generator now; a replay on the CPU draws
+            there too, step by step, as the step itself would.
+
+    Attributes:
+        drew: whether it has.
+    """
+
+    def __init__(self, allows_dropout: Callable[[], bool] = lambda: False) -> None:
+        super().__init__()
+        self._allows_dropout = allows_dropout
+        self.drew = False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if torch.Tag.dynamic_output_shape in func.tags and func is not _REPEAT and not _indexes_by_numbers(func, args):
             raise UntraceableError(f"the result of {func} has a shape that depends on values")
         if torch.Tag.nondeterministic_seeded in func.tags and _draws_globally(func, args, kwargs):
-            raise UntraceableError(f"{func} draws from PyTorch's global random generator")
+            if func is not _DROPOUT or args[0].device.type != "cpu" or not self._allows_dropout():
+                raise UntraceableError(f"{func} draws from PyTorch's global random generator")
+            self.drew = True
         return func(*args, **kwargs)
 
 

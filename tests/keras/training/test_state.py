@@ -402,6 +402,7 @@ def torch_layers():
         "random in a condition": Branch,
         "batch normalization": lambda: wrapped(torch.nn.BatchNorm1d(64)),
         "dropout": lambda: wrapped(torch.nn.Dropout(0.5)),
+        "dropout without a seed": lambda: keras.layers.Dropout(0.5),
     }
 
 
@@ -409,13 +410,21 @@ FALLS_BACK = {
     "counter": "Count.steps changes in every step",
     "next seed": "it calls SeedGenerator.next()",
     "random in a condition": "it draws random numbers inside keras.ops.cond",
-    "dropout": "draws from PyTorch's global random generator",
 }
 
 
 @on_torch
 @pytest.mark.parametrize(
-    "kind", ["buffer", "counter", "next seed", "random in a condition", "batch normalization", "dropout"]
+    "kind",
+    [
+        "buffer",
+        "counter",
+        "next seed",
+        "random in a condition",
+        "batch normalization",
+        "dropout",
+        "dropout without a seed",
+    ],
 )
 def test_layers_with_state_of_their_own(kind, capsys):
     ours, theirs = assert_as_model_fit(lambda: net(torch_layers()[kind]()))
