@@ -124,7 +124,9 @@ def with_votes(rows: Rows, picture: Tensor, voters: Voters, extra: Tensor) -> Vo
     crowded = (covered > _REACHED) & is_open
     facts = _evidence(rows, of_best[1], of_best[2], covered, margin)
     voted = pack(g, rows.boxes, rows.chances, both, rows.turns)
-    return Votes(voted, _probability(facts, THERE), _probability(facts, RIGHT), opinions.take(-1), *may_be, crowded)
+    return Votes(
+        voted, _probability(facts, THERE), _probability(facts, RIGHT), opinions.take(-1), may_be[0], may_be[1], crowded
+    )
 
 
 def _evidence(rows: Rows, named: Tensor, voted: Tensor, covered: Tensor, margin: Tensor) -> Tensor:
