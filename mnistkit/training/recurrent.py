@@ -3,7 +3,7 @@
 What is derived from Keras' loop over the time steps adds up the gradient of each weight matrix inside the loop and
 keeps some values of a step twice. Here the loop going back gives the gradients of the gates alone, and the gradients of
 the weights are one product each, over all times. Forward, the steps are Keras' own: products of the input taken out of
-the loop, and loops unrolled by 2, 5, 10 or 25 steps, were all slower when measured (docs/training.md).
+the loop, and loops unrolled by 5 steps or more, were slower when measured, by 2 no clear gain (docs/training.md).
 
 The backend's module ``recurrent`` has the loop; this one has what a step computes and the choice of layers.
 """
