@@ -44,6 +44,17 @@ def test_the_masks_are_those_of_fit(validated, capsys):
     assert ours[2] == theirs[2]
 
 
+@pytest.mark.parametrize("validated", [False, True])
+def test_the_masks_of_a_short_run_are_those_of_fit(validated, worth_steps):
+    """No program is made, so nothing tells whether a step draws."""
+    worth_steps(1000)
+    options = {"validation_data": (X[:20], Y[:20])} if validated else {}
+    ours, theirs = trained(fit, **options), trained(keras.Sequential.fit, **options)
+    for one, other in zip(ours[0], theirs[0], strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
+    assert ours[2] == theirs[2]
+
+
 def test_another_seed_gives_other_masks():
     one, other = trained(fit), trained(fit, seed=6)
     assert max(np.abs(a - b).max() for a, b in zip(one[0], other[0], strict=True)) > 1e-3
