@@ -25,7 +25,7 @@ def committed(backend):
 def test_this_backends_curve_is_that_of_all(tmp_path):
     history = train(Settings(), out=tmp_path / "mnist.keras").provenance["history"]
     for backend in TRAINED:
-        # the committed files are older than the setting, whose default is what they were trained with
+        # the committed files are older than these two, whose defaults are what they were trained with
         assert {"activation": "relu", "start": None} | committed(backend)["settings"] == dataclasses.asdict(Settings())
         assert_same_curve(history["loss"], committed(backend)["history"]["loss"])
 
