@@ -202,10 +202,12 @@ def test_interrupted(cluster, tmp_path, mnist):
     while not part.exists() or part.stat().st_size < 50_000:
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
+    process.send_signal(signal.SIGSTOP)  # or it may be done before all of /proc is read on a busy machine
     started = below(process.pid)
     process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGCONT)
     out, err = process.communicate()
-    assert (process.returncode, out) == (130, "")
+    assert (process.returncode, out) == (130, ""), err
     assert "are read; the same command goes on from there\n" in err
     assert err.endswith("mnistkit: interrupted; no file was half-written\n")
     assert [one for one in started if os.path.exists(f"/proc/{one}")] == []  # noqa: PTH110 - no file
