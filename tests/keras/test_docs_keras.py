@@ -31,8 +31,9 @@ def drawn(monkeypatch):
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page != "docs/tutorial.md"])
 def test_the_python_of_a_page_prints_what_it_says(page, tmp_path):
-    (tmp_path / "exports").mkdir()
-    shutil.copy(ROOT / "exports" / "mnist-jax.onnx", tmp_path / "exports")
+    for name in ("exports/mnist-jax.onnx", "exports/mnist-cnn.onnx", "examples/digit.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
     assert doc_blocks.run([block for block in ALL if block.page == page], tmp_path) == []
 
 
