@@ -30,7 +30,7 @@ sys.path.append(str(ROOT / "tools"))
 
 import serve  # noqa: E402  # beside this file
 from capacity_model import Server, services, waits  # noqa: E402  # beside this file
-from doc_pages.scaling import table  # noqa: E402  # tools/ is on the path from here on
+from doc_pages.scaling import SURE, table  # noqa: E402  # tools/ is on the path from here on
 
 CONCURRENCY = 64  # for the highest rate
 LEARNT = (0.03, 0.2, 0.4, 0.6)
@@ -40,8 +40,8 @@ SHARES = (0.3, 0.5, 0.7)
 TURNS = 6
 TARGET = 0.025
 """Seconds: for the rate that a worker is good for."""
-CLOSE, SURE = 0.25, 0.5
-"""How far a predicted p99 may be off, up to this share of the highest rate. Beyond it each stall makes a queue that
+CLOSE = 0.25
+"""How far a predicted p99 may be off, up to `SURE` of the highest rate. Beyond it each stall makes a queue that
 takes long to work off; that is shown and not judged."""
 _SETTLE = 0.5  # seconds at the start of a run by the clock that do not count
 

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 RATES = (10_000, 100_000, 1_000_000)
+SURE = 0.5
+"""Share of the highest rate up to which p99 can be told."""
 FAULTS = 0.8
 """Of what a worker is good for: the rest is for a replica that is being replaced and for bursts beyond Poisson's."""
 
@@ -59,8 +61,9 @@ def replicas(report: dict[str, Any]) -> str:
 
 
 def good_for(cell: dict[str, Any], target: float) -> float:
-    """The highest rate that was sent at which the measured p99 is below the target, in requests a second."""
-    rates = (load["rate"] for load in cell["loads"] if load["measured"]["p99"] <= 1000 * target)
+    """The highest rate, up to `SURE`, at which the measured p99 is at most the target, in requests a second."""
+    loads = [load for load in cell["loads"] if load["share"] <= SURE]
+    rates = (load["rate"] for load in loads if load["measured"]["p99"] <= 1000 * target)
     return float(max(rates))
 
 
