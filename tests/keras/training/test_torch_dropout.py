@@ -3,12 +3,13 @@
 import keras
 import numpy as np
 import pytest
-import torch
 
 from mnistkit.training import fit
 
-BACKEND = keras.backend.backend()
-pytestmark = pytest.mark.skipif(BACKEND != "torch", reason="the other backends draw from Keras' seed generators")
+if keras.backend.backend() != "torch":
+    pytest.skip("the other backends draw from Keras' seed generators", allow_module_level=True)
+
+import torch
 
 X = np.random.default_rng(0).normal(size=(100, 8)).astype("float32")
 Y = (X.sum(1, keepdims=True) > 0).astype("float32")
