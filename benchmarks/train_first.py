@@ -4,7 +4,7 @@ python benchmarks/train_first.py [--case NAME ...] [--backend jax tensorflow tor
 
 Each call runs in a process of its own, `fit` and `mnistkit.fit` in turn. The time is that from the call to its return,
 with tracing and compiling; the process' start and the model's construction do not count. --write keeps each figure in
-benchmarks/results/train_first.json as it comes; `python tools/docs_tables.py` makes docs/training.md from them.
+benchmarks/results/train_first.json as it comes. The table is printed; no page shows it yet.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ def hand_written(model: str, x: Any, y: np.ndarray, *, dropout: float = train_mo
 
 
 def best_settings(model: str, steps: int) -> dict[str, Any]:
-    """Return the settings of ``compile`` with which ``fit`` is fastest, found by trying.
+    """Return the settings of ``compile`` with which ``fit`` should be fastest; reasoned, not measured yet.
 
     XLA's loops on the CPU are slow with convolutions. Before Keras 3.16, JAX compiles as many copies of the step as one
     call runs.

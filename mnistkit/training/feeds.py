@@ -160,8 +160,9 @@ class ArraysFeed:
 
     def run(self, order: npt.NDArray[np.int64], *, start: int, steps: int, size: int) -> None:
         """Do steps on batches of an order."""
-        by_keras = self._maker.gave_up or self._programs.are_keras_steps_faster(training=self._training)
-        if self._ready is None and not by_keras:
+        if self._ready is None and not (
+            self._maker.gave_up or self._programs.are_keras_steps_faster(training=self._training)
+        ):
             self._ready = self._maker.get(lambda: self._programs.get(training=self._training, epoch=self._epoch))
         stop = start + steps * size
         if start == 0:

@@ -1,4 +1,4 @@
-"""The table of whole calls in docs/training.md, from the figures that benchmarks/train_first.py kept."""
+"""The table of whole calls, from the figures that benchmarks/train_first.py kept; no page shows it yet."""
 
 from __future__ import annotations
 
