@@ -54,9 +54,11 @@ class Ran:
 
 
 @pytest.fixture
-def cli(capsys):
-    """Run a verb in this process, as the console script does."""
-    from mnistkit.cli import main
+def cli(capsys, monkeypatch):
+    """Run a verb in this process, as the console script does, without the lines of progress that a slow machine has."""
+    from mnistkit.cli import common, main
+
+    monkeypatch.setattr(common, "QUIET_SECONDS", 1e6)
 
     def run(*arguments):
         capsys.readouterr()

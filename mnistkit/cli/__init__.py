@@ -32,11 +32,21 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "mnistkit") -> int:
         ``SystemExit(2)``, as ``argparse`` does.
     """
     words = sys.argv[1:] if argv is None else list(argv)
-    code = _run(words, prog)
-    others = sys.modules.get("mnistkit.training.distributed.connection")
-    if code and others is not None:
-        others.leave(code)
+    try:
+        code = _run(words, prog)
+    except Exception as bug:
+        _leave_others(1, bug)
+        raise
+    if code:
+        _leave_others(code)
     return code
+
+
+def _leave_others(code: int, bug: BaseException | None = None) -> None:
+    """End this process at once if it has met others of its training, after the traceback of a bug; else do nothing."""
+    connection = sys.modules.get("mnistkit.training.distributed.connection")
+    if connection is not None:
+        connection.leave(code, bug)
 
 
 def _run(words: list[str], prog: str) -> int:

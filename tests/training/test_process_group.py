@@ -1,12 +1,15 @@
 """What processes tell each other, with threads in the place of processes."""
 
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
+from mnistkit import cli
 from mnistkit.core.errors import DistributedError, LostProcessError
+from mnistkit.training.distributed import connection
 from mnistkit.training.distributed.group import Group
 
 
@@ -90,3 +93,20 @@ def test_an_error_that_means_a_lost_process():
         assert "another process ended or does not answer (Connection closed by peer)" in str(error)
     assert sorted(wires.abandoned) == [0, 1]
     assert [type(error) for error in wires.run(lambda group: fail(group, "a bug"))] == [RuntimeError, RuntimeError]
+
+
+@pytest.mark.parametrize("others", [["a group"], []], ids=["among others", "alone"])
+def test_a_bug_ends_a_process_among_others_at_once(monkeypatch, capsys, others):
+    """An ordinary end would wait for the others, and the framework would print pages when they do not come."""
+    ended = []
+
+    def run(_words, _prog):
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(cli, "_run", run)
+    monkeypatch.setattr(connection, "_found", others)
+    monkeypatch.setattr(os, "_exit", ended.append)
+    with pytest.raises(ZeroDivisionError):  # where the process has not ended
+        cli.main(["train"])
+    assert ended == ([1] if others else [])
+    assert capsys.readouterr().err.endswith("ZeroDivisionError: a bug\n" if others else "")

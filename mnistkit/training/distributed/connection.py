@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import traceback
 from typing import TYPE_CHECKING
 
 from mnistkit.core.errors import InputError
@@ -52,9 +53,16 @@ def connect(*, timeout: float | None = None) -> Group | None:
     return _found[0]
 
 
-def leave(code: int) -> None:
-    """End this process at once if it has met others: an ordinary end would wait for processes that are gone."""
+def leave(code: int, bug: BaseException | None = None) -> None:
+    """End this process at once if it has met others: an ordinary end would wait for processes that are gone.
+
+    Args:
+        code: to end with.
+        bug: what nobody caught; its traceback is printed first.
+    """
     if _found:
+        if bug is not None:
+            traceback.print_exception(bug)
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
                 stream.flush()

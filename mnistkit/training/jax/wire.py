@@ -29,6 +29,7 @@ _HEARTBEAT = 40  # seconds after which a process that sends nothing counts as de
 _MARGIN = 60  # seconds by which JAX's own end of waiting is later than ours
 _LEAST = 1024  # bytes that are exchanged at least
 _SIGNS = re.compile(r"gloo|nccl|UNAVAILABLE|DEADLINE_EXCEEDED|ABORTED|coordination|heartbeat|peer", re.IGNORECASE)
+_STATUS = re.compile(r"[A-Z]+(_[A-Z]+)*: ")  # how XLA's own errors begin
 
 
 def connect(place: Place | None, *, timeout: float) -> JaxWire | None:
@@ -104,8 +105,13 @@ class JaxWire:
         return rows.reshape(self.count, room)[:, : len(data)]
 
     def is_lost(self, error: Exception) -> bool:
-        """Tell whether an error of JAX means that another process is gone."""
-        return isinstance(error, jax.errors.JaxRuntimeError) and _SIGNS.search(str(error)) is not None
+        """Tell whether an error of JAX means that another process is gone.
+
+        XLA's error of a program that runs at once, not in its queue, arrives as a bare ValueError.
+        """
+        text = str(error)
+        from_xla = isinstance(error, jax.errors.JaxRuntimeError) or (type(error) is ValueError and _STATUS.match(text))
+        return bool(from_xla) and _SIGNS.search(text) is not None
 
     def abandon(self) -> None:
         """Let go of the service: at its end this process would wait for the others, and then be aborted."""

@@ -153,6 +153,22 @@ def test_meeting_too_late(monkeypatch):
         fit(mlp(), *pictures(32), verbose=0)
 
 
+@pytest.mark.skipif(BACKEND != "jax", reason="JAX alone raises a bare ValueError for it")
+@pytest.mark.parametrize(
+    ("error", "is_lost"),
+    [
+        (ValueError("UNKNOWN: Gloo AllGather failed: [pair.cc:538] Read error: Connection reset by peer"), True),
+        (ValueError("INVALID_ARGUMENT: Executable expected parameter 0 of size 3"), False),
+        (ValueError("the peer of this layer has another shape"), False),
+        (KeyError("UNKNOWN: Gloo AllGather failed"), False),
+    ],
+)
+def test_errors_that_mean_a_lost_process(error, is_lost):
+    from mnistkit.training.jax.wire import JaxWire
+
+    assert JaxWire.is_lost(None, error) is is_lost
+
+
 # --- the command ----------------------------------------------------------------------------------------------------
 
 
