@@ -26,6 +26,12 @@ def test_a_file_of_mnistkit(asset):
     assert found.keras_missing == "not asked for"
 
 
+def test_memory_is_that_of_the_file_not_of_the_caller(asset):
+    held = b"1" * 2**29
+    found = bench(asset, batch_sizes=(1,), keras=False)
+    assert sys.platform != "linux" or 1e5 < found.memory < len(held) / 2
+
+
 def test_a_foreign_file_with_a_fixed_batch(make_model):
     found = bench(make_model("fixed", shape=(2, 4)), batch_sizes=(1,))
     assert [one.batch_size for one in found.latencies] == [2]
