@@ -94,7 +94,7 @@ class Part:
         self.failed += 1
         if len(self.errors) < _ERRORS_TOLD:
             source, reason = row[0], str(row[3])
-            self.errors.append(reason if source in reason else f"{source}: {reason}")
+            self.errors.append(reason if reason.startswith(f"{source}:") else f"{source}: {reason}")
 
     def add(self, rows: list[Row]) -> None:
         """Keep the rows of a chunk."""
