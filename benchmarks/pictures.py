@@ -84,9 +84,9 @@ def main() -> int:
 
 
 def people(folder: Path, classifier: Classifier) -> dict[str, Any]:
-    """Read every picture of the folder."""
+    """Read every picture of one digit in the folder; ``numbers_folder.py`` reads the numbers."""
     with (folder / "labels.csv").open(newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
+        rows = [row for row in csv.DictReader(stream) if len(row["label"]) == 1]
     kinds: dict[str, list[bool]] = defaultdict(list)
     wrong = []
     for row in rows:

@@ -39,7 +39,7 @@ KINDS = {
     "dates with dashes, dots or strokes": {"marks": True},
     "nothing to read: print, scribbles, texture": {"nothing": True},
 }
-SEED = 77  # the reader's rules were tuned on the pictures of seed 2
+SEED = 2028  # in no tuning; the rules were tuned on others, the last of them on 77
 
 
 def main() -> int:

@@ -3,7 +3,7 @@
 Read a digit, with the model inside the package (needs onnxruntime, not Keras):
 
     from mnistkit import Classifier, read_picture
-    print(Classifier().predict(read_picture("digit.png"))[0])    # 7 (99.8 %)
+    print(Classifier().predict(read_picture("digit.png"))[0])    # 7 (99.0 %)
 
 Export any Keras model; the file is written only if onnxruntime answers as Keras does:
 

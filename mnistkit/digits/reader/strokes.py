@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _CURVE_STEPS: Final = 7  # line segments between two points of a curve
 _SUPERSAMPLED: Final = 2
+_SQUARED: Final = 0.2  # share of digits at right angles
 _DRAWN_HEIGHT: Final = 60.0  # pixels, before it is made smaller
 
 
@@ -154,6 +155,28 @@ _SHAPES: Final[dict[int, tuple[str, Callable[..., Shape]]]] = {
 }  # fmt: skip
 
 
+_SQUARED_DIGITS: Final = (0, 2, 3, 5, 6, 8, 9)
+
+
+def _squared(digit: int, g: np.random.Generator) -> Shape:
+    """As some draw with a mouse: straight strokes at right angles, as a clock shows them."""
+    x, y = g.uniform(0.5, 0.85), g.uniform(0.35, 0.55)
+    upper: Points = [(0, y), (0, 0), (x, 0), (x, y)]
+    lower: Points = [(0, y), (0, 1), (x, 1), (x, y)]
+    bar: Points = [(0, y), (x, y)]
+    foot: Points = [(x, 1), (0, 1)]
+    shapes: dict[int, list[Points]] = {
+        0: [upper, lower],
+        2: [[*upper[1:], *reversed(bar)], [*lower[1:3]], bar[:1] + lower[1:2]],
+        3: [upper[1:], bar, [bar[1], *foot]],
+        5: [[*reversed(upper[:3])], bar, [bar[1], *foot]],
+        6: [[*reversed(upper[:3])], [*lower, bar[0]]],
+        8: [upper, lower, bar],
+        9: [upper, bar, [bar[1], foot[0]] if g.random() < 0.5 else [bar[1], *foot]],
+    }
+    return [(False, points) for points in shapes[digit]]
+
+
 def habits(generator: np.random.Generator) -> tuple[bool, ...]:
     """Which of the two shapes of each digit a writer uses."""
     found = generator.random(10) < 0.5  # either
@@ -186,9 +209,16 @@ def stroke_digit(
     """
     name, build = _SHAPES[digit]
     shape = build(generator, **{name: habit})
+    return _drawn(shape * times, height, pen=pen, slant=slant, wobble=wobble, generator=generator)
+
+
+def _drawn(
+    shape: Shape, height: float, *, pen: float, slant: float, wobble: float, generator: np.random.Generator
+) -> NDArray[np.uint8]:
+    """A shape by an unsteady hand."""
     wide = generator.uniform(0.8, 1.25)
     lines = []
-    for smooth, points in shape * times:
+    for smooth, points in shape:
         moved = np.array(points) * (wide, 1.0) + generator.normal(0, wobble, (len(points), 2))
         lines.append(_curve(moved) if smooth and len(points) > 2 else moved)
     for line in lines:
@@ -201,7 +231,11 @@ def draw_digit(digit: int, generator: np.random.Generator) -> NDArray[np.float32
     g = generator
     pen = float(np.exp(g.normal(np.log(0.1), 0.35)).clip(0.04, 0.22)) * _DRAWN_HEIGHT
     slant, wobble = float(g.normal(0.05, 0.15)), float(g.uniform(0.01, 0.045))
-    ink = stroke_digit(digit, _DRAWN_HEIGHT, habit=habits(g)[digit], pen=pen, slant=slant, wobble=wobble, generator=g)
+    if digit in _SQUARED_DIGITS and g.random() < _SQUARED:
+        ink = _drawn(_squared(digit, g), _DRAWN_HEIGHT, pen=pen, slant=slant / 2, wobble=wobble, generator=g)
+    else:
+        habit = habits(g)[digit]
+        ink = stroke_digit(digit, _DRAWN_HEIGHT, habit=habit, pen=pen, slant=slant, wobble=wobble, generator=g)
     factor = 20 / max(ink.shape)
     size = max(round(ink.shape[1] * factor), 1), max(round(ink.shape[0] * factor), 1)
     small = np.asarray(Image.fromarray(ink).resize(size, Image.Resampling.BOX), np.float32) / 255
