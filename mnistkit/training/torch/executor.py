@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
-from mnistkit.training.torch import hooks
+from mnistkit.training.torch import fuse_adam, hooks
 from mnistkit.training.torch.hooks import schema_of
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def torchscript(module: Any, inputs: Sequence[Any]) -> Step:
         raise UnavailableError("this PyTorch has no TorchScript")
     scripted = _copy_of(module)
     _script_lists_of_booleans(scripted)
+    fuse_adam.script(scripted)
 
     def step(*tensors: Any) -> Any:
         scripted.forward(*tensors)

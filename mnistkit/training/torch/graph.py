@@ -64,6 +64,13 @@ def written(graph: Any) -> set[Any]:
     return {node for node, owning in owners.items() if owning & changed}
 
 
+def share_memory(graph: Any, some: list[Any], others: list[Any]) -> bool:
+    """Tell whether one of some nodes may view the memory of one of the others."""
+    owners = _owners(graph)
+    memory = set().union(*(owners[node] for node in others))
+    return any(owners[node] & memory for node in some)
+
+
 def untouched_between(graph: Any, first: Any, last: Any, read: list[Any]) -> bool:
     """Tell whether no operation between two nodes changes the memory of the given ones."""
     owners = _owners(graph)

@@ -22,6 +22,9 @@ _WAIT = Hook(("torch:ops._c10d_functional.wait_tensor",), "add up gradients in a
 _ADD_LISTS = Hook(("torch:_foreach_add_",), "sum up the gradients of the time steps")
 _LSTM = Hook(("torch:ops.aten.mkldnn_rnn_layer",), "run an LSTM in one call", required=False)
 _LSTM_BACKWARD = Hook(("torch:ops.aten.mkldnn_rnn_layer_backward",), "run an LSTM in one call", required=False)
+_FUSED_ADAM = Hook(
+    ("torch:ops.aten._fused_adam_.tensor_lr",), "update all variables by Adam in one call", required=False
+)
 
 HOOKS = (
     _MAKE_FX,
@@ -37,6 +40,7 @@ HOOKS = (
     _ADD_LISTS,
     _LSTM,
     _LSTM_BACKWARD,
+    _FUSED_ADAM,
 )
 
 make_fx = _MAKE_FX.get_or_none()
@@ -51,6 +55,7 @@ wait = _WAIT.get_or_none()
 add_lists = _ADD_LISTS.get_or_none()
 lstm_forward = _LSTM.get_or_none()
 lstm_backward = _LSTM_BACKWARD.get_or_none()
+fused_adam = _FUSED_ADAM.get_or_none()
 
 HAS_TORCHSCRIPT = script is not None and ScriptSource is not None
 

@@ -17,7 +17,7 @@ from mnistkit.training.attributes import settings
 from mnistkit.training.making import COMPILE_REST_FROM
 from mnistkit.training.own_steps import returns_logs
 from mnistkit.training.pytree import tree_leaves, tree_map
-from mnistkit.training.torch import cuda_graph, executor, simplify, trace
+from mnistkit.training.torch import cuda_graph, executor, fuse_adam, simplify, trace
 from mnistkit.training.torch.graph import largest_product
 from mnistkit.training.torch.hooks import copy_lists
 from mnistkit.training.torch.logs import values_of
@@ -202,6 +202,7 @@ class Replay:
         self._one_thread = largest_product(traced.graph.graph) < _WORTH_THREADS
         device = batch[0].device
         self._joined = simplify.simplify(traced.graph, states=len(self._variables), device=device)
+        self._contiguous = fuse_adam.contiguous_inputs(traced.graph.graph)
         self._buffers = [torch.cat([self._value(i).reshape(-1) for i in parts]) for parts in self._joined]
         self._device, self._module = device, traced.graph
         self._captured: cuda_graph.CapturedStep | None = None
@@ -248,7 +249,10 @@ class Replay:
 
     @contextlib.contextmanager
     def _state(self) -> Iterator[list[Any]]:
-        """Give the tensors to work on: the variables' own, or parts of a buffer, which are copied back at the end."""
+        """Give the tensors to work on: the variables' own, or others, which are copied back at the end.
+
+        Others are parts of a buffer, and those that lie in memory in another order than a kernel takes.
+        """
         state = [variable.value.detach() for variable in self._variables]
         outside, inside = [], []
         for buffer, parts in zip(self._buffers, self._joined, strict=True):
@@ -260,6 +264,11 @@ class Replay:
                 offset += state[i].numel()
         if outside:
             copy_lists(inside, outside)
+        for i in self._contiguous:
+            if not state[i].is_contiguous():
+                outside.append(state[i])
+                state[i] = state[i].contiguous()
+                inside.append(state[i])
         yield state
         if outside:
             copy_lists(outside, inside)

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from mnistkit.training.torch import fuse_foreach, peephole
+from mnistkit.training.torch import fuse_adam, fuse_foreach, fuse_losses, peephole
 from mnistkit.training.torch.graph import is_pure, meta_of, replace, written
 
 _ATEN = torch.ops.aten
@@ -44,6 +44,9 @@ def simplify(module: Any, *, states: int, device: Any) -> list[list[int]]:
     _merge_equals(graph)
     graph.eliminate_dead_code()
     inputs = [node for node in graph.nodes if node.op == "placeholder"]
+    if torch.device(device).type == "cpu":
+        fuse_losses.fuse_losses(graph)
+        fuse_adam.fuse_adam(module, inputs[:states])
     joined = fuse_foreach.fuse_foreach(module, inputs[:states])
     peephole.fuse_pairs(graph)
     graph.eliminate_dead_code()
