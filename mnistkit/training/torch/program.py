@@ -204,6 +204,11 @@ class Replay:
         self._joined = simplify.simplify(traced.graph, states=len(self._variables), device=device)
         self._contiguous = fuse_adam.contiguous_inputs(traced.graph.graph)
         self._buffers = [torch.cat([self._value(i).reshape(-1) for i in parts]) for parts in self._joined]
+        self._parts_of_buffers = [
+            (i, part.view(self._value(i).shape))
+            for buffer, parts in zip(self._buffers, self._joined, strict=True)
+            for i, part in zip(parts, buffer.split([self._value(i).numel() for i in parts]), strict=True)
+        ]  # made once: with batch hooks each step asks for them
         self._device, self._module = device, traced.graph
         self._captured: cuda_graph.CapturedStep | None = None
         self._step: executor.Step | None = None
@@ -255,13 +260,10 @@ class Replay:
         """
         state = [variable.value.detach() for variable in self._variables]
         outside, inside = [], []
-        for buffer, parts in zip(self._buffers, self._joined, strict=True):
-            offset = 0
-            for i in parts:
-                outside.append(state[i])
-                state[i] = buffer[offset : offset + state[i].numel()].view(state[i].shape)
-                inside.append(state[i])
-                offset += state[i].numel()
+        for i, part in self._parts_of_buffers:
+            outside.append(state[i])
+            inside.append(part)
+            state[i] = part
         if outside:
             copy_lists(inside, outside)
         for i in self._contiguous:
