@@ -63,7 +63,7 @@ def _replace_loss(graph: Any, node: Any) -> None:
 def _least_log(graph: Any, clipped: Any, targets: Any) -> Any:
     """Return -100, by way of PyTorch's own function, which raises an error where it does for all the numbers.
 
-    The mean is NaN where one of the numbers is. The function also looks at the targets, from PyTorch 2.13 or before it.
+    The mean is NaN where one of the numbers is. Newer versions of PyTorch also look at the targets.
     An operation whose result nobody reads would be left out.
     """
     mean = graph.call_function(_ATEN.mean.default, (clipped,))

