@@ -20,16 +20,16 @@ class Program(Protocol):
     whether a program is compiled for one number of samples; ``FINALIZES_AFTER_ERRORS``, as
     ``finalizes_after_errors`` says; ``FIT_BUILDS``, whether ``model.fit`` builds model and optimizer before the
     first step; ``batch_was_taken()``, which does to the backend's global random generator what ``model.fit``
-    does to build a model; ``WORTH_STEPS``, how many steps what takes longest to make must do to be worth it; and
-    ``SHORT_RUNS_BY_KERAS``, whether Keras' own steps do fewer, or the program in another way.
+    does to build a model; and ``WORTH_STEPS``, how many steps a program must do to be worth its
+    making: Keras' own steps do fewer.
     Where several processes train together, the module ``distributed`` stands in its place; ``METRICS_ARE_LOCAL``
     there tells whether each process counts its own samples alone.
 
     Attributes:
-        is_short: Whether there are too few steps for what takes longest to make; set before ``compile``.
+        asked_steps: How many steps are asked for, None where many may be; set before ``compile``.
     """
 
-    is_short: bool
+    asked_steps: int | None
 
     def compile(self, data: PyTree, n: int, *, size: int) -> None:
         """Get ready for batches of ``size``; leave the model as it is. What is ready already costs nothing."""

@@ -29,13 +29,13 @@ class Kind(NamedTuple):
         size: Samples in a batch.
         rest: Samples in the last batch of an epoch, 0 where it is as large as the others.
         training: Whether to train or to evaluate.
-        is_short: Whether there are too few for what takes long to make.
+        asked_steps: How many are asked for, with those of earlier calls; None where that is not known, or no matter.
     """
 
     size: int
     rest: int
     training: bool
-    is_short: bool
+    asked_steps: int | None
 
 
 def make_ready(entry: Entry, model: Any, backend: Any, *, data: PyTree, kind: Kind, epoch: int) -> Program:
@@ -59,7 +59,7 @@ def make_ready(entry: Entry, model: Any, backend: Any, *, data: PyTree, kind: Ki
         if entry.program is None:
             entry.program = backend.Program(model, training=kind.training, flags=entry.flags)
             entry.ready.clear()
-        entry.program.is_short = kind.is_short
+        entry.program.asked_steps = kind.asked_steps
         entry.program.compile(data, length, size=kind.size)
         if kind.rest:
             entry.program.compile_rest(data, length, size=kind.rest, epoch=epoch)

@@ -72,7 +72,7 @@ class Programs:
         self._first: PyTree = None  # a batch of a source
         self._looks: dict[bool, Look] = {}
         self._epochs = {True: epochs[0], False: epochs[1]}
-        self._is_short: dict[bool, bool] = {}
+        self._asked_steps: dict[bool, int] = {}
         self._store: Store = vars(model).setdefault(_ATTRIBUTE, Store())  # past Keras' attribute tracking
 
     @property
@@ -147,21 +147,24 @@ class Programs:
 
         Their number decides, with those of earlier calls, and not a clock, so that two runs compute the same.
         """
-        if training not in self._is_short:
-            self._decide(self._entry_of_arrays(training), training)
-        return self._is_short[training] and bool(self._backend.SHORT_RUNS_BY_KERAS)
+        if self.group is not None:
+            return False
+        if training not in self._asked_steps:
+            self._count(self._entry_of_arrays(training), training)
+        return self._asked_steps[training] < int(self._backend.WORTH_STEPS)
 
     def get(self, *, training: bool, epoch: int) -> tuple[Program, PyTree]:
         """Return the program for the model as it is now, and the data to run it on."""
         arrays = self._arrays[training]
         assert arrays is not None
         entry = self._entry_of_arrays(training)
-        self._decide(entry, training)
+        self._count(entry, training)
         if training not in self._on_device:
             length = entry.length_for(arrays.n) if self._backend.FIXED_LENGTH else arrays.n
             self._on_device[training] = self.to_device(_filled(arrays.tree, arrays.n, length))
         data, size = self._on_device[training], min(self._batch_sizes[training], arrays.n)
-        kind = Kind(size=size, rest=arrays.n % size, training=training, is_short=self._is_short[training])
+        asked_steps = None if self.group is not None else self._asked_steps[training]
+        kind = Kind(size=size, rest=arrays.n % size, training=training, asked_steps=asked_steps)
         return make_ready(entry, self._model, self._backend, data=data, kind=kind, epoch=epoch), data
 
     def for_batches(self, data: PyTree, *, first: PyTree, size: int, training: bool) -> Program:
@@ -176,7 +179,7 @@ class Programs:
         if training or self._first is None:
             self._first = tree_map(np.array, first)
         entry = self._entry(first, training=training, size=size, whole=False)
-        kind = Kind(size=size, rest=0, training=training, is_short=False)
+        kind = Kind(size=size, rest=0, training=training, asked_steps=None)
         program = make_ready(entry, self._model, self._backend, data=data, kind=kind, epoch=0)
         if self._draws_globally(program):  # a thread reads the source meanwhile, and may draw there too
             raise ValueError("it draws from the global random generator")
@@ -199,13 +202,13 @@ class Programs:
         """Tell whether the program made last still fits the model; False where that takes a longer look."""
         return self._looks[training].finds_the_same()
 
-    def _decide(self, entry: Entry, training: bool) -> None:  # noqa: FBT001 - as everywhere here
-        """Decide, once for a call, whether the steps asked for are worth what takes longest to make."""
-        if training not in self._is_short:
+    def _count(self, entry: Entry, training: bool) -> None:  # noqa: FBT001 - as everywhere here
+        """Count, once for a call, the steps asked for: whether they are worth a program must not change within it."""
+        if training not in self._asked_steps:
             arrays = self._arrays[training]
             assert arrays is not None
             entry.steps += self._epochs[training] * -(-arrays.n // self._batch_sizes[training])
-            self._is_short[training] = self.group is None and entry.steps < self._backend.WORTH_STEPS
+            self._asked_steps[training] = entry.steps
 
     def _entry_of_arrays(self, training: bool) -> Entry:  # noqa: FBT001 - as everywhere here
         arrays, batch_size = self._arrays[training], self._batch_sizes[training]

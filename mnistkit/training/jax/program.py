@@ -39,7 +39,6 @@ FIT_BUILDS = True
 IN_EVERY_STEP = False
 FIXED_LENGTH = True
 WORTH_STEPS = 0  # Keras' own step is compiled too
-SHORT_RUNS_BY_KERAS = False
 _KEPT = 6  # compiled programs and traces of a step
 
 

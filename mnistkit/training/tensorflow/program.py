@@ -22,22 +22,21 @@ from mnistkit.training.making import COMPILE_REST_FROM
 from mnistkit.training.own_steps import checked, returns_logs
 from mnistkit.training.pytree import tree_leaves, tree_map
 from mnistkit.training.recurrent import own_derivatives
+from mnistkit.training.tensorflow import loops
 from mnistkit.training.tensorflow.fused_batch_norm import fused_normalization
 from mnistkit.training.tensorflow.gradients import gradients_of_kernels
 from mnistkit.training.tensorflow.kernel_errors import KernelErrors, draws_globally, operations
 from mnistkit.training.tensorflow.recurrent import loop
+from mnistkit.training.tensorflow.worth import worth_steps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import numpy.typing as npt
 
     from mnistkit.training.pytree import PyTree
 
 IN_EVERY_STEP = False
 FIXED_LENGTH = True
-WORTH_STEPS = 2500  # of a program of XLA's; fewer run in a loop without XLA, whose steps take little longer
-SHORT_RUNS_BY_KERAS = False
+WORTH_STEPS = 0  # for fewer than XLA is worth there is another loop
 FINALIZES_AFTER_ERRORS = False
 FIT_BUILDS = False
 _KEPT_RESTS = 3  # sizes of the last batch
@@ -70,6 +69,7 @@ class _Steps:
         traced: one step, as a function of the arrays of a batch.
         errors: what TensorFlow's kernels check and XLA does not.
         slow: whether XLA should not put the steps into a loop here.
+        worth: how many steps must be asked for until XLA is worth its compilation.
         by_xla: the loop compiled by XLA, or a function for one step each.
         by_kernels: the loop without XLA.
         compiled_for: numbers of samples.
@@ -79,6 +79,7 @@ class _Steps:
     traced: Any
     errors: KernelErrors
     slow: bool
+    worth: int
     by_xla: Any = None
     by_kernels: Any = None
     compiled_for: set[int] = field(default_factory=set)
@@ -94,7 +95,7 @@ class Program:
         flags: what was trainable at the first step after ``compile``: what ``model.fit`` goes on training.
     """
 
-    is_short = False
+    asked_steps: int | None = None
 
     def __init__(self, model: Any, *, training: bool, flags: keras_hooks.TrainableFlags) -> None:
         self._layers = keras_hooks.flatten_layers(model)
@@ -118,7 +119,7 @@ class Program:
         if way == "xla" and steps.by_xla is None:
             steps.by_xla = self._loop(steps.traced, data, size=size, jit_compile=True)
         if way == "xla, each" and steps.by_xla is None:
-            steps.by_xla = self._single(steps.traced, data, size=size)
+            steps.by_xla = loops.single(steps.traced, data, size=size)
         if way == "kernels" and steps.by_kernels is None:
             fused = self._xla and steps.slow
             traced = self._trace(data, size=size, fused=True) if fused else steps.traced
@@ -190,16 +191,20 @@ class Program:
             return "kernels"
         if self._asked_for_xla:
             return "xla, each" if steps.slow else "xla"
-        if self.is_short or steps.slow or steps.errors.may_happen(tree_leaves(data)):
+        if self._is_short(steps) or steps.slow or steps.errors.may_happen(tree_leaves(data)):
             return "kernels"
         return "xla"
+
+    def _is_short(self, steps: _Steps) -> bool:
+        return self.asked_steps is not None and self.asked_steps < steps.worth
 
     def _steps(self, data: PyTree, *, size: int | None) -> _Steps:
         if size not in self._sizes:
             traced = self._trace(data, size=size, fused=False)
             if draws_globally(traced.graph):
                 raise ValueError("it draws from TensorFlow's global random generator")
-            self._sizes[size] = _Steps(traced, KernelErrors(traced), slow=_is_slow_in_loops(traced.graph))
+            slow, worth = _is_slow_in_loops(traced.graph), worth_steps(traced.graph)
+            self._sizes[size] = _Steps(traced, KernelErrors(traced), slow=slow, worth=worth)
         return self._sizes[size]
 
     def _trace(self, data: PyTree, *, size: int | None, fused: bool) -> Any:
@@ -223,36 +228,7 @@ class Program:
         return traced
 
     def _loop(self, traced: Any, data: PyTree, *, size: int, jit_compile: bool) -> Any:
-        def many(flat: list[Any], order: Any, start: Any, steps: Any) -> Any:
-            def body(i: Any, _: Any) -> Any:
-                return [i + 1, _gathered(traced, flat, order, start + i * size, size)]
-
-            logs = tf.nest.map_structure(lambda one: tf.zeros(one.shape, one.dtype), traced.structured_outputs)
-            begin = [tf.constant(0), logs]
-            return tf.while_loop(lambda i, _: i < steps, body, begin, parallel_iterations=1)[1]
-
-        return _function(many, data, numbers=2, jit_compile=jit_compile)
-
-    def _single(self, traced: Any, data: PyTree, *, size: int) -> Any:
-        def one(flat: list[Any], order: Any, start: Any) -> Any:
-            return _gathered(traced, flat, order, start, size)
-
-        return _function(one, data, numbers=1, jit_compile=True)
-
-
-def _gathered(traced: Any, flat: list[Any], order: Any, start: Any, size: int) -> Any:
-    # gather, not slice: XLA takes the beginning of a slice for a constant and compiles anew for each
-    rows = tf.gather(order, start + tf.range(size))
-    return traced(*(tf.gather(leaf, rows) for leaf in flat))
-
-
-def _function(function: Callable[..., Any], data: PyTree, *, numbers: int, jit_compile: bool) -> Any:
-    """Make a function of any number of samples: one trace, and one program of XLA for each number."""
-    arrays = [tf.TensorSpec((None, *leaf.shape[1:]), leaf.dtype) for leaf in tree_leaves(data)]
-    signature = [arrays, tf.TensorSpec((None,), tf.int32), *[tf.TensorSpec((), tf.int32)] * numbers]
-    made = tf.function(function, input_signature=signature, jit_compile=jit_compile, autograph=False)
-    made.get_concrete_function()  # a call would count as one more trace of this code, of which TensorFlow warns
-    return made
+        return loops.loop(traced, data, size=size, jit_compile=jit_compile)
 
 
 def _is_slow_in_loops(graph: Any) -> bool:

@@ -40,7 +40,6 @@ FIT_BUILDS = True
 IN_EVERY_STEP = True
 FIXED_LENGTH = False
 WORTH_STEPS = 150  # of a trace, which takes as long to make as so many steps of Keras' take longer
-SHORT_RUNS_BY_KERAS = True
 _GATHERED_BYTES = 2**21  # of the data to bring into batch order at once
 
 

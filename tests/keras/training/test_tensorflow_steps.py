@@ -188,3 +188,24 @@ def operations(model):
     definition = program._sizes[BATCH].by_kernels.get_concrete_function().graph.as_graph_def()
     nodes = [*definition.node, *(node for function in definition.library.function for node in function.node_def)]
     return {node.op for node in nodes}
+
+
+def worth_of(units, *, recurrent=False):
+    from mnistkit.training.tensorflow import worth
+
+    layers = [keras.layers.LSTM(units) if recurrent else keras.layers.Dense(units), keras.layers.Dense(10)]
+    shape = (4, 8) if recurrent else (64,)
+    model = keras.Sequential([keras.Input(shape), *layers])
+    model.compile("adam", "mse")
+    data = np.zeros((BATCH, *shape), "float32")
+    fit(model, data, np.zeros((BATCH, 10), "float32"), batch_size=BATCH, verbose=0)
+    entries = vars(model)["_mnistkit_programs"].entries
+    return worth.worth_steps(next(iter(entries.values())).program._sizes[BATCH].traced.graph)
+
+
+def test_what_xla_saves_more_of_needs_fewer_steps_until_it_is_compiled(worth_steps):
+    worth_steps(2)  # more than each run has: nothing is compiled here
+    small = worth_of(1)
+    assert small == worth_of(1)  # no clock is in it
+    assert worth_of(4096) < small / 10
+    assert worth_of(1, recurrent=True) < small / 2  # the nodes of a loop run in each time step
