@@ -144,13 +144,14 @@ def build_from(model: Any, epochs: Any, *, idle_optimizer: bool) -> None:
         optimizer.build(model.trainable_variables)
 
 
-def build(model: Any, batch: Any, *, idle_optimizer: bool) -> bool:
+def build(model: Any, batch: Any, *, idle_optimizer: bool, before: Callable[[], None] = lambda: None) -> bool:
     """Create the variables that a model, its loss, metrics and optimizer lack, as ``model.fit`` does.
 
     Args:
         model: the model.
         batch: what it is called with.
         idle_optimizer: whether an optimizer gets its variables also where nothing is trainable.
+        before: called before the model is, where something is missing.
 
     Returns:
         Whether it took a batch to build from; ``model.fit`` takes it from its loader.
@@ -159,6 +160,7 @@ def build(model: Any, batch: Any, *, idle_optimizer: bool) -> bool:
 
     def batches() -> Iterator[tuple[int, int, list[Any]]]:
         taken.append(True)
+        before()
         yield 0, 0, [batch]
 
     build_from(model, batches(), idle_optimizer=idle_optimizer)

@@ -228,15 +228,20 @@ class Programs:
     def _build(self) -> None:
         """Create the variables that are missing, as ``model.fit`` does; a callback may have compiled anew."""
         arrays, batch = self._arrays[True], self._first
-        before = None if self._backend.FIT_BUILDS else PythonState(self._model, tensors=False)
+        before: list[PythonState] = []
+
+        def note() -> None:
+            if not self._backend.FIT_BUILDS:  # model.fit does not call the model here
+                before.append(PythonState(self._model, tensors=False))
+
         if arrays is not None:
             batch = tree_map(lambda leaf: leaf[: self._batch_sizes[True]], arrays.tree)
         if not self._backend.FIT_BUILDS and overrides(self._model, "train_step"):
             return  # model.fit creates what is missing while it traces, and so does the program
-        if keras_hooks.build(self._model, batch, idle_optimizer=self._backend.FIT_BUILDS):
+        if keras_hooks.build(self._model, batch, idle_optimizer=self._backend.FIT_BUILDS, before=note):
             self._backend.batch_was_taken()
-            if before is not None:  # model.fit does not call the model here
-                before.restore()
+            for state in before:
+                state.restore()
 
 
 def _filled(tree: PyTree, n: int, length: int) -> PyTree:

@@ -209,3 +209,19 @@ def test_what_xla_saves_more_of_needs_fewer_steps_until_it_is_compiled(worth_ste
     assert small == worth_of(1)  # no clock is in it
     assert worth_of(4096) < small / 10
     assert worth_of(1, recurrent=True) < small / 2  # the nodes of a loop run in each time step
+
+
+def test_the_attributes_are_noted_only_where_something_is_to_be_built(monkeypatch, worth_steps):
+    from mnistkit.training import programs
+
+    worth_steps(1000)  # nothing is compiled here
+    noted, original = [], programs.PythonState
+    monkeypatch.setattr(programs, "PythonState", lambda *args, **options: noted.append(1) or original(*args, **options))
+    model = keras.Sequential([keras.layers.Dense(10)])
+    model.compile("sgd", "mse")
+    for _ in range(2):
+        fit(model, *pictures(BATCH), batch_size=BATCH, epochs=2, verbose=0)
+        assert len(noted) == 1  # in the first epoch, and never again
+    model.compile("sgd", "mse", metrics=["mae"])  # whose variables are missing
+    fit(model, *pictures(BATCH), batch_size=BATCH, verbose=0)
+    assert len(noted) == 2
