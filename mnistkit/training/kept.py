@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _KEPT_PROGRAMS = 6  # of a model; each is for one kind of step, size of a batch and kind of data
 _KEPT_LENGTHS = 3  # of a program: numbers of samples that it is compiled for
+_KEPT_READY = 32  # of a program: kinds of data that it is known to be ready for; of others it is asked anew
 
 
 class Entry:
@@ -24,7 +25,7 @@ class Entry:
 
     Attributes:
         program: the program, once it is made.
-        ready: numbers of samples, size of the last batch, whether that has a program; all that is made already.
+        ready: numbers of samples, size of the last batch, whether that has a program; what was made last.
         lengths: numbers of samples that the program is compiled for, the last one used at the end.
         steps: how many steps have been asked for, in this call of ``fit`` and in those before it.
     """
@@ -32,9 +33,16 @@ class Entry:
     def __init__(self, state: list[Any], flags: keras_hooks.TrainableFlags) -> None:
         self.state, self.flags = state, flags
         self.program: Program | None = None
-        self.ready: set[tuple[int, int, bool]] = set()
+        self.ready: dict[tuple[int, int, bool], None] = {}
         self.lengths: list[int] = []
         self.steps = 0
+
+    def is_ready_for(self, kind: tuple[int, int, bool]) -> None:
+        """Note that the program is made for a kind of data, and forget what it was made for long ago."""
+        self.ready.pop(kind, None)
+        self.ready[kind] = None
+        for old in [*self.ready][:-_KEPT_READY]:
+            del self.ready[old]
 
     def length_for(self, n: int) -> int:
         """Return a number of samples, at least n, to compile for: one that is compiled already, where it is near."""

@@ -66,7 +66,7 @@ def make_ready(entry: Entry, model: Any, backend: Any, *, data: PyTree, kind: Ki
 
     if entry.program is None or ready not in entry.ready:
         _compile_unless_python_changes(entry, model, compile_, tensors=backend.IN_EVERY_STEP)
-        entry.ready.add(ready)
+        entry.is_ready_for(ready)
     else:
         compile_()
     assert entry.program is not None

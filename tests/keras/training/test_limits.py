@@ -31,7 +31,7 @@ from training_models import (
 )
 
 from mnistkit.core.errors import InputError
-from mnistkit.training import fit
+from mnistkit.training import fit, kept, keras_hooks
 
 BACKEND = keras.backend.backend()
 KERAS = tuple(int(part) for part in keras.__version__.split(".")[:2])
@@ -397,3 +397,18 @@ def test_the_example(capsys):
     assert max(errors) < 1.0
     assert errors[0] == pytest.approx(errors[1], rel=0.5)  # the two see other batches
     assert captured.err == ""
+
+
+def test_what_is_kept_of_programs_is_bounded_however_many_calls_there_are():
+    flags = keras_hooks.TrainableFlags(mlp())
+    store = kept.Store()
+    for size in range(1, 40):
+        entry = store.entry(("kind", size), [], flags)
+        assert store.entry(("kind", size), [], flags) is entry
+        for n in range(size * 100, size * 100 + 50):
+            entry.length_for(n)
+            entry.is_ready_for((n, n % size, False))
+            assert (n, n % size, False) in entry.ready
+        assert len(entry.lengths) <= 3
+        assert len(entry.ready) == 32
+    assert len(store.entries) == 6
