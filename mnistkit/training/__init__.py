@@ -68,7 +68,7 @@ def fit(  # noqa: PLR0917 - the arguments of model.fit, in its order
     Args:
         model: compiled Keras 3 model, built or not.
         x: array of shape (n, ...), or a list, tuple or dict of such arrays for several inputs. Arrays larger than
-            memory (``np.memmap``, objects with ``shape``, ``dtype`` and ``array[rows]``) are read batch by batch. Or
+            memory (``np.memmap``, objects with ``shape``, ``dtype`` and ``array[rows]``) are read piece by piece. Or
             what gives batches: a ``tf.data.Dataset``, a ``torch.utils.data.DataLoader``, a
             ``keras.utils.PyDataset``, a generator or another iterator; a thread reads them ahead.
         y: targets in the same way, or None where the model needs none or ``x`` gives batches.

@@ -70,13 +70,14 @@ class Plan:
     def next_of(self, batches: Iterator[Any]) -> Any:
         """Return the next place of an iterator over batches; outside an epoch, the batch as the source gives it."""
         if not self._is_open:
-            return next(batches)
+            return next(batches).by_keras()
         if not self.is_ahead:
             return Place(self.stretches.put(next(batches), None)[0], 0)
         if self._epoch is None or self._epoch.batches is not batches:
             if self._epoch is not None:
                 self._epoch.end()
             self._epoch = _Epoch(batches, self, self._steps)
+            self._epoch.start()  # once it is known here: Ctrl-C may come from now on
         return self._epoch.next_place()
 
 
@@ -107,6 +108,9 @@ class _Epoch:
         self._taken: Stretch | None = None
         self._index = 0
         self._thread = threading.Thread(target=self._read, name="mnistkit-batches", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
         self._thread.start()
 
     def next_place(self) -> Place:
@@ -120,7 +124,8 @@ class _Epoch:
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
-        self._thread.join(_PATIENCE)
+        if self._thread.is_alive():  # Ctrl-C may have come before its start
+            self._thread.join(_PATIENCE)
 
     def _take(self) -> Stretch:
         with self._changed:

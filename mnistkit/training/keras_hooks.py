@@ -7,6 +7,7 @@ import types
 from typing import TYPE_CHECKING, Any
 
 from mnistkit.core.thread_patches import ThreadPatch
+from mnistkit.training.adapters.hooks import HOOKS as ADAPTER_HOOKS
 from mnistkit.training.hook import Hook, first_missing
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ HOOKS = (
     _LSTM,
     _GRU,
     *_ITERATORS.values(),
+    *ADAPTER_HOOKS,
 )
 
 replaced_cond = ThreadPatch(_COND.owner)
@@ -116,13 +118,14 @@ def has_epoch_iterator(backend: str) -> bool:
     return _ITERATORS[backend].get_or_none() is not None
 
 
-def epoch_iterator(model: Any, *, backend: str, around: Callable[[Any], Any], **options: Any) -> Any:
+def epoch_iterator(model: Any, *, backend: str, around: Callable[[Any, Callable[[], Any]], Any], **options: Any) -> Any:
     """Make what ``model.fit`` takes its batches from: epochs, numbers of steps and warnings are its own.
 
     Args:
         model: the model.
         backend: the Keras backend.
-        around: gets each iterator over batches that it makes; what it returns is iterated over instead.
+        around: gets the adapter of the source, and what makes an iterator over its batches; what it returns is
+            iterated over instead.
         options: ``x``, ``y``, ``sample_weight``, ``batch_size``, ``steps_per_epoch``, ``shuffle``, ``class_weight``.
     """
     cls, name = _ITERATORS[backend].owner()
@@ -131,7 +134,7 @@ def epoch_iterator(model: Any, *, backend: str, around: Callable[[Any], Any], **
     made = cls(**options)
     # under JAX past a step that puts batches on the device
     get_iterator = made.data_adapter.get_jax_iterator if backend == "jax" else getattr(made, name)
-    setattr(made, name, lambda: around(iter(get_iterator())))
+    setattr(made, name, lambda: around(made.data_adapter, get_iterator))
     return made
 
 

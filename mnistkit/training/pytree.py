@@ -101,9 +101,20 @@ def tree_map(function: Callable[[Any], Any], tree: PyTree) -> PyTree:
 
 def tree_leaves(tree: PyTree) -> list[Any]:
     """Return the arrays of a tree, without the Nones, in the order in which ``tree_map`` visits them."""
+    if type(tree) is tuple and all(part is None or hasattr(part, "dtype") for part in tree):
+        return [part for part in tree if part is not None]  # at once: this runs for every batch of a source
     import keras
 
     return [leaf for leaf in keras.tree.flatten(tree) if leaf is not None]
+
+
+def structure_of(tree: PyTree) -> Any:
+    """Return a tree without its leaves, as something that can be compared."""
+    if isinstance(tree, dict):
+        return (type(tree), *((name, structure_of(part)) for name, part in tree.items()))
+    if isinstance(tree, list | tuple):
+        return (type(tree), *map(structure_of, tree))
+    return tree is None
 
 
 def holds_same(tree: PyTree, held: list[np.ndarray[Any, Any]]) -> bool:

@@ -7,15 +7,15 @@ generators and the warnings about them are those of ``model.fit``.
 from __future__ import annotations
 
 import contextlib
-import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mnistkit.training import keras_hooks
+from mnistkit.training.adapters.raw_batches import RawBatches
 from mnistkit.training.ahead import Place, Plan, Reader
 from mnistkit.training.feeds import Maker, Part
 from mnistkit.training.order import epoch_order
-from mnistkit.training.pytree import rows_of, tree_map
+from mnistkit.training.stored_rows import batches
 from mnistkit.training.stretches import Stretches
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class SourceFeed(_Feed):
         self._epochs = keras_hooks.epoch_iterator(
             self._model,
             backend=self._programs.backend,
-            around=lambda batches: Reader(batches, self.plan),
+            around=self._reader,
             **self._options,
         )
         if self._training and self._programs.fit_builds:
@@ -140,6 +140,10 @@ class SourceFeed(_Feed):
             self._epochs.reset()
         if self.num_batches is not None:
             self.plan.stretches.limit(self.num_batches)
+
+    def _reader(self, adapter: Any, get_iterator: Callable[[], Any]) -> Reader:
+        batches = RawBatches(adapter, backend=self._programs.backend, get_iterator=get_iterator)
+        return Reader(batches, self.plan)
 
     @property
     def num_batches(self) -> int | None:
@@ -208,13 +212,8 @@ class RowsFeed(_Feed):
     def _places(self, epoch: int) -> Iterator[tuple[bool, Place]]:
         self.plan.begin(self.num_batches)
         try:
-            yield from ((False, place) for place in Reader(self._batches(epoch), self.plan))
+            order = None if self._seed is None else epoch_order(self._arrays.n, seed=self._seed, epoch=epoch)
+            read = batches(self._arrays, order, size=self._batch_size, is_ahead=self.plan.is_ahead)
+            yield from ((False, place) for place in Reader(read, self.plan))
         finally:
             self.plan.end()
-
-    def _batches(self, epoch: int) -> Iterator[PyTree]:
-        n, size = self._arrays.n, self._batch_size
-        order = None if self._seed is None else epoch_order(n, seed=self._seed, epoch=epoch)
-        for start in range(0, n, size):
-            rows: Any = slice(start, min(start + size, n)) if order is None else order[start : start + size]
-            yield tree_map(functools.partial(rows_of, rows=rows), self._arrays.tree)

@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnistkit.training.pytree import tree_leaves, tree_map
+from mnistkit.training.pytree import structure_of, tree_leaves, tree_map
+from mnistkit.training.stored_rows import Rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import numpy.typing as npt
 
+    from mnistkit.training.adapters.raw_batches import Batch
     from mnistkit.training.pytree import PyTree
 
-_BYTES = 2**23  # of a stretch: long enough that starting a program costs nothing beside it
+_BYTES = 2**24  # of a stretch: long enough that starting a program costs little beside it
 _MOST_STEPS = 256
 _OFTEN = 200  # batches of a further shape, until a program of their own is worth its making
 _MOST_SHAPES = 4  # that have programs; the rest is left to Keras' own step
@@ -52,11 +54,14 @@ class Stretch:
     raw: Any = None
     leaves: list[npt.NDArray[Any]] = field(default_factory=list)
 
-    def add(self, leaves: list[npt.NDArray[Any]]) -> None:
+    def add(self, leaves: list[npt.NDArray[Any] | Rows]) -> None:
         """Copy a batch behind the others."""
         at = self.steps * self.size
         for whole, part in zip(self.leaves, leaves, strict=True):
-            whole[at : at + self.size] = part
+            if isinstance(part, Rows):
+                part.copy_to(whole[at : at + self.size])
+            else:
+                whole[at : at + self.size] = part
         self.steps += 1
 
     def batch(self, i: int) -> PyTree:
@@ -97,13 +102,17 @@ class Stretches:
         """Tell how many batches an epoch has."""
         self._most = max(1, min(self._most, steps))
 
-    def put(self, raw: Any, stretch: Stretch | None) -> tuple[Stretch, bool]:
+    def put(self, batch: Batch, stretch: Stretch | None) -> tuple[Stretch, bool]:
         """Put a batch into a stretch, the given one where it fits; tell whether it is another one."""
-        tree = self._unpack(raw)
-        arrays = [None if self.refused else self._as_array(leaf) for leaf in tree_leaves(tree)]
+        if batch.arrays is None:
+            tree = self._unpack(batch.by_keras())
+            arrays = [None if self.refused else self._as_array(leaf) for leaf in tree_leaves(tree)]
+        else:
+            tree = self._unpack(batch.arrays)
+            arrays = [None] if self.refused else tree_leaves(tree)
         key = self._key(tree, arrays)
         if key is None:
-            return Stretch(None, steps=1, raw=raw), True
+            return Stretch(None, steps=1, raw=batch.by_keras()), True
         is_new = stretch is None or stretch.key != key or stretch.steps == stretch.room
         if stretch is None or is_new:
             stretch = self._empty(key, tree, arrays)
@@ -124,7 +133,7 @@ class Stretches:
         size = arrays[0].shape[0]
         if size == 0 or any(len(array) != size for array in arrays):
             return None
-        key = (_structure(tree), *((array.shape, array.dtype.str) for array in arrays))
+        key = (structure_of(tree), *((array.shape, array.dtype) for array in arrays))
         if key in self._chosen:
             return key
         self._seen[key] += 1
@@ -148,21 +157,12 @@ class Stretches:
         return Stretch(key, size=size, room=room, tree=whole, leaves=tree_leaves(whole))
 
 
-def _room_for(array: npt.NDArray[Any], room: int) -> npt.NDArray[Any]:
+def _room_for(array: npt.NDArray[Any] | Rows, room: int) -> npt.NDArray[Any]:
     """Make an array for several batches, full of the first sample: what is not filled is computed nowhere."""
     shape = (len(array) * room, *array.shape[1:])
-    length = int(np.prod(shape)) * array.itemsize
+    length = int(np.prod(shape)) * array.dtype.itemsize
     memory = np.empty(length + _ALIGNMENT, np.uint8)
     start = -memory.ctypes.data % _ALIGNMENT
     whole = memory[start : start + length].view(array.dtype).reshape(shape)
     whole[:] = array[:1]
     return whole
-
-
-def _structure(tree: PyTree) -> Any:
-    """Return a tree without its leaves, as something that can be compared."""
-    if isinstance(tree, dict):
-        return (type(tree), *((name, _structure(part)) for name, part in tree.items()))
-    if isinstance(tree, list | tuple):
-        return (type(tree), *map(_structure, tree))
-    return tree is None

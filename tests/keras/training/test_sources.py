@@ -14,6 +14,7 @@ import pytest
 from training_models import BATCH, SEED, assert_same_history, assert_same_state, mlp, pictures, without_copy_keyword
 
 from mnistkit.training import fit
+from mnistkit.training.adapters import raw_batches
 
 BACKEND = keras.backend.backend()
 X, Y = pictures(BATCH * 6 + 5)
@@ -290,9 +291,57 @@ def test_arrays_larger_than_memory(kind, shuffle, tmp_path, capsys):
     assert_same_history(got, wanted, tolerance=1e-6)
     assert "mnistkit:" not in capsys.readouterr().err
     if kind == "stored":
-        assert stored.read <= BATCH
+        assert stored.read <= len(X)
 
 
 def test_arguments_that_do_not_go_with_a_source():
     with pytest.raises(ValueError, match="`y` should not be passed"):
         fit(net(), Batches(), Y, verbose=0)
+
+
+def lists_at_last():
+    yield from BATCHES[:3]
+    yield from ((x, y.tolist()) for x, y in BATCHES[3:])
+
+
+@pytest.mark.parametrize("make", [lists_at_last, doubles], ids=lambda one: one.__name__)
+def test_keras_reads_the_batches_from_the_first_on_that_hold_more_than_plain_arrays(make, monkeypatch, capsys):
+    read = []
+    original = raw_batches.hooks.keras_iterator
+
+    def noted(*args, **options):
+        read.append(options["backend"])
+        return original(*args, **options)
+
+    monkeypatch.setattr(raw_batches.hooks, "keras_iterator", noted)
+    if make is doubles:
+        assert_as_fit(make, capsys)
+        assert not read
+        return
+    errors = []
+    for fitted in (fit, keras.Model.fit):
+        try:
+            trained(fitted, make)
+        except Exception as error:  # noqa: BLE001 - whatever fit raises, or does not
+            errors.append(type(error))
+        else:
+            errors.append(None)
+    assert errors[0] is errors[1]
+    assert read
+
+
+def test_the_random_numbers_that_a_source_may_draw_are_those_of_fit():
+    torch = pytest.importorskip("torch")
+
+    def drawing():
+        while True:
+            yield BATCHES[0][0] + torch.rand(()).item(), BATCHES[0][1]
+
+    if BACKEND == "tensorflow":
+        pytest.skip("model.fit itself reads ahead there")
+    ends = []
+    for fitted in (fit, keras.Model.fit):
+        torch.manual_seed(9)
+        trained(fitted, drawing, epochs=2, steps_per_epoch=3)
+        ends.append(torch.rand(2).tolist())
+    assert ends[0] == ends[1]

@@ -1,0 +1,1 @@
+"""What Keras reads data sets, loaders and generators with, and the way past it."""
