@@ -1,10 +1,12 @@
 """The tutorial's model on data from elsewhere, and with a callback that logs every batch: ways of benchmarks/train.py.
 
-A way is ``FITTED, WHAT``: ``mnistkit.fit`` or ``plain fit``, and a kind of source or of hook.
+A way is ``FITTED, WHAT``: ``mnistkit.fit``, ``plain fit`` or ``source alone``, and a kind of source or of hook. The
+source alone is a loop over its batches that copies each into one buffer: no training on this source can take less.
 """
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import tempfile
 from typing import Any
@@ -16,13 +18,17 @@ from train_loops import BATCH, SEED
 SOURCES = ("arrays", "PyDataset", "generator", "tf.data", "DataLoader", "memmap")
 HOOKS = ("log", "log every 50")
 FITTED = ("mnistkit.fit", "plain fit")
+ALONE = "source alone"
 
 
 def ways(sources: list[str] | None, *, hook: bool) -> tuple[str, ...]:
     """List the ways to run; ``arrays`` is always among them, since the others are compared with it."""
     chosen = [] if sources is None else (sources or SOURCES)
     kinds = dict.fromkeys(["arrays", *chosen, *(HOOKS if hook else ())])
-    return tuple(f"{fitted}, {kind}" for kind in kinds for fitted in FITTED)
+    of_sources = [kind for kind in chosen if kind != "arrays"]
+    return tuple(
+        f"{fitted}, {kind}" for kind in kinds for fitted in (*FITTED, *([ALONE] if kind in of_sources else []))
+    )
 
 
 def run(way: str, x: np.ndarray, labels: np.ndarray, *, model: str, epochs: int) -> Any:
@@ -30,9 +36,11 @@ def run(way: str, x: np.ndarray, labels: np.ndarray, *, model: str, epochs: int)
     from mnistkit.training import fit
 
     fitted, _, kind = way.partition(", ")
-    made = train_ways.keras_model(model)
     y = train_ways.one_hot(labels)
     given, options = source(kind, x, y)
+    if fitted == ALONE:
+        return alone(given, len(x) // BATCH, epochs=epochs)
+    made = train_ways.keras_model(model)
 
     def train(**settings: Any) -> Any:
         settings |= options
@@ -44,6 +52,22 @@ def run(way: str, x: np.ndarray, labels: np.ndarray, *, model: str, epochs: int)
         return fit(made, *given, seed=SEED, **settings)
 
     return train_ways.timed_fit(train, epochs=epochs)
+
+
+def alone(given: tuple[Any, ...], steps: int, *, epochs: int) -> Any:
+    """Iterate over a source, for arrays over batches of them, and copy each batch; return the seconds of each epoch."""
+    rows = (slice(i * BATCH, (i + 1) * BATCH) for _ in range(epochs) for i in range(steps))
+    buffers: list[np.ndarray] = []
+    ends = [train_ways.now()]
+    for _ in range(epochs):
+        batches = ([array[part] for array in given] for part in rows) if len(given) > 1 else given[0]
+        for batch in itertools.islice(batches, steps):
+            if not buffers:
+                buffers = [np.array(part) for part in batch]
+            for buffer, part in zip(buffers, batch, strict=True):
+                buffer[:] = part
+        ends.append(train_ways.now())
+    return train_ways.between(ends), 0.0
 
 
 def source(kind: str, x: np.ndarray, y: np.ndarray) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -112,10 +136,9 @@ def hooks(kind: str) -> list[Any]:
 
 def table(rows: list[dict[str, Any]]) -> list[str]:
     """Markdown lines; processor time in parentheses, medians over the rounds."""
-    lines = [
-        "| backend | source or hook | further epoch, s | plain fit, s | times faster | time, arrays = 1 |",
-        "|---|---|---|---|---|---|",
-    ]
+    heads = ("backend", "source or hook", "further epoch, s", "plain fit, s", "times faster", "time, arrays = 1")
+    heads = (*heads, "source alone, s", "time, the longer of arrays and source alone = 1")
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     good = [row for row in rows if "failed" not in row]
     found: dict[tuple[str, str, str], tuple[float, float]] = {}
     for row in good:
@@ -127,9 +150,11 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
         if fitted != "mnistkit.fit":
             continue
         plain, arrays = found.get((backend, kind, "plain fit")), found.get((backend, "arrays", fitted))
-        cells = [_pair(ours), _pair(plain), _pair(_over(plain, ours)), _pair(_over(ours, arrays))]
-        lines.append(f"| {backend} | {kind} | {' | '.join(cells)} |")
-    lines += [f"| {row['backend']} | {row['way']} | {row['failed']} | | | |" for row in rows if "failed" in row]
+        bare = found.get((backend, kind, ALONE))
+        floor = bare and arrays and (max(bare[0], arrays[0]), max(bare[1], arrays[1]))
+        cells = [ours, plain, _over(plain, ours), _over(ours, arrays), bare, _over(ours, floor)]
+        lines.append(f"| {backend} | {kind} | {' | '.join(map(_pair, cells))} |")
+    lines += [f"| {row['backend']} | {row['way']} | {row['failed']} | | | | | |" for row in rows if "failed" in row]
     return lines
 
 
