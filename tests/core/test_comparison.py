@@ -114,7 +114,8 @@ def nudged(values):
 
 def swapped(values):
     flat = values.reshape(-1)
-    flat[[0, 1]] = flat[[1, 0]]
+    places = [int(flat.argmin()), int(flat.argmax())]  # two equal ones would change nothing
+    flat[places] = flat[places[::-1]]
     return flat.reshape(values.shape)
 
 
