@@ -19,6 +19,7 @@ from mnistkit.core.errors import DataError, InputError, MissingExtraError, Outpu
 from mnistkit.digits import bulk
 from mnistkit.digits.bulk import read_in_bulk, sources
 from mnistkit.digits.bulk.sources import find_source
+from mnistkit.digits.bulk.table import Part
 
 ROWS = 40
 
@@ -156,6 +157,13 @@ def test_numbers_of_several_digits(mnist, tmp_path):
     assert table(tmp_path / "answers.csv")[0]["label"].replace(" ", "") == "72"
     with pytest.raises(InputError, match="--number reads pictures of any size"):
         read_in_bulk([save(mnist.x_test[:3], tmp_path / "a.npy")], tmp_path / "answers.csv", number=True)
+
+
+def test_a_reason_names_its_row_once(tmp_path):
+    """Also row 0, whose name is in any text with a zero."""
+    with Part(str(tmp_path / "a.csv"), {}) as part:
+        part.add([("0", None, None, "unclear, 7 (90.0 %)"), ("a.png", None, None, "a.png: is empty (0 bytes)")])
+    assert part.errors == ["0: unclear, 7 (90.0 %)", "a.png: is empty (0 bytes)"]
 
 
 def test_readings_that_are_not_sure_enough(images, tmp_path):

@@ -76,8 +76,8 @@ def test_boxes_are_where_the_digits_are(classifier, write):
     for digit in number.digits:
         box = digit.box
         inside = page[box.y : box.y + box.height, box.x : box.x + box.width]
-        assert (inside < 128).any(1).mean() > 0.8  # the net's boxes have a little room
-        assert (inside < 128).any(0).mean() > 0.8
+        assert (inside < 128).any(1).mean() > 0.9
+        assert (inside < 128).any(0).mean() > 0.8  # the net leaves up to five columns free here
     left = [digit.box.x for digit in number.digits]
     assert left == sorted(left)
     covered = sum(digit.box.width * digit.box.height for digit in number.digits)

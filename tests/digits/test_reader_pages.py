@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from mnistkit.digits.reader import strokes
 from mnistkit.digits.reader.canvas import IGNORED
 from mnistkit.digits.reader.pages import MOST_BOXES, NO_BOX, SHOWN, SIDE, PageMaker
 from mnistkit.digits.reader.peaks import Found, without_overlaps
@@ -87,6 +88,20 @@ def test_drawn_digits_differ_from_hand_to_hand():
     assert all(image.shape == (28, 28) and 0.9 < image.max() <= 1 for image in drawn)
     assert not np.array_equal(drawn[0], drawn[1])
     assert len({habits(generator) for _ in range(5)}) > 1
+
+
+@pytest.mark.parametrize("digit", [0, 2, 3, 5, 6, 8, 9])
+def test_digits_at_right_angles(digit, monkeypatch):
+    """Also drawn are the shapes of a clock, of which no stroke is a curve."""
+    shares = {0.0: [], 1.0: []}
+    for share, curves in shares.items():
+        monkeypatch.setattr(strokes, "_SQUARED", share)
+        monkeypatch.setattr(strokes, "_curve", lambda points, curves=curves: curves.append(points) or points)
+        image = draw_digit(digit, np.random.default_rng(digit))
+        assert image.shape == (28, 28)
+        assert 0.9 < image.max() <= 1
+    assert shares[0.0]
+    assert not shares[1.0]
 
 
 # --- order ----------------------------------------------------------------------------------------------------------
